@@ -1,0 +1,85 @@
+"""The nouns that every room shares: axes, the training state, an objective, and the errors a run ends with.
+
+Axis legend, used in every docstring:
+  B  examples of the global batch      V  views of one example      C  colour channels
+  N  patches of a view                 K  patches kept by a mask    D  width of a representation
+  P  prototypes                        H, W  height and width in pixels
+
+A `Batch` maps names to arrays:
+  image     uint8  [B, S, S, 3]  the decoded picture in the top left corner of a zero canvas
+  size      int32  [B, 2]        its true height and width in pixels
+  position  uint32 [B]           place in the global stream of examples: the source of every random choice
+  label     int32  [B]           class, -1 where there is none
+`Views` maps names to what the objective reads: float32 images [B, H, W, 3] and int32 indices [B, K].
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from flax import struct
+import jax
+
+Array = jax.Array
+Params = Any  # a pytree of float32 arrays
+Batch = Mapping[str, Array]
+Views = Mapping[str, Array]
+
+
+class Aux(NamedTuple):
+  """What a loss returns beside its value."""
+
+  metrics: dict[str, Array]  # named float32 scalars
+  model_state: Any  # batch statistics after this step
+
+
+@struct.dataclass
+class TrainState:
+  """Everything that changes while training; nothing else needs to be restored to go on."""
+
+  step: Array  # int32 scalar: the number of updates done
+  params: Params
+  ema_params: Params
+  model_state: Any
+  opt_state: Any
+
+
+class Objective(Protocol):
+  """One paper. Pure functions of their arguments, written for the global batch as if there were one device."""
+
+  def init(self, key: Array) -> tuple[Params, Any]:
+    """Returns (params, model_state)."""
+
+  def views(self, key: Array, batch: Batch) -> Views:
+    """Cuts the views and draws the masks of a batch, each from a key folded from its example's position."""
+
+  def loss(
+    self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: Any, frozen: Any
+  ) -> tuple[Array, Aux]:
+    """Returns the float32 loss of the global batch and an `Aux`. Reads `ema_params`, never writes them."""
+
+  def encode(self, params: Params, model_state: Any, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
+    """Normalised images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, for evaluation and export."""
+
+
+class RunError(Exception):
+  """Ends a run with one line on standard error and its exit code, without a traceback."""
+
+  exit_code = 1
+
+
+class ConfigError(RunError):
+  """A field that cannot be right: the message names the field, its value and the remedy."""
+
+  exit_code = 2
+
+
+class DataError(RunError):
+  """Images that cannot be read, beyond what `data.max_broken_fraction` allows."""
+
+  exit_code = 3
+
+
+class CheckpointError(RunError):
+  """A checkpoint that can be neither written nor read."""
+
+  exit_code = 4
