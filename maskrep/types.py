@@ -1,4 +1,4 @@
-"""The nouns that every room shares: axes, the training state, an objective, and the errors a run ends with.
+"""The nouns that every room shares: axes, the training state and an objective.
 
 Axis legend, used in every docstring:
   B  examples of the global batch      V  views of one example      C  colour channels
@@ -60,26 +60,3 @@ class Objective(Protocol):
   def encode(self, params: Params, model_state: Any, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
     """Normalised images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, for evaluation and export."""
 
-
-class RunError(Exception):
-  """Ends a run with one line on standard error and its exit code, without a traceback."""
-
-  exit_code = 1
-
-
-class ConfigError(RunError):
-  """A field that cannot be right: the message names the field, its value and the remedy."""
-
-  exit_code = 2
-
-
-class DataError(RunError):
-  """Images that cannot be read, beyond what `data.max_broken_fraction` allows."""
-
-  exit_code = 3
-
-
-class CheckpointError(RunError):
-  """A checkpoint that can be neither written nor read."""
-
-  exit_code = 4

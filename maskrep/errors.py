@@ -1,0 +1,25 @@
+"""The errors a run ends with. No jax here: the data room raises them too."""
+
+
+class RunError(Exception):
+  """Ends a run with one line on standard error and its exit code, without a traceback."""
+
+  exit_code = 1
+
+
+class ConfigError(RunError):
+  """A field that cannot be right: the message names the field, its value and the remedy."""
+
+  exit_code = 2
+
+
+class DataError(RunError):
+  """Images that cannot be read, beyond what `data.max_broken_fraction` allows."""
+
+  exit_code = 3
+
+
+class CheckpointError(RunError):
+  """A checkpoint that can be neither written nor read."""
+
+  exit_code = 4
