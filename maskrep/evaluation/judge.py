@@ -1,0 +1,77 @@
+"""What a run asks of evaluation: collapse measures and k-NN beside training, a table at the end."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+
+from jax.sharding import Mesh
+
+from maskrep import rng
+from maskrep.data.sources import Source
+from maskrep.evaluation import features, table
+from maskrep.evaluation.collapse import collapse_metrics
+from maskrep.evaluation.features import Encoder, Features
+from maskrep.evaluation.knn import knn_accuracy
+from maskrep.evaluation.protocol import Eval
+from maskrep.types import Objective, TrainState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judge:
+  """Judges the EMA encoder on a sample of the training split and, where there is one, on the evaluation split."""
+
+  objective: Objective
+  options: Eval
+  train_source: Source
+  eval_source: Source | None
+  size: int
+  mean: tuple[float, float, float]
+  std: tuple[float, float, float]
+  canvas: int
+  threads: int
+  seed: int
+  mesh: Mesh
+
+  def while_training(self, state: TrainState) -> dict[str, float]:
+    """{'rankme', 'feature_std', and 'knn' where there are labels}, prefixed by 'eval/'."""
+    weights = state.ema_params, state.model_state
+    train = self._extract(self._encoder, weights, self._bank)
+    found = {name: float(value) for name, value in collapse_metrics(train.features).items()}
+    if self._labelled:
+      test = self._extract(self._encoder, weights, self.eval_source)
+      found['knn'] = knn_accuracy(
+        *train, *test, num_classes=self.train_source.num_classes, k=self.options.knn_neighbours,
+        temperature=self.options.knn_temperature)
+    return {f'eval/{name}': value for name, value in found.items()}
+
+  def table(self, state: TrainState) -> list[table.Row]:
+    """The rows of the final table: the baselines asked for, then the trained encoder; none without labels."""
+    if not self._labelled:
+      return []
+    untrained = self.objective.init(rng.stream(self.seed, 'init'))
+    encoders = {'pixels': (features.jit_encoder(features.pixels(self.canvas), self.mesh), None),
+                'untrained': (self._encoder, untrained)}
+    chosen = {name: encoders[name] for name in self.options.baselines}
+    chosen['trained'] = self._encoder, (state.ema_params, state.model_state)
+    return [
+      table.row(name, self._extract(*encoder, self._bank), self._extract(*encoder, self.eval_source),
+                num_classes=self.train_source.num_classes, options=self.options)
+      for name, encoder in chosen.items()]
+
+  @functools.cached_property
+  def _bank(self) -> Source:
+    return features.sample(self.train_source, self.options.max_train_examples)
+
+  @functools.cached_property
+  def _encoder(self) -> Encoder:
+    view = functools.partial(features.class_token, size=self.size, crop_fraction=self.options.crop_fraction,
+                             mean=self.mean, std=self.std)
+    return features.jit_encoder(view(self.objective.encode), self.mesh)
+
+  @property
+  def _labelled(self) -> bool:
+    return self.eval_source is not None and self.train_source.num_classes > 0
+
+  def _extract(self, encoder: Callable, weights, source: Source) -> Features:
+    return features.extract(encoder, weights, source, mesh=self.mesh, batch_size=self.options.batch_size,
+                            canvas=self.canvas, threads=self.threads)

@@ -1,0 +1,41 @@
+"""Token masks as index arrays of static shape: `keep_idx` int32 [B, K] names the patches that are kept.
+
+The class token is not a patch: it is never dropped and never counted.
+"""
+
+from fractions import Fraction
+import math
+
+import jax
+import jax.numpy as jnp
+
+from maskrep.types import Array
+
+
+def num_kept(num_patches: int, ratio: float) -> int:
+  """floor(N * (1 - ratio)), exact for the decimal that was written: 10 patches at 0.9 keep 1, not 0.
+
+  Raises:
+    ValueError: ratio outside [0, 1), or so high that no patch is left.
+  """
+  if not 0 <= ratio < 1:
+    raise ValueError(f'masking ratio {ratio} is outside [0, 1)')
+  keep = math.floor(num_patches * (1 - Fraction(str(ratio))))
+  if keep < 1:
+    raise ValueError(f'masking ratio {ratio} keeps none of {num_patches} patches')
+  return keep
+
+
+def random_keep(keys: Array, num_patches: int, keep: int) -> Array:
+  """A uniformly random subset of patches for each key: keys [B] -> ascending int32 [B, K]."""
+
+  def subset(key):
+    _, index = jax.lax.top_k(jax.random.uniform(key, (num_patches,)), keep)
+    return jnp.sort(index)
+
+  return jax.vmap(subset)(keys).astype(jnp.int32)
+
+
+def shared_keep(key: Array, batch: int, num_patches: int, keep: int) -> Array:
+  """One random subset for the whole batch, as the MSN authors' code draws it: key -> ascending int32 [B, K]."""
+  return jnp.broadcast_to(random_keep(key[None], num_patches, keep), (batch, keep))

@@ -1,0 +1,36 @@
+"""Where arrays live: one mesh, batches split over all of it, states copied or split over its `fsdp` axis."""
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+from maskrep.types import Batch
+
+
+def make_mesh(fsdp: int = 1) -> Mesh:
+  """All devices as [data, fsdp]; the axes are Auto: the partitioner places what lies between inputs and outputs."""
+  return jax.make_mesh((jax.device_count() // fsdp, fsdp), ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """The leading axis of a batch, over every device."""
+  return NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
+
+
+def state_sharding(mesh: Mesh, abstract_state):
+  """For each leaf: its largest dimension that the `fsdp` axis divides is split over it; else the leaf is copied."""
+  fsdp = mesh.shape['fsdp']
+
+  def spec(leaf) -> NamedSharding:
+    dims = [d for d in np.argsort(leaf.shape)[::-1] if leaf.shape[d] % fsdp == 0]
+    if fsdp == 1 or not dims:
+      return NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, PartitionSpec(*('fsdp' if d == dims[0] else None for d in range(len(leaf.shape)))))
+
+  return jax.tree.map(spec, abstract_state)
+
+
+def global_batch(mesh: Mesh, local: dict[str, np.ndarray]) -> Batch:
+  """This process's slice of a batch -> global arrays on the mesh. The transfer is asynchronous."""
+  sharding = batch_sharding(mesh)
+  return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in local.items()}

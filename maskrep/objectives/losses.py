@@ -1,0 +1,62 @@
+"""Pure terms that the papers share. All in float32 and in log space: no log(softmax), no log(0)."""
+
+import jax
+import jax.numpy as jnp
+
+from maskrep.types import Array
+
+
+def l2_normalize(x: Array, epsilon: float = 1e-12) -> Array:
+  """x / max(|x|, epsilon) over the last axis, in float32; the gradient at 0 is finite."""
+  x = x.astype(jnp.float32)
+  return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), epsilon**2))
+
+
+def log_assignments(embeddings: Array, prototypes: Array, temperature: float) -> Array:
+  """Log-probabilities of prototypes by cosine similarity (MSN, section 3): [..., D], [P, D] -> float32 [..., P].
+
+  A lower temperature is the paper's sharpening: softmax(s / t)^(1/T) normalised is softmax(s / (t * T)).
+  """
+  # HIGHEST: TF32 or bfloat16 products, divided by a temperature of 0.025, would be wrong in the first decimal.
+  similarity = jnp.matmul(l2_normalize(embeddings), l2_normalize(prototypes).T, precision=jax.lax.Precision.HIGHEST)
+  return jax.nn.log_softmax(similarity / temperature, axis=-1)
+
+
+def log_sinkhorn(log_q: Array, iterations: int) -> Array:
+  """Balances assignments over the global batch (Sinkhorn-Knopp; Caron et al. 2020, section 3.1): [B, P] -> [B, P].
+
+  Every iteration gives each prototype the mass B/P, then each example the mass 1: rows are distributions at the end.
+  """
+  for _ in range(iterations):
+    log_q = log_q - jax.nn.logsumexp(log_q, axis=0, keepdims=True)
+    log_q = log_q - jax.nn.logsumexp(log_q, axis=1, keepdims=True)
+  return log_q
+
+
+def entropy(log_p: Array) -> Array:
+  """-sum p log p over the last axis, in nats: log-probabilities [..., P] -> [...]."""
+  return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
+def cross_entropy(log_q: Array, log_p: Array) -> Array:
+  """-sum q log p over the last axis, in nats: targets and predictions [..., P] -> [...]."""
+  return -jnp.sum(jnp.exp(log_q) * log_p, axis=-1)
+
+
+def log_mean(log_p: Array) -> Array:
+  """The log of the mean distribution: [M, P] -> [P]."""
+  return jax.nn.logsumexp(log_p, axis=0) - jnp.log(log_p.shape[0])
+
+
+def feature_std(features: Array) -> Array:
+  """Spread of directions: the mean over dimensions of the std of L2-normalised features, times sqrt(D).
+
+  [M, D] -> scalar: 1 where features fill the sphere evenly, 0 where all are the same.
+  """
+  return jnp.mean(jnp.std(l2_normalize(features), axis=0)) * jnp.sqrt(features.shape[-1])
+
+
+def prototypes_in_use(log_p: Array) -> Array:
+  """How many prototypes are some example's first choice: [M, P] -> float32 scalar."""
+  chosen = jnp.zeros(log_p.shape[-1]).at[jnp.argmax(log_p, axis=-1)].set(1.0)
+  return jnp.sum(chosen)

@@ -1,0 +1,92 @@
+"""Everything a run needs, built from its config and checked before anything is compiled."""
+
+import dataclasses
+import difflib
+
+import jax
+from ml_collections import ConfigDict
+
+from maskrep import build, masking
+from maskrep.build import Data, SiameseViews, TokenMask, section
+from maskrep.data.loader import Loader
+from maskrep.data.sources import Source
+from maskrep.errors import ConfigError
+from maskrep.evaluation.protocol import Eval
+from maskrep.train.loop import Train
+from maskrep.train.optim import Optim
+from maskrep.types import Objective
+
+TOP_FIELDS = ('method', 'seed', 'batch_size', 'compute_dtype', *build.SECTIONS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+  """The objects of one run."""
+
+  seed: int
+  objective: Objective
+  data: Data
+  views: SiameseViews
+  loader: Loader
+  eval_source: Source | None
+  optim: Optim
+  train: Train
+  eval: Eval
+
+
+def check(config: ConfigDict) -> None:
+  """Checks what needs neither images nor devices.
+
+  Raises:
+    ConfigError: naming the field, its value and the remedy.
+  """
+  for field in config:
+    if field not in TOP_FIELDS:
+      near = difflib.get_close_matches(field, TOP_FIELDS, 1)
+      hint = f'did you mean {near[0]}?' if near else f'the fields are {", ".join(TOP_FIELDS)}'
+      raise ConfigError(f'config.{field}={config[field]!r}: nothing reads this field; {hint}')
+  if missing := [field for field in TOP_FIELDS if field not in config]:
+    raise ConfigError(f'config.{missing[0]}: is missing; add it to the config file')
+  if type(config.batch_size) is not int or config.batch_size < 1:
+    raise ConfigError(f'config.batch_size={config.batch_size!r}: must be a whole number of at least 1')
+  if type(config.seed) is not int or config.seed < 0:
+    raise ConfigError(f'config.seed={config.seed!r}: must be a whole number of at least 0')
+  views, mask = section(SiameseViews, config.views, 'views'), section(TokenMask, config.masking, 'masking')
+  patch = config.encoder.patch_size
+  for field in ('size', 'focal_size'):
+    if getattr(views, field) % patch:
+      size = getattr(views, field)
+      raise ConfigError(f'config.views.{field}={size}: must be a multiple of config.encoder.patch_size={patch}, '
+                        f'for example {max(size // patch, 1) * patch}')
+  try:
+    masking.num_kept((views.size // patch) ** 2, mask.ratio)
+  except ValueError as error:
+    raise ConfigError(f'config.masking.ratio={mask.ratio}: {error}; choose a lower ratio') from error
+
+
+def make(config: ConfigDict) -> Plan:
+  """Builds a run.
+
+  Raises:
+    ConfigError: a field is wrong, there are no images, or the batch does not fit the devices.
+  """
+  check(config)
+  data, evaluation = section(Data, config.data, 'data'), section(Eval, config.eval, 'eval')
+  optim, train = section(Optim, config.optim, 'optim'), section(Train, config.train, 'train')
+  objective = build.build_objective(config)
+  for field, size in (('batch_size', config.batch_size), ('eval.batch_size', evaluation.batch_size)):
+    if size % jax.device_count():
+      raise ConfigError(f'config.{field}={size}: must be a multiple of the {jax.device_count()} devices, '
+                        f'for example {-(-size // jax.device_count()) * jax.device_count()}')
+  source = build.build_source(data, data.train_split)
+  if config.batch_size > len(source):
+    raise ConfigError(f'config.batch_size={config.batch_size}: is more than the {len(source)} examples of '
+                      f'{data.source}; choose at most that many')
+  loader = Loader(
+    source, batch_size=config.batch_size, canvas=data.canvas, seed=config.seed, threads=data.threads,
+    process_index=jax.process_index(), process_count=jax.process_count(),
+    max_broken_fraction=data.max_broken_fraction)
+  return Plan(
+    seed=config.seed, objective=objective, data=data, views=section(SiameseViews, config.views, 'views'),
+    loader=loader, eval_source=build.build_source(data, data.eval_split) if data.eval_split else None,
+    optim=optim, train=train, eval=evaluation)

@@ -1,0 +1,49 @@
+"""A run from its config: checks, trains, evaluates. What main.py calls."""
+
+import os
+from pathlib import Path
+
+from clu import parameter_overview
+import jax
+from ml_collections import ConfigDict
+
+from maskrep import plan as planning
+from maskrep import rng
+from maskrep import workdir as work
+from maskrep.evaluation import table
+from maskrep.evaluation.judge import Judge
+from maskrep.mesh import make_mesh
+from maskrep.train import loop
+
+
+COMPILATION_CACHE = Path.home() / '.cache' / 'maskrep'
+
+
+def run(config: ConfigDict, workdir: Path, *, allowed_changes: tuple[str, ...] = ()) -> None:
+  """Trains to the end, resuming where `workdir` holds a checkpoint, and prints what the encoder is worth.
+
+  Raises:
+    RunError: what ended the run before its end; `exit_code` says which kind.
+  """
+  if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+    jax.config.update('jax_compilation_cache_dir', str(COMPILATION_CACHE))
+  plan = planning.make(config)
+  work.prepare(workdir)
+  work.store_config(workdir, config, allowed_changes)
+  if jax.process_index() == 0:
+    work.record_start(workdir)
+    params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))
+    work.write_atomic(workdir / 'parameters.txt', parameter_overview.get_parameter_overview(params) + '\n')
+  mesh = make_mesh()
+  judge = Judge(
+    objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,
+    size=plan.views.size, mean=plan.views.mean, std=plan.views.std, canvas=plan.data.canvas, threads=plan.data.threads,
+    seed=plan.seed, mesh=mesh)
+  state = loop.run(
+    plan.objective, plan.loader, plan.optim, plan.train, seed=plan.seed, mesh=mesh, workdir=workdir,
+    evaluate=judge.while_training, evaluate_every_steps=plan.eval.every_steps)
+  rows = judge.table(state)
+  if rows and jax.process_index() == 0:
+    for row in rows:
+      work.append_json(workdir / 'results.jsonl', {'step': int(state.step)} | table.as_record(row))
+    print(table.render(rows))

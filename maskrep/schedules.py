@@ -1,0 +1,36 @@
+"""Durations to steps, and values over steps. A schedule is a function: step -> float32 scalar."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+
+from maskrep.types import Array
+
+Schedule = Callable[[Array | int], Array]
+
+
+def epochs_to_steps(epochs: float, examples: int, batch_size: int) -> int:
+  """The number of steps whose examples make up so many epochs, rounded to the nearest; the stream has no epoch gaps."""
+  return round(epochs * examples / batch_size)
+
+
+def linear(start: float, end: float, steps: int) -> Schedule:
+  """A straight line from `start` at step 0 to `end` at `steps`, constant after it."""
+  return optax.linear_schedule(start, end, steps)
+
+
+def cosine(start: float, end: float, steps: int) -> Schedule:
+  """Half a cosine from `start` at step 0 to `end` at `steps`, in either direction, constant after it."""
+
+  def schedule(step):
+    progress = jnp.clip(jnp.asarray(step, jnp.float32) / max(steps, 1), 0.0, 1.0)
+    return end + (start - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+
+  return schedule
+
+
+def warmup_cosine(start: float, peak: float, end: float, warmup_steps: int, total_steps: int) -> Schedule:
+  """A line from `start` to `peak` over the warm-up, then half a cosine to `end` at `total_steps`."""
+  decay = cosine(peak, end, total_steps - warmup_steps)
+  return optax.join_schedules([linear(start, peak, warmup_steps), decay], [warmup_steps])

@@ -1,0 +1,89 @@
+"""The optimiser and the schedules of a run, from its config sections."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from maskrep import schedules
+from maskrep.schedules import Schedule
+from maskrep.types import Params
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optim:
+  """AdamW with warm-up and cosine, growing weight decay and EMA momentum.
+
+  Attributes:
+    warmup_learning_rate, learning_rate, final_learning_rate: the line of the warm-up, then half a cosine.
+    warmup_epochs: length of the warm-up; never stretched.
+    schedule_stretch: all schedules are laid out for this many times the steps of the run and cut off at its end
+      (1.25 in the MSN authors' code).
+    weight_decay, final_weight_decay: half a cosine; decay is decoupled and multiplied by the learning rate.
+    beta1, beta2: of Adam.
+    clip_norm: largest norm of the gradient, prototypes aside; 0 leaves it out.
+    ema_momentum, final_ema_momentum: a line.
+  """
+
+  warmup_learning_rate: float
+  learning_rate: float
+  final_learning_rate: float
+  warmup_epochs: float
+  schedule_stretch: float
+  weight_decay: float
+  final_weight_decay: float
+  beta1: float
+  beta2: float
+  clip_norm: float
+  ema_momentum: float
+  final_ema_momentum: float
+
+  def __post_init__(self):
+    for field in ('beta1', 'beta2', 'ema_momentum', 'final_ema_momentum'):
+      if not 0 <= getattr(self, field) <= 1:
+        raise ValueError(f'{field}={getattr(self, field)}: must be in [0, 1]')
+    for field in ('warmup_learning_rate', 'learning_rate', 'final_learning_rate', 'warmup_epochs', 'weight_decay',
+                  'final_weight_decay', 'clip_norm'):
+      if not 0 <= getattr(self, field) < float('inf'):
+        raise ValueError(f'{field}={getattr(self, field)}: must be finite and not negative')
+    if not 1 <= self.schedule_stretch < float('inf'):
+      raise ValueError(f'schedule_stretch={self.schedule_stretch}: must be finite and at least 1')
+
+  def schedules(self, *, total_steps: int, warmup_steps: int) -> dict[str, Schedule]:
+    """{'learning_rate', 'weight_decay', 'ema_momentum'}: step -> value."""
+    steps = round(self.schedule_stretch * total_steps)
+    return {
+      'learning_rate': schedules.warmup_cosine(
+        self.warmup_learning_rate, self.learning_rate, self.final_learning_rate, warmup_steps, steps),
+      'weight_decay': schedules.cosine(self.weight_decay, self.final_weight_decay, steps),
+      'ema_momentum': schedules.linear(self.ema_momentum, self.final_ema_momentum, steps),
+    }
+
+  def optimizer(self, run_schedules: dict[str, Schedule]) -> optax.GradientTransformation:
+    """Clipping, Adam, decoupled decay, learning rate. Prototypes are neither clipped nor decayed, as in MSN's code."""
+    return optax.chain(
+      optax.masked(optax.clip_by_global_norm(self.clip_norm), _without_prototypes) if self.clip_norm
+      else optax.identity(),
+      optax.scale_by_adam(self.beta1, self.beta2),
+      optax.add_decayed_weights(run_schedules['weight_decay'], decayed),
+      optax.scale_by_learning_rate(run_schedules['learning_rate']),
+    )
+
+
+def decayed(params: Params) -> Params:
+  """True for kernels and position embeddings; False for biases, norms, one-dimensional parameters and prototypes."""
+
+  def rule(path, leaf):
+    names = _names(path)
+    return jnp.ndim(leaf) > 1 and names[-1] not in ('bias', 'scale') and names[0] != 'prototypes'
+
+  return jax.tree_util.tree_map_with_path(rule, params)
+
+
+def _without_prototypes(params: Params) -> Params:
+  return jax.tree_util.tree_map_with_path(lambda path, _: _names(path)[0] != 'prototypes', params)
+
+
+def _names(path) -> list[str]:
+  return [key.key for key in path]

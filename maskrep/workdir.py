@@ -1,0 +1,131 @@
+"""What a run leaves on disk beside its checkpoints: its config, what it ran on, its metrics and its results.
+
+  config.json     the config, as plain data
+  run.json        code revision, versions, devices; one object a start, newest last
+  metrics.jsonl   one object a line: `step` and named floats
+  events.out.*    the same for TensorBoard
+  results.jsonl   one object a line: what evaluation found
+  checkpoints/    see checkpoint.py
+"""
+
+from importlib import metadata
+import json
+import os
+from pathlib import Path
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+from ml_collections import ConfigDict
+
+from maskrep.errors import ConfigError
+
+# What may differ on resume: it changes what is shown, kept or how fast, never what is computed.
+FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'train.log_every_steps', 'train.checkpoint_every_steps',
+               'train.keep_checkpoints')
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
+
+
+def prepare(workdir: Path) -> None:
+  """Makes the folder and proves that it can be written.
+
+  Raises:
+    ConfigError: it cannot.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=workdir) as probe:
+      probe.write(b'probe')
+      probe.flush()
+      os.fsync(probe.fileno())
+  except OSError as error:
+    raise ConfigError(f'--workdir={workdir}: cannot be written ({error.strerror}); give a folder on a disk with '
+                      'space that you may write to') from error
+
+
+def store_config(workdir: Path, config: ConfigDict, allowed: tuple[str, ...] = ()) -> None:
+  """Stores the config of a new run; on resume, compares with the stored one.
+
+  Raises:
+    ConfigError: a field differs that is neither free nor named in `allowed`; the message is the diff.
+  """
+  path = workdir / 'config.json'
+  new = config.to_dict()
+  if path.exists():
+    changed = diff(json.loads(path.read_text()), json.loads(json.dumps(new)))
+    refused = {field: values for field, values in changed.items() if not field.startswith(FREE_FIELDS + allowed)}
+    if refused:
+      lines = ''.join(f'\n  {field}: {old} -> {now}' for field, (old, now) in sorted(refused.items()))
+      raise ConfigError(f'--workdir={workdir}: holds a run with another config:{lines}\nresume with the old values, '
+                        f'choose another --workdir, or accept with --allow_config_change={",".join(sorted(refused))}')
+  write_atomic(path, json.dumps(new, indent=1, sort_keys=True) + '\n')
+
+
+def load_config(workdir: Path) -> ConfigDict:
+  """The stored config, locked, with tuples where the config file had tuples.
+
+  Raises:
+    ConfigError: there is none.
+  """
+  path = workdir / 'config.json'
+  if not path.exists():
+    raise ConfigError(f'--workdir={workdir}: holds no config.json; give the workdir of a run of main.py')
+  as_tuples = {key: {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
+               if isinstance(section, dict) else section for key, section in json.loads(path.read_text()).items()}
+  return ConfigDict(as_tuples).lock()
+
+
+def diff(old: dict, new: dict, prefix: str = '') -> dict[str, tuple]:
+  """{dotted field: (old, new)} for what differs; '(none)' where a side has no such field."""
+  changed = {}
+  for name in old.keys() | new.keys():
+    a, b = old.get(name, '(none)'), new.get(name, '(none)')
+    if isinstance(a, dict) and isinstance(b, dict):
+      changed |= diff(a, b, f'{prefix}{name}.')
+    elif a != b:
+      changed[f'{prefix}{name}'] = (a, b)
+  return changed
+
+
+def record_start(workdir: Path) -> None:
+  """Appends to run.json what this start runs on."""
+  append_json(workdir / 'run.json', {
+    'time': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
+    'command': sys.argv,
+    'revision': _git('rev-parse', 'HEAD'),
+    'modified': bool(_git('status', '--porcelain')),
+    'python': platform.python_version(),
+    'versions': {name: metadata.version(name) for name in PACKAGES},
+    'devices': [device.device_kind for device in jax.devices()],
+    'processes': jax.process_count(),
+    'cores': os.cpu_count(),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+  })
+
+
+def append_json(path: Path, record: dict) -> None:
+  """Appends one line, whole: a single write of a file opened for appending."""
+  with open(path, 'a') as file:
+    file.write(json.dumps(record) + '\n')
+
+
+def write_atomic(path: Path, text: str) -> None:
+  """Replaces a file: readers see the old or the new content, never a part."""
+  partial = path.with_name(path.name + '.partial')
+  with open(partial, 'w') as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  partial.replace(path)
+
+
+def _git(*arguments: str) -> str | None:
+  """Output of a git command on the code's own checkout; None where it is not one."""
+  command = ['git', '-C', str(Path(__file__).parent), *arguments]
+  try:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+  except (OSError, subprocess.CalledProcessError):
+    return None

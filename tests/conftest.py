@@ -1,0 +1,15 @@
+"""Test time is compile time: a compilation cache of its own, shared by runs and by the processes that tests start."""
+
+import os
+from pathlib import Path
+import tempfile
+
+from hypothesis import settings
+
+CACHE = Path(tempfile.gettempdir()) / f'maskrep-test-cache-{os.getuid()}'
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+
+# Examples of new shapes compile anew; time limits have no place on shared machines.
+settings.register_profile('maskrep', max_examples=20, deadline=None, derandomize=True)
+settings.load_profile('maskrep')

@@ -1,0 +1,49 @@
+"""Imports point downwards, and each room knows only the libraries that are its business."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / 'maskrep'
+LAYERS = {
+  'errors': 0, 'types': 0, 'rng': 0, 'masking': 0, 'schedules': 0,
+  'models': 1, 'augment': 1, 'data': 1, 'checkpoint': 1, 'mesh': 1, 'workdir': 1,
+  'objectives': 2, 'build': 3, 'train': 4, 'evaluation': 4, 'plan': 5, 'run': 6,
+}
+FORBIDDEN = {
+  'data': {'jax', 'flax', 'optax', 'orbax', 'tensorflow', 'torch'},
+  'objectives': {'optax', 'orbax', 'clu', 'absl', 'tensorflow'},
+  'models': {'optax', 'orbax', 'clu', 'absl', 'tensorflow', 'torch'},
+}
+FILES = sorted(path for path in ROOT.rglob('*.py') if path.name != '__init__.py')
+
+
+def room(path: Path) -> str:
+  return path.relative_to(ROOT).parts[0].removesuffix('.py')
+
+
+def imported(path: Path) -> set[str]:
+  """Dotted names of all modules a file imports, in functions too."""
+  names = set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      names |= {f'{node.module}.{alias.name}' for alias in node.names} if node.module == 'maskrep' else {node.module}
+  return names
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path):
+  mine = room(path)
+  for name in imported(path):
+    parts = name.split('.')
+    assert parts[0] not in FORBIDDEN.get(mine, ()), f'{path.name} imports {name}'
+    if parts[0] == 'maskrep' and parts[1] != mine:
+      lower = LAYERS[parts[1]] < LAYERS[mine] or LAYERS[mine] == LAYERS[parts[1]] == 0
+      assert lower, f'{mine} (layer {LAYERS[mine]}) imports {name} (layer {LAYERS[parts[1]]})'
+
+
+def test_no_names_without_meaning():
+  assert not [path for path in FILES if path.stem in ('utils', 'helpers', 'common', 'misc')]

@@ -1,0 +1,21 @@
+"""Any shipped config, made small enough to train in a test, on the digits."""
+
+import copy
+
+from ml_collections import ConfigDict
+
+
+def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
+  """The same experiment with a tiny encoder, 8 images a step and `steps` steps."""
+  config = copy.deepcopy(config)
+  config.batch_size = 8
+  patch = config.encoder.patch_size
+  config.data.update(source='digits', train_split='train', eval_split='test', canvas=8, threads=1)
+  config.views.update(size=4 * patch, focal_size=2 * patch, num_focal=min(2, config.views.num_focal))
+  config.encoder.update(width=16, depth=2, heads=2)
+  config.head.update(hidden=16, output=8)
+  config.objective.update(num_prototypes=12)
+  config.optim.update(warmup_epochs=2 * 8 / 1437)
+  config.train.update(epochs=steps * 8 / 1437, log_every_steps=1, checkpoint_every_steps=2)
+  config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, knn_neighbours=5, baselines=())
+  return config
