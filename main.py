@@ -8,34 +8,43 @@ from ml_collections import config_flags
 
 from maskrep.errors import ConfigError, RunError
 
-FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file('config', None, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.')
-flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go; given again, the run is resumed.')
-flags.DEFINE_list('allow_config_change', [], 'Fields, as SECTION.FIELD, that may differ from the run that is resumed.')
 
+def parse(argv: list[str]) -> flags.FlagValues:
+  """Reads the command line.
 
-def parse(argv: list[str]) -> list[str]:
-  """Reads the command line; whatever is wrong with it is a ConfigError."""
+  Raises:
+    ConfigError: a flag or a config field that does not exist, or a value of another type.
+  """
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file(
+    'config', None, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.', flag_values=values,
+    sys_argv=argv)
+  flags.DEFINE_string(
+    'workdir', None, 'Where checkpoints, metrics and results go; given again, the run is resumed.', flag_values=values)
+  flags.DEFINE_list(
+    'allow_config_change', [], 'Fields, as SECTION.FIELD, that may differ from the run that is resumed.',
+    flag_values=values)
   try:
-    rest = FLAGS(argv)
-    if FLAGS.config is None or FLAGS.workdir is None:
-      raise ConfigError('--config and --workdir: both are needed, as in '
-                        'python main.py --config=configs/msn_digits.py --workdir=runs/msn_digits')
-    return rest
+    rest = values(argv)[1:]
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
     raise ConfigError(' '.join(str(error).split())) from error
+  if rest:
+    raise ConfigError(f'{rest[0]}: is no flag; every argument is --NAME=VALUE')
+  if values.config is None or values.workdir is None:
+    raise ConfigError('--config and --workdir: both are needed, as in '
+                      'python main.py --config=configs/msn_digits.py --workdir=runs/msn_digits')
+  return values
 
 
 def main(argv: list[str]) -> int:
+  """Returns the exit code: see README.md."""
+  logging.set_verbosity(logging.WARNING)
   try:
-    rest = parse(argv)
-    if len(rest) > 1:
-      raise ConfigError(f'{rest[1]}: is no flag; all arguments are --NAME=VALUE')
-    logging.set_verbosity(logging.WARNING)
-    # Imported after the command line is found right, so that a misspelt flag is answered at once.
-    from maskrep import pretrain
+    values = parse(argv)
+    # Imported only now: a misspelt flag is answered at once.
+    from maskrep import run
 
-    pretrain.run(FLAGS.config, Path(FLAGS.workdir), allowed_changes=tuple(FLAGS.allow_config_change))
+    run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change))
   except RunError as error:
     print(f'maskrep: {error}', file=sys.stderr)
     return error.exit_code

@@ -111,7 +111,7 @@ def section(cls, config: Mapping[str, Any], name: str, **given):
       raise ConfigError(f'config.{name}.{key}={value!r}: must be {_described(annotations[key])}, '
                         f'not {type(value).__name__}')
   required = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
-  if missing := sorted(required & fields - config.keys()):
+  if missing := sorted((required & fields) - set(config.keys())):
     raise ConfigError(f'config.{name}.{missing[0]}: is missing; add it to the config file')
   try:
     return cls(**config, **given)

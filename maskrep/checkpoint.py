@@ -42,7 +42,7 @@ class Checkpoints:
 
   def restore(self, abstract_state: TrainState) -> TrainState | None:
     """The newest state, placed by the shardings of `abstract_state`'s leaves; None where nothing was saved."""
-    steps = self._manager.all_steps(read=True)
+    steps = self._manager.all_steps()
     if not steps:
       return None
     args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))

@@ -18,6 +18,9 @@ from maskrep.types import Objective
 
 TOP_FIELDS = ('method', 'seed', 'batch_size', 'compute_dtype', *build.SECTIONS)
 
+# Counts of modules, which cannot check themselves before they are built.
+POSITIVE = {'encoder': ('patch_size', 'width', 'depth', 'heads'), 'head': ('hidden', 'output', 'layers')}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -51,6 +54,14 @@ def check(config: ConfigDict) -> None:
     raise ConfigError(f'config.batch_size={config.batch_size!r}: must be a whole number of at least 1')
   if type(config.seed) is not int or config.seed < 0:
     raise ConfigError(f'config.seed={config.seed!r}: must be a whole number of at least 0')
+  for name, fields in POSITIVE.items():
+    for field in fields:
+      value = config[name].get(field)
+      if type(value) is int and value < 1:
+        raise ConfigError(f'config.{name}.{field}={value}: must be at least 1')
+  if config.encoder.width % config.encoder.heads:
+    raise ConfigError(f'config.encoder.heads={config.encoder.heads}: must divide '
+                      f'config.encoder.width={config.encoder.width}')
   views, mask = section(SiameseViews, config.views, 'views'), section(TokenMask, config.masking, 'masking')
   patch = config.encoder.patch_size
   for field in ('size', 'focal_size'):

@@ -15,7 +15,6 @@ from maskrep.evaluation.judge import Judge
 from maskrep.mesh import make_mesh
 from maskrep.train import loop
 
-
 COMPILATION_CACHE = Path.home() / '.cache' / 'maskrep'
 
 
@@ -33,7 +32,7 @@ def run(config: ConfigDict, workdir: Path, *, allowed_changes: tuple[str, ...] =
   if jax.process_index() == 0:
     work.record_start(workdir)
     params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))
-    work.write_atomic(workdir / 'parameters.txt', parameter_overview.get_parameter_overview(params) + '\n')
+    work.write_atomic(workdir / 'parameters.txt', parameter_overview.get_parameter_overview(params, include_stats=False) + '\n')
   mesh = make_mesh()
   judge = Judge(
     objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,

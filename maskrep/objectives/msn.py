@@ -46,6 +46,14 @@ class MSN:
   memax_weight: float
   entropy_weight: float
 
+  def __post_init__(self):
+    for field in ('temperature', 'target_temperature'):
+      if not getattr(self, field) > 0:
+        raise ValueError(f'{field}={getattr(self, field)}: must be above 0')
+    for field, least in (('num_prototypes', 2), ('sinkhorn_iterations', 0)):
+      if getattr(self, field) < least:
+        raise ValueError(f'{field}={getattr(self, field)}: must be at least {least}')
+
   def init(self, key: Array) -> tuple[Params, dict]:
     encoder_key, head_key, prototype_key = jax.random.split(key, 3)
     images = jnp.zeros((2, self.target_view.size, self.target_view.size, 3))

@@ -1,6 +1,7 @@
 """Shared terms against float64 re-statements of their formulae."""
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +48,7 @@ def test_sharpening_is_a_power():
 
 def test_sinkhorn_as_in_the_swav_pseudocode():
   logits = draw(3, 13, 7) / 0.1
-  q = np.exp(logits).T
+  q = softmax64(logits).T
   q /= q.sum()
   for _ in range(3):
     q /= q.sum(axis=1, keepdims=True) * 7

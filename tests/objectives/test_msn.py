@@ -58,7 +58,8 @@ def drawn(msn, batch):
 
 
 def loss_of(msn, params, views, teacher, model_state):
-  return msn.loss(params, views, key=jax.random.key(3), step=0, ema_params=teacher, model_state=model_state, frozen=None)
+  return msn.loss(params, views, key=jax.random.key(3), step=0, ema_params=teacher, model_state=model_state,
+                  frozen=None)
 
 
 def test_loss_is_the_papers_in_float64(msn, drawn):

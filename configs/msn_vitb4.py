@@ -1,0 +1,13 @@
+"""MSN, ViT-B/4: masking ratio 0.7, 300 epochs of ImageNet-1k, batch 1024 (arXiv:2204.07141).
+
+Expect (paper, table 1): 54.3 / 64.6 / 72.4 % top-1 with 1 / 2 / 5 labels per class of ImageNet-1k.
+Not run by us yet. Deviations from the paper: docs/msn.md.
+
+  python main.py --config=configs/msn_vitb4.py --workdir=runs/msn_vitb4
+"""
+
+from configs import common
+
+
+def get_config():
+  return common.msn(size='B', patch_size=4, ratio=0.7, epochs=300)

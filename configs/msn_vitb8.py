@@ -1,0 +1,13 @@
+"""MSN, ViT-B/8: masking ratio 0.3, 600 epochs of ImageNet-1k, batch 1024 (arXiv:2204.07141).
+
+Expect (paper, table 1): 55.1 / 64.9 / 71.6 % top-1 with 1 / 2 / 5 labels per class of ImageNet-1k.
+Not run by us yet. Deviations from the paper: docs/msn.md.
+
+  python main.py --config=configs/msn_vitb8.py --workdir=runs/msn_vitb8
+"""
+
+from configs import common
+
+
+def get_config():
+  return common.msn(size='B', patch_size=8, ratio=0.3, epochs=600)

@@ -1,0 +1,13 @@
+"""MSN, ViT-L/7: masking ratio 0.7, 200 epochs of ImageNet-1k, batch 1024 (arXiv:2204.07141).
+
+Expect (paper, table 1): 57.1 / 66.4 / 72.1 % top-1 with 1 / 2 / 5 labels per class of ImageNet-1k.
+Not run by us yet. Deviations from the paper: docs/msn.md.
+
+  python main.py --config=configs/msn_vitl7.py --workdir=runs/msn_vitl7
+"""
+
+from configs import common
+
+
+def get_config():
+  return common.msn(size='L', patch_size=7, ratio=0.7, epochs=200)

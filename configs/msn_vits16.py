@@ -1,0 +1,13 @@
+"""MSN, ViT-S/16: masking ratio 0.15, 800 epochs of ImageNet-1k, batch 1024 (arXiv:2204.07141).
+
+Expect (paper, table 1): 47.1 / 55.8 / 62.8 % top-1 with 1 / 2 / 5 labels per class of ImageNet-1k.
+Not run by us yet. Deviations from the paper: docs/msn.md.
+
+  python main.py --config=configs/msn_vits16.py --workdir=runs/msn_vits16
+"""
+
+from configs import common
+
+
+def get_config():
+  return common.msn(size='S', patch_size=16, ratio=0.15, epochs=800)

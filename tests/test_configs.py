@@ -1,0 +1,86 @@
+"""Every shipped config can be built at its real size, and, made small, it resumes bit for bit."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from maskrep import build
+from maskrep import plan as planning
+from maskrep import run as running
+from maskrep.checkpoint import Checkpoints
+from maskrep.train.step import init_state, make_step
+from tests.tiny import shrink
+
+CONFIGS = sorted(path for path in (Path(__file__).parent.parent / 'configs').glob('*.py')
+                 if path.stem not in ('__init__', 'common'))
+
+
+def load(path: Path):
+  spec = importlib.util.spec_from_file_location(f'configs.{path.stem}', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_real_size(path):
+  """Shapes of initialisation and of a step at the config's own size, without computing anything."""
+  module = load(path)
+  assert 'main.py --config=configs/' + path.name in module.__doc__, 'the docstring gives the command'
+  config = module.get_config()
+  planning.check(config)
+  objective = build.build_objective(config)
+  optim = build.section(planning.Optim, config.optim, 'optim')
+  values = optim.schedules(total_steps=100, warmup_steps=10)
+  optimizer = optim.optimizer(values)
+  state = jax.eval_shape(lambda: init_state(objective, optimizer, 0))
+  side, b = config.data.canvas, config.batch_size
+  spec = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype)  # noqa: E731
+  batch = {'image': spec((b, side, side, 3), np.uint8), 'size': spec((b, 2), np.int32),
+           'position': spec((b,), np.uint32), 'label': spec((b,), np.int32)}
+  after, metrics = jax.eval_shape(make_step(objective, optimizer, values['ema_momentum'], 0), state, batch)
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+  assert all(m.shape == () for m in metrics.values())
+
+
+def final_state(workdir: Path, config):
+  plan = planning.make(config)
+  values = plan.optim.schedules(total_steps=4, warmup_steps=1)
+  template = jax.eval_shape(lambda: init_state(plan.objective, plan.optim.optimizer(values), plan.seed))
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
+  with Checkpoints(workdir, 3) as checkpoints:
+    return checkpoints.restore(template)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_interrupted_is_uninterrupted(path, tmp_path, monkeypatch):
+  """2 steps, stop, 2 more = 4 straight: every leaf and every loss, bit for bit."""
+  config = shrink(load(path).get_config())
+  running.run(config, tmp_path / 'straight')
+
+  class Stop(Exception):
+    pass
+
+  saved = Checkpoints.save
+
+  def save_and_stop(self, state, step):
+    saved(self, state, step)
+    raise Stop
+
+  monkeypatch.setattr(Checkpoints, 'save', save_and_stop)
+  with pytest.raises(Stop):
+    running.run(config, tmp_path / 'stopped')
+  monkeypatch.setattr(Checkpoints, 'save', saved)
+  running.run(config, tmp_path / 'stopped')
+
+  straight, stopped = (final_state(tmp_path / name, config) for name in ('straight', 'stopped'))
+  assert int(stopped.step) == 4
+  jax.tree.map(np.testing.assert_array_equal, straight, stopped)
+  losses = [[json.loads(line)['loss'] for line in (tmp_path / name / 'metrics.jsonl').read_text().splitlines()]
+            for name in ('straight', 'stopped')]
+  assert losses[0] == losses[1] and len(losses[0]) == 4

@@ -1,0 +1,105 @@
+"""The command line: bad input is one line that names field, value and remedy, exit code 2, before anything is made."""
+
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+from ml_collections import config_dict
+import pytest
+
+import main
+from maskrep import workdir as work
+from maskrep.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+DIGITS = f'--config={ROOT}/configs/msn_digits.py'
+
+BAD = {
+  'unknown flag': (['--nonsense=1'], 'nonsense'),
+  'stray word': (['train'], 'train'),
+  'missing config file': (['--config=configs/missing.py'], 'missing.py'),
+  'unknown field': ([DIGITS, '--config.optim.learning_rat=1'], 'learning_rate'),
+  'unknown section': ([DIGITS, '--config.optimm.learning_rate=1'], 'optimm'),
+  'text for a number': ([DIGITS, '--config.batch_size=many'], 'batch_size'),
+  'fraction for a count': ([DIGITS, '--config.batch_size=1.5'], 'batch_size'),
+  'bool for a count': ([DIGITS, '--config.batch_size=True'], 'batch_size'),
+  'tuple too short': ([DIGITS, '--config.views.mean=(0.5,)'], 'views.mean'),
+  'ratio 1': ([DIGITS, '--config.masking.ratio=1.0'], 'masking.ratio=1.0'),
+  'ratio below 0': ([DIGITS, '--config.masking.ratio=-0.1'], 'masking.ratio=-0.1'),
+  'ratio is not a number': ([DIGITS, '--config.masking.ratio=nan'], 'masking.ratio=nan'),
+  'ratio keeps nothing': ([DIGITS, '--config.masking.ratio=0.99'], 'masking.ratio=0.99'),
+  'size no multiple of the patch': ([DIGITS, '--config.views.size=18'], 'views.size=18'),
+  'focal size no multiple': ([DIGITS, '--config.views.focal_size=9'], 'views.focal_size=9'),
+  'width no multiple of the heads': ([DIGITS, '--config.encoder.heads=5'], 'encoder.heads=5'),
+  'zero patch': ([DIGITS, '--config.encoder.patch_size=0'], 'encoder.patch_size=0'),
+  'batch of nothing': ([DIGITS, '--config.batch_size=0'], 'batch_size=0'),
+  'batch above the data': ([DIGITS, '--config.batch_size=4096'], 'batch_size=4096'),
+  'negative seed': ([DIGITS, '--config.seed=-1'], 'seed=-1'),
+  'unknown method': ([DIGITS, '--config.method=mns'], 'method'),
+  'unknown dtype': ([DIGITS, '--config.compute_dtype=float8'], 'compute_dtype'),
+  'unknown source': ([DIGITS, '--config.data.source=numbers'], 'data.source'),
+  'missing folder': ([DIGITS, '--config.data.source=folder:/does/not/exist'], '/does/not/exist'),
+  'unknown data set': ([DIGITS, '--config.data.source=tfds:imagenett'], 'imagenett'),
+  'unknown split': ([DIGITS, '--config.data.train_split=training'], 'training'),
+  'no epochs': ([DIGITS, '--config.train.epochs=0.0'], 'train.epochs=0'),
+  'infinite epochs': ([DIGITS, '--config.train.epochs=inf'], 'train.epochs=inf'),
+  'never saves': ([DIGITS, '--config.train.checkpoint_every_steps=0'], 'checkpoint_every_steps=0'),
+  'momentum above 1': ([DIGITS, '--config.optim.ema_momentum=1.5'], 'ema_momentum=1.5'),
+  'crop scale falls': ([DIGITS, '--config.views.crop_scale=(0.9, 0.3)'], 'crop_scale'),
+  'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
+}
+
+
+@pytest.mark.parametrize('name', BAD)
+def test_bad_input(name, tmp_path, capsys):
+  arguments, named = BAD[name]
+  workdir = tmp_path / 'run'
+  assert main.main(['main.py', f'--workdir={workdir}', *arguments]) == 2
+  error = capsys.readouterr().err.strip()
+  assert named in error and len(error.splitlines()) == 1 and 'Traceback' not in error, error
+  assert not workdir.exists()
+
+
+def test_an_empty_folder_and_one_without_images(tmp_path, capsys):
+  for name in ('empty', 'broken'):
+    (tmp_path / name).mkdir()
+  for i in range(3):
+    (tmp_path / 'broken' / f'{i}.jpg').write_text('no picture')
+  for name in ('empty', 'broken'):
+    source = f'--config.data.source=folder:{tmp_path / name}'
+    assert main.main(['main.py', f'--workdir={tmp_path / "run"}', DIGITS, '--config.data.eval_split=', source]) == 2
+    assert str(tmp_path / name) in capsys.readouterr().err
+
+
+def test_devices_must_divide_the_batch(tmp_path):
+  """In a process of its own: the number of devices is fixed at start. It also shows that no traceback escapes."""
+  done = subprocess.run(
+    [sys.executable, 'main.py', DIGITS, f'--workdir={tmp_path}/run', '--config.batch_size=100'], cwd=ROOT,
+    capture_output=True, text=True, env=os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=8'})
+  assert done.returncode == 2
+  assert done.stderr.startswith('maskrep: config.batch_size=100') and '8 devices' in done.stderr
+  assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_unwritable_workdir(tmp_path, capsys):
+  (tmp_path / 'file').write_text('')
+  assert main.main(['main.py', DIGITS, f'--workdir={tmp_path}/file/run']) == 2
+  assert 'cannot be written' in capsys.readouterr().err
+
+
+def test_changed_config_is_refused_with_a_diff(tmp_path):
+  config = config_dict.ConfigDict({'seed': 0, 'optim': {'learning_rate': 0.1}, 'eval': {'every_steps': 5}, 'views': {
+    'mean': (0.5, 0.5)}})
+  work.store_config(tmp_path, config)
+  work.store_config(tmp_path, config)
+  assert work.load_config(tmp_path).to_dict() == config.to_dict()
+  config.eval.every_steps = 7
+  work.store_config(tmp_path, config)
+  config.optim.learning_rate = 0.2
+  with pytest.raises(ConfigError, match=r'optim\.learning_rate: 0\.1 -> 0\.2'):
+    work.store_config(tmp_path, config)
+  assert json.loads((tmp_path / 'config.json').read_text())['optim']['learning_rate'] == 0.1
+  work.store_config(tmp_path, config, ('optim.learning_rate',))
+  assert work.load_config(tmp_path).optim.learning_rate == 0.2

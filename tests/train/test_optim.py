@@ -1,0 +1,68 @@
+"""The optimiser against AdamW written out in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maskrep.train.optim import Optim, decayed
+
+RECIPE = dict(
+  warmup_learning_rate=0.01, learning_rate=0.05, final_learning_rate=1e-3, warmup_epochs=1.0, schedule_stretch=1.25,
+  weight_decay=0.04, final_weight_decay=0.4, beta1=0.9, beta2=0.999, clip_norm=3.0, ema_momentum=0.9,
+  final_ema_momentum=1.0)
+
+
+def params():
+  rng = np.random.default_rng(0)
+  shapes = {'encoder': {'dense': {'kernel': (3, 4), 'bias': (4,)}, 'norm': {'scale': (4,)}, 'pos': (5, 4)},
+            'prototypes': (7, 4)}
+  return jax.tree.map(lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32), shapes,
+                      is_leaf=lambda shape: type(shape) is tuple)
+
+
+def test_what_is_decayed():
+  assert decayed(params()) == {
+    'encoder': {'dense': {'kernel': True, 'bias': False}, 'norm': {'scale': False}, 'pos': True}, 'prototypes': False}
+
+
+def test_three_updates_are_adamw_with_clipping():
+  values = Optim(**RECIPE).schedules(total_steps=8, warmup_steps=2)
+  optimizer = Optim(**RECIPE).optimizer(values)
+  p = params()
+  state = optimizer.init(p)
+  ours, theirs = p, jax.tree.map(lambda x: np.asarray(x, np.float64), p)
+  first, second = (jax.tree.map(np.zeros_like, theirs) for _ in range(2))
+  decays = decayed(p)
+  for t in range(3):
+    gradient = jax.tree.map(lambda x, t=t: jnp.sin(x * (t + 1)) * 4, ours)
+    updates, state = optimizer.update(gradient, state, ours)
+    ours = jax.tree.map(jnp.add, ours, updates)
+
+    g = jax.tree.map(lambda x, t=t: np.sin(x * (t + 1)) * 4, theirs)
+    norm = np.sqrt(sum((x**2).sum() for x in jax.tree.leaves(g['encoder'])))
+    assert norm > 3  # clipping is at work
+    g['encoder'] = jax.tree.map(lambda x, norm=norm: x * 3 / norm, g['encoder'])
+    rate, decay = float(values['learning_rate'](t)), float(values['weight_decay'](t))
+    first = jax.tree.map(lambda m, x: 0.9 * m + 0.1 * x, first, g)
+    second = jax.tree.map(lambda v, x: 0.999 * v + 0.001 * x**2, second, g)
+    theirs = jax.tree.map(
+      lambda w, m, v, d, t=t, rate=rate, decay=decay: w - rate * (
+        m / (1 - 0.9 ** (t + 1)) / (np.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8) + decay * d * w),
+      theirs, first, second, decays)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
+
+
+def test_schedules_are_stretched_but_not_the_warmup():
+  values = Optim(**RECIPE).schedules(total_steps=80, warmup_steps=20)
+  np.testing.assert_allclose(values['learning_rate'](20), 0.05, rtol=1e-6)
+  np.testing.assert_allclose(values['ema_momentum'](80), 0.9 + 0.1 * 80 / 100, rtol=1e-6)
+  np.testing.assert_allclose(values['weight_decay'](100), 0.4, rtol=1e-6)
+  np.testing.assert_allclose(values['learning_rate'](100), 1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('field', 'value'), [('beta1', 1.5), ('learning_rate', float('nan')), ('clip_norm', -1.0),
+                                              ('schedule_stretch', 0.5), ('ema_momentum', -0.1)])
+def test_out_of_range(field, value):
+  with pytest.raises(ValueError, match=field):
+    Optim(**(RECIPE | {field: value}))

@@ -1,0 +1,60 @@
+"""One step: the teacher follows the updated student, keys follow the step, the same step twice is the same bits."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import msn_vitb16
+from maskrep import plan as planning
+from maskrep.train.step import init_state, make_step
+from tests.tiny import shrink
+
+
+@pytest.fixture(scope='module')
+def made():
+  plan = planning.make(shrink(msn_vitb16.get_config()))
+  values = plan.optim.schedules(total_steps=4, warmup_steps=1)
+  optimizer = plan.optim.optimizer(values)
+  step = jax.jit(make_step(plan.objective, optimizer, values['ema_momentum'], seed=0))
+  batches = [{k: v for k, v in plan.loader[t].items() if k != 'broken'} for t in range(2)]
+  return step, init_state(plan.objective, optimizer, seed=0), batches, values
+
+
+def test_teacher_is_the_recurrence_on_updated_parameters(made):
+  step, state, batches, values = made
+  expected = jax.tree.map(np.asarray, state.ema_params)
+  for t, batch in enumerate(batches):
+    state, _ = step(state, batch)
+    m = float(values['ema_momentum'](t))
+    expected = jax.tree.map(lambda e, p, m=m: m * e + (1 - m) * np.asarray(p), expected, state.params)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), state.ema_params, expected)
+  moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), state.ema_params, state.params)
+  assert max(jax.tree.leaves(moved)) > 1e-4
+  assert int(state.step) == 2
+
+
+def test_every_parameter_moves(made):
+  step, state, batches, _ = made
+  after, _ = step(state, batches[0])
+  before = jax.tree_util.tree_leaves_with_path(state.params)
+  still = [path for (path, a), b in zip(before, jax.tree.leaves(after.params), strict=True) if (a == b).all()]
+  assert not still
+  jax.tree.map(lambda a, b: np.testing.assert_(np.abs(a - b).max() > 0), state.model_state, after.model_state)
+
+
+def test_same_bits_twice_and_other_bits_elsewhere_in_the_stream(made):
+  step, state, batches, _ = made
+  first, metrics = step(state, batches[0])
+  again, metrics_again = step(state, batches[0])
+  jax.tree.map(np.testing.assert_array_equal, first, again)
+  moved, other = step(state, batches[0] | {'position': batches[0]['position'] + 8})
+  assert metrics['loss'] == metrics_again['loss'] != other['loss']
+
+
+def test_metrics_are_finite_float32_scalars(made):
+  step, state, batches, _ = made
+  _, metrics = step(state, batches[0])
+  for name, value in metrics.items():
+    assert value.shape == () and value.dtype == np.float32 and np.isfinite(value), name
+  assert {'loss', 'cross_entropy', 'memax', 'kl', 'feature_std', 'prototypes_in_use', 'mean_assignment_entropy',
+          'gradient_norm'} <= metrics.keys()
