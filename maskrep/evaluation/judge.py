@@ -15,6 +15,8 @@ from maskrep.evaluation.knn import knn_accuracy
 from maskrep.evaluation.protocol import Eval
 from maskrep.types import Objective, TrainState
 
+COLLAPSE_EXAMPLES = 10_000  # an effective rank of at most some thousand dimensions needs no more
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judge:
@@ -36,12 +38,12 @@ class Judge:
     """{'rankme', 'feature_std', and 'knn' where there are labels}, prefixed by 'eval/'."""
     weights = state.ema_params, state.model_state
     train = self._extract(self._encoder, weights, self._bank)
-    found = {name: float(value) for name, value in collapse_metrics(train.features).items()}
+    few = train.features[::len(train.features) // COLLAPSE_EXAMPLES + 1]
+    found = {name: float(value) for name, value in collapse_metrics(few).items()}
     if self._labelled:
       test = self._extract(self._encoder, weights, self.eval_source)
       found['knn'] = knn_accuracy(
-        *train, *test, num_classes=self.train_source.num_classes, k=self.options.knn_neighbours,
-        temperature=self.options.knn_temperature)
+        *train, *test, k=self.options.knn_neighbours, temperature=self.options.knn_temperature)
     return {f'eval/{name}': value for name, value in found.items()}
 
   def table(self, state: TrainState) -> list[table.Row]:

@@ -20,11 +20,10 @@ class Row(NamedTuple):
 
 def row(name: str, train: Features, test: Features, *, num_classes: int, options: Eval) -> Row:
   """Judges features of a labelled training and test split."""
-  knn = knn_accuracy(*train, *test, num_classes=num_classes, k=options.knn_neighbours,
-                     temperature=options.knn_temperature)
-  shots = {count: low_shot(*train, *test, num_classes=num_classes, labels_per_class=count, draws=options.label_draws)
-           for count in options.labels_per_class}
-  return Row(name, knn, shots)
+  knn = knn_accuracy(*train, *test, k=options.knn_neighbours, temperature=options.knn_temperature)
+  shots = low_shot(*train, *test, num_classes=num_classes, labels_per_class=options.labels_per_class,
+                   draws=options.label_draws)
+  return Row(name, knn, dict(zip(options.labels_per_class, shots, strict=True)))
 
 
 def render(rows: list[Row]) -> str:

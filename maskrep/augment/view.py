@@ -1,0 +1,102 @@
+"""Views of padded canvases, each from a recipe and a key."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from maskrep.augment import blur, colour, crop
+from maskrep.types import Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+  """How one kind of view is made. `flip`, `jitter`, `grey`, `blur`, `solarise` are probabilities; 0 costs nothing."""
+
+  size: int  # pixels
+  crop_scale: tuple[float, float]  # share of the image's area
+  crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width over height
+  flip: float
+  jitter: float
+  jitter_strength: tuple[float, float, float, float]  # brightness, contrast, saturation, hue
+  grey: float
+  blur: float
+  blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
+  solarise: float
+  mean: tuple[float, float, float]
+  std: tuple[float, float, float]
+
+
+def crop_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
+  """Random resized crop and flip: uint8 [S, S, 3] and int32 [2] -> float32 [3, size, size] in [0, 1]."""
+  box_key, flip_key = jax.random.split(key)
+  box = crop.random_crop_box(box_key, size, scale=recipe.crop_scale, ratio=recipe.crop_ratio)
+  flip = jax.random.uniform(flip_key) < recipe.flip
+  return crop.resample(canvas, box, recipe.size, flip=flip, within=box)
+
+
+def colour_view(key: Array, image: Array, recipe: View) -> Array:
+  """Jitter, greyscale, blur and solarisation, float32 [3, H, W] in [0, 1] -> the same."""
+  draw_key, jitter_key, sigma_key = jax.random.split(key, 3)
+  probabilities = jnp.array([recipe.jitter, recipe.grey, recipe.blur, recipe.solarise])
+  jittered, grey, blurred, solarised = jax.random.uniform(draw_key, (4,)) < probabilities
+  # Where jitter or blur is not drawn its parameters are neutral: a select of images would have XLA compute them twice.
+  if recipe.jitter > 0:
+    image = colour.jitter(jitter_key, image, jnp.where(jittered, jnp.array(recipe.jitter_strength), 0))
+  if recipe.grey > 0:
+    image = jnp.where(grey, colour.greyscale(image), image)
+  if recipe.blur > 0:
+    low, high = recipe.blur_sigma
+    sigma = jnp.where(blurred, jax.random.uniform(sigma_key, minval=low, maxval=high), 1e-3)
+    # What lies beyond four deviations is less than 8 bits can show.
+    image = blur.gaussian_blur(image, sigma, math.ceil(4 * high))
+  if recipe.solarise > 0:
+    image = jnp.where(solarised, colour.solarise(image), image)
+  return image
+
+
+def normalise(image: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
+  """float32 [3, H, W] -> [H, W, 3], shifted and scaled per channel."""
+  return (jnp.moveaxis(image, 0, -1) - jnp.array(mean)) / jnp.array(std)
+
+
+def view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
+  """One view of one image: uint8 [S, S, 3] and int32 [2] -> float32 [size, size, 3], normalised."""
+  crop_key, colour_key = jax.random.split(key)
+  image = colour_view(colour_key, crop_view(crop_key, canvas, size, recipe), recipe)
+  return normalise(image, recipe.mean, recipe.std)
+
+
+def views(keys: Array, canvases: Array, sizes: Array, recipe: View, count: int) -> Array:
+  """`count` independent views of every image of a batch.
+
+  Args:
+    keys: [B], one per example.
+    canvases: uint8 [B, S, S, 3].
+    sizes: int32 [B, 2].
+    recipe: how each view is made.
+    count: views of each image.
+
+  Returns:
+    float32 [B, count, size, size, 3]: `[b, i]` is `view(fold_in(keys[b], i), canvases[b], sizes[b], recipe)`.
+  """
+
+  def ith(i):
+    return jax.vmap(lambda key, *image: view(jax.random.fold_in(key, i), *image, recipe))(keys, canvases, sizes)
+
+  # One view at a time bounds the memory in flight. The batch axis may be sharded, so the loop runs over the views.
+  return jnp.moveaxis(jax.lax.map(ith, jnp.arange(count)), 0, 1)
+
+
+def eval_views(
+  canvases: Array, sizes: Array, *, size: int, crop_fraction: float, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Array:
+  """The centre of every image: uint8 [B, S, S, 3] and int32 [B, 2] -> float32 [B, size, size, 3], normalised."""
+
+  def one(canvas, true_size):
+    box = crop.center_crop_box(true_size, size, crop_fraction)
+    image = jnp.concatenate([jnp.zeros(2), true_size])
+    return normalise(crop.resample(canvas, box, size, flip=False, within=image), mean, std)
+
+  return jax.vmap(one)(canvases, sizes)

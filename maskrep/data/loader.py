@@ -1,0 +1,207 @@
+"""The stream of batches. It has no state: batch t follows by arithmetic from the seed, whoever asks for it."""
+
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+import contextlib
+import functools
+import itertools
+import logging
+import math
+import threading
+
+from grain.experimental import index_shuffle
+import numpy as np
+
+from maskrep.data.decode import BrokenImage, decode
+from maskrep.data.sources import Source
+from maskrep.errors import ConfigError, DataError
+
+AHEAD = 2  # batches that the reading threads work on while one is consumed
+ATTEMPTS = 100  # records tried for one position
+NAMED = 20  # broken images named in the log and in an error
+
+Batch = dict[str, np.ndarray]
+
+log = logging.getLogger(__name__)
+
+
+class Loader:
+  """Shuffled batches for training, epoch after epoch without a border: `loader[t]` is this process's part of batch t.
+
+  Position i of the stream lies in epoch i // n of a source of n records, and each epoch has its own order of them all.
+  Which records make up batch t does not depend on the number of processes. A record that cannot be read gives its
+  place to the one that stands there in the next epoch.
+
+  A batch is as `maskrep.types` has it, for this process's rows, and one field more:
+    broken  bool [B]  the record of this position could not be read, another one stands for it
+
+  Args:
+    source: the records, see `maskrep.data.sources`.
+    batch_size: examples in a batch, of all processes together.
+    canvas: height and width of the canvas, in pixels.
+    seed: of the order of the records.
+    threads: that read and decode in `iterate`.
+    max_broken_fraction: of the records read; 0 allows none.
+    process_index, process_count: this process, and how many share the batch.
+
+  Raises:
+    ConfigError: the batch cannot be divided by the number of processes.
+  """
+
+  def __init__(
+    self,
+    source: Source,
+    *,
+    batch_size: int,
+    canvas: int,
+    seed: int,
+    threads: int,
+    max_broken_fraction: float,
+    process_index: int = 0,
+    process_count: int = 1,
+  ):
+    if batch_size % process_count:
+      raise ConfigError(f'config.batch_size={batch_size}: must be a multiple of the {process_count} processes')
+    self.source = source
+    self.batch_size = batch_size
+    self._canvas = canvas
+    self._seed = seed
+    self._threads = threads
+    self._max_broken_fraction = max_broken_fraction
+    self._rows = batch_size // process_count
+    self._first_row = process_index * self._rows
+    self._broken = _BrokenImages()
+
+  def __getitem__(self, step: int) -> Batch:
+    """Reads a batch in the calling thread. Raises DataError where ATTEMPTS records in a row are broken."""
+    batch = self._empty(step)
+    for row in range(self._rows):
+      self._fill(batch, row)
+    return batch
+
+  def iterate(self, start: int) -> Iterator[Batch]:
+    """Yields loader[start], loader[start + 1], ... without end, read ahead by threads. Close it to stop them.
+
+    Raises:
+      DataError: more images were broken than `max_broken_fraction` and chance explain, or ATTEMPTS in a row.
+    """
+    seen = broken = 0
+    stream = _read_ahead(map(self._empty, itertools.count(start)), self._fill, self._threads)
+    with contextlib.closing(stream):
+      for batch in stream:
+        seen += self._rows
+        broken += int(batch['broken'].sum())
+        expected = self._max_broken_fraction * seen
+        # Four standard deviations, and one image more: a first broken image is no verdict on a data set.
+        if broken > (expected and 1 + expected + 4 * math.sqrt(expected)):
+          raise DataError(
+            f'config.data.max_broken_fraction={self._max_broken_fraction}: {broken} of {seen} images cannot be read '
+            f'({self._broken}); repair or remove them, or raise the limit'
+          )
+        yield batch
+
+  def _empty(self, step: int) -> Batch:
+    batch = _empty_batch(step * self.batch_size + self._first_row, self._rows, self._canvas)
+    return batch | {'broken': np.zeros(self._rows, bool)}
+
+  def _fill(self, batch: Batch, row: int) -> None:
+    position = int(batch['position'][row])
+    for attempt in range(ATTEMPTS):
+      epoch, place = divmod(position + attempt * len(self.source), len(self.source))
+      record = index_shuffle(place, max_index=len(self.source) - 1, seed=_epoch_seed(self._seed, epoch), rounds=4)
+      if _read_into(batch, row, self.source, record, self._broken):
+        return
+      batch['broken'][row] = True
+    raise DataError(f'config.data.source: {ATTEMPTS} records in a row cannot be read ({self._broken}); repair them')
+
+
+def in_order(source: Source, *, batch_size: int, canvas: int, threads: int) -> Iterator[Batch]:
+  """Yields every record of a source once, in its order, in batches of one static size, for evaluation.
+
+  A batch is as `maskrep.types` has it, `position` being the index of the record, and one field more:
+    valid  bool [B]  False where the last batch is padded, or the record cannot be read (it is logged)
+  A row that is not valid has a black image of 1 x 1 pixels.
+  """
+  broken = _BrokenImages()
+
+  def empty(start: int) -> Batch:
+    return _empty_batch(start, batch_size, canvas) | {'valid': np.zeros(batch_size, bool)}
+
+  def fill(batch: Batch, row: int) -> None:
+    record = int(batch['position'][row])
+    batch['valid'][row] = record < len(source) and _read_into(batch, row, source, record, broken)
+
+  return _read_ahead(map(empty, range(0, len(source), batch_size)), fill, threads)
+
+
+class _BrokenImages:
+  """Names of images that cannot be read. Each is logged once, the first NAMED of them."""
+
+  def __init__(self):
+    self._names = {}
+    self._lock = threading.Lock()
+
+  def add(self, name: str, reason: Exception) -> None:
+    with self._lock:
+      if name not in self._names and len(self._names) < NAMED:
+        log.warning('%s cannot be read: %s', name, reason)
+        self._names[name] = None
+
+  def __str__(self) -> str:
+    return ', '.join(self._names)
+
+
+@functools.lru_cache(maxsize=128)
+def _epoch_seed(seed: int, epoch: int) -> int:
+  # A hash, not seed + epoch: with that, the runs of seeds 0 and 1 would share all orders but the first.
+  return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _empty_batch(first_position: int, rows: int, canvas: int) -> Batch:
+  return {
+    'image': np.zeros((rows, canvas, canvas, 3), np.uint8),
+    'size': np.ones((rows, 2), np.int32),
+    'position': np.arange(first_position, first_position + rows).astype(np.uint32),
+    'label': np.full(rows, -1, np.int32),
+  }
+
+
+def _read_into(batch: Batch, row: int, source: Source, record: int, broken: _BrokenImages) -> bool:
+  """Reads one record into a row of a batch. Returns whether it could be read."""
+  name = f'record {record} of {source.fingerprint}'
+  try:
+    image, label, name = source[record]
+    pixels = decode(image, canvas=batch['image'].shape[1])
+  except (BrokenImage, OSError) as error:
+    broken.add(name, error)
+    return False
+  height, width, _ = pixels.shape
+  batch['image'][row, :height, :width] = pixels
+  batch['size'][row] = height, width
+  batch['label'][row] = label
+  return True
+
+
+def _read_ahead(batches: Iterable[Batch], fill: Callable[[Batch, int], None], threads: int) -> Iterator[Batch]:
+  """Yields the batches in their order, after threads have filled each row of them."""
+
+  def submit(batch: Batch) -> tuple[Batch, list[futures.Future]]:
+    return batch, [pool.submit(fill, batch, row) for row in range(len(batch['label']))]
+
+  def wait(batch: Batch, rows: list[futures.Future]) -> Batch:
+    for row in rows:
+      row.result()
+    return batch
+
+  with futures.ThreadPoolExecutor(threads, thread_name_prefix='read') as pool:
+    running = collections.deque()
+    try:
+      for batch in batches:
+        running.append(submit(batch))
+        if len(running) > AHEAD:
+          yield wait(*running.popleft())
+      while running:
+        yield wait(*running.popleft())
+    finally:
+      pool.shutdown(cancel_futures=True)

@@ -1,0 +1,25 @@
+"""Learned position embeddings for another grid: bicubic resampling as one constant matrix."""
+
+import numpy as np
+
+
+def _cubic(new: int, old: int) -> np.ndarray:
+  """Weights [new, old] of one axis: half-pixel centres, A = -0.75, no antialiasing, clamped borders."""
+  a = -0.75
+  x = (np.arange(new) + 0.5) * old / new - 0.5
+  weights = np.zeros((new, old))
+  for tap in range(-1, 3):
+    at = np.floor(x).astype(int) + tap
+    d = np.abs(x - at)
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    np.add.at(weights, (np.arange(new), at.clip(0, old - 1)), np.where(d <= 1, near, far))
+  return weights
+
+
+def resampling_matrix(new: tuple[int, int], old: tuple[int, int]) -> np.ndarray:
+  """The float32 matrix [N_new, N_old] that resamples row-major (rows, columns) grids, old to new.
+
+  It is PyTorch's `F.interpolate(mode='bicubic', align_corners=False)`, which Hugging Face's ViTs use.
+  """
+  return np.kron(_cubic(new[0], old[0]), _cubic(new[1], old[1])).astype(np.float32)

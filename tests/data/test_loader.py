@@ -1,0 +1,267 @@
+"""Batch t follows from the seed alone: whoever asks, however many processes share it, whatever is broken."""
+
+import contextlib
+import logging
+import threading
+import time
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from maskrep.data.loader import ATTEMPTS, NAMED, Loader, in_order
+from maskrep.data.sources import Example
+from maskrep.errors import ConfigError, DataError
+from tests.data.pictures import encode, gradient
+
+
+class Numbers:
+  """Record i is a picture of 1 x (1 + i % 3) pixels, its first pixel and its label saying i; some are broken."""
+
+  num_classes = 0
+  fingerprint = 'numbers'
+
+  def __init__(self, length: int, broken=(), lost=()):
+    self.length, self.broken, self.lost = length, set(broken), set(lost)
+
+  def __len__(self):
+    return self.length
+
+  def __getitem__(self, index):
+    if index in self.lost:
+      raise OSError('lost')
+    pixels = np.full((1, 1 + index % 3, 3), (index % 256, index // 256, 7), np.uint8)
+    return Example(b'<html>' if index in self.broken else pixels, index, f'number {index}')
+
+
+def loader(source, batch_size=4, **options) -> Loader:
+  return Loader(source, **{'canvas': 3, 'seed': 0, 'threads': 2, 'max_broken_fraction': 1.0} | options,
+                batch_size=batch_size)
+
+
+def assert_equal(ours, theirs):
+  assert ours.keys() == theirs.keys()
+  for name in ours:
+    assert ours[name].dtype == theirs[name].dtype
+    np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+# grain's index_shuffle takes milliseconds where there are a few dozen records: few tests have so few.
+LENGTHS = st.integers(400, 800)
+
+
+def joined(parts):
+  return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def labels(load, steps) -> list[int]:
+  return np.concatenate([load[t]['label'] for t in range(steps)]).tolist()
+
+
+def test_a_batch_holds_what_the_legend_says():
+  batch = loader(Numbers(1000), batch_size=6, canvas=5)[7]
+  assert {name: (array.dtype.name, array.shape) for name, array in batch.items()} == {
+    'image': ('uint8', (6, 5, 5, 3)), 'size': ('int32', (6, 2)), 'position': ('uint32', (6,)),
+    'label': ('int32', (6,)), 'broken': ('bool', (6,))}
+  assert batch['position'].tolist() == [*range(42, 48)] and not batch['broken'].any()
+  for image, (height, width), label in zip(batch['image'], batch['size'], batch['label'], strict=True):
+    assert (height, width) == (1, 1 + label % 3)
+    assert (image[:height, :width] == (label % 256, label // 256, 7)).all()
+    assert image.sum() == image[:height, :width].sum()
+
+
+@given(LENGTHS, st.integers(0, 2**40), st.integers(0, 2**31), st.booleans())
+@example(2, 3, 0, True)
+def test_a_batch_does_not_depend_on_the_number_of_processes(length, step, seed, some_broken):
+  source = Numbers(length, broken=[1] if some_broken else [])
+  whole = loader(source, seed=seed)[step]
+  for count in (2, 4):
+    parts = [loader(source, seed=seed, process_index=p, process_count=count)[step] for p in range(count)]
+    assert_equal(joined(parts), whole)
+
+
+@given(LENGTHS, st.integers(0, 100), st.integers(1, 8))
+@example(3, 1, 2)
+def test_going_through_equals_asking_for_each(length, start, threads):
+  load = loader(Numbers(length, broken=range(1, length, 5), lost=range(2, length, 7)), threads=threads)
+  with contextlib.closing(load.iterate(start)) as batches:
+    for t in range(start, start + 5):
+      assert_equal(next(batches), load[t])
+
+
+@given(LENGTHS, st.integers(0, 50), st.integers(0, 100))
+@example(1, 5, 0)
+@example(5, 3, 0)
+def test_every_epoch_holds_every_record_once_across_the_borders_of_batches(length, epoch, seed):
+  load = loader(Numbers(length), seed=seed)
+  first = epoch * length
+  stream = {int(position): int(label) for t in range(first // 4, (first + length) // 4 + 1)
+            for position, label in zip(load[t]['position'], load[t]['label'], strict=True)}
+  assert sorted(stream[i] for i in range(first, first + length)) == [*range(length)]
+
+
+def test_each_epoch_and_each_seed_has_its_own_order():
+  first, second = np.split(np.array(labels(loader(Numbers(400)), 200)), 2)
+  other = np.array(labels(loader(Numbers(400), seed=1), 100))
+  for a, b in ((first, second), (first, other), (second, other), (first, np.arange(400))):
+    assert (a == b).mean() < 0.02
+  assert labels(loader(Numbers(400)), 200) == [*first, *second]
+
+
+def test_every_record_is_equally_likely_at_every_place():
+  counts = np.zeros((12, 12))  # of twelfths of an epoch, and of twelfths of the records
+  load = loader(Numbers(1200), batch_size=1200)
+  for t in range(8):
+    np.add.at(counts, (np.arange(1200) // 100, load[t]['label'] // 100), 1)
+  expected = 8 * 1200 / 144
+  assert ((counts - expected) ** 2 / expected).sum() < 121 + 5 * np.sqrt(2 * 121)  # chi-square, 11 x 11 degrees
+
+
+def test_batch_that_cannot_be_shared():
+  with pytest.raises(ConfigError, match='config.batch_size=6: must be a multiple of the 4 processes'):
+    loader(Numbers(10), batch_size=6, process_count=4)
+
+
+# Broken images.
+
+
+def test_a_broken_record_is_replaced_and_counted_and_all_else_stays():
+  sound, damaged = loader(Numbers(50)), loader(Numbers(50, broken=[3, 4], lost=[5]))
+  total = 0
+  for t in range(100):
+    expected, found = sound[t], damaged[t]
+    np.testing.assert_array_equal(found['broken'], np.isin(expected['label'], (3, 4, 5)))
+    np.testing.assert_array_equal(found['position'], expected['position'])
+    assert not np.isin(found['label'], (3, 4, 5)).any()
+    kept = ~found['broken']
+    np.testing.assert_array_equal(found['image'][kept], expected['image'][kept])
+    total += found['broken'].sum()
+  assert total == 3 * 8  # 400 positions, 8 epochs
+
+
+def test_replacements_are_spread_over_the_other_records():
+  load = loader(Numbers(1000, broken=range(500)), batch_size=1000)
+  batches = [load[t] for t in range(5)]
+  replacements = np.bincount(np.concatenate([batch['label'][batch['broken']] for batch in batches]), minlength=1000)
+  assert replacements.sum() == 2500 and not replacements[:500].any()
+  assert (replacements[500:] == 0).mean() < 0.03 and replacements.max() < 20  # Poisson of mean 5: 0.7 %, 1e-4
+
+
+def test_each_broken_file_is_logged_once_and_the_first_of_them_only(caplog):
+  with caplog.at_level(logging.WARNING):
+    labels(loader(Numbers(50, broken=[7], lost=[8])), 60)
+  assert sorted(record.message.split(' cannot')[0] for record in caplog.records) == ['number 7', 'record 8 of numbers']
+  caplog.clear()
+  with caplog.at_level(logging.WARNING):
+    labels(loader(Numbers(100, broken=range(60))), 60)
+  assert len(caplog.records) == NAMED
+
+
+def test_where_nothing_can_be_read_it_ends():
+  with pytest.raises(DataError, match=f'{ATTEMPTS} records in a row .*number '):
+    loader(Numbers(100, broken=range(100)))[0]
+
+
+def run(source, fraction, records, batch_size=8) -> int:
+  """Reads that many records; returns how many could not be."""
+  with contextlib.closing(loader(source, batch_size=batch_size, max_broken_fraction=fraction).iterate(0)) as batches:
+    return sum(int(next(batches)['broken'].sum()) for _ in range(records // batch_size))
+
+
+def test_five_percent_of_broken_images_stop_a_run_and_are_named():
+  source = Numbers(4000, broken=range(0, 4000, 20))
+  with pytest.raises(DataError, match='config.data.max_broken_fraction=0.001: .* images cannot be read') as failure:
+    run(source, 0.001, 2000)
+  assert failure.value.exit_code == 3 and '\n' not in str(failure.value)
+  with pytest.raises(DataError) as failure:
+    run(source, 0.001, 2000, batch_size=500)
+  assert str(failure.value).count('number ') >= 5
+
+
+def test_few_broken_images_do_not_stop_a_run():
+  source = Numbers(4000, broken=[5, 1000])
+  assert run(source, 0.001, 8000) == 4
+  first = int(loader(Numbers(4000), batch_size=8)[0]['label'][3])
+  assert run(Numbers(4000, broken=[first]), 0.001, 2000) == 1
+
+
+def test_a_limit_of_zero_allows_none():
+  with pytest.raises(DataError, match='max_broken_fraction=0: 1 of '):
+    run(Numbers(40, broken=[5]), 0, 40)
+
+
+# Evaluation.
+
+
+@pytest.mark.parametrize('length', [1, 4, 10])
+def test_in_order_is_every_record_once_padded_to_one_size(length):
+  batches = list(in_order(Numbers(length), batch_size=4, canvas=3, threads=2))
+  assert {batch['image'].shape for batch in batches} == {(4, 3, 3, 3)}
+  whole = joined(batches)
+  assert whole['valid'].tolist() == [True] * length + [False] * (-length % 4)
+  assert whole['label'][whole['valid']].tolist() == [*range(length)]
+  assert not whole['image'][~whole['valid']].any() and (whole['size'][~whole['valid']] == 1).all()
+
+
+def test_in_order_leaves_out_what_is_broken_and_says_so(caplog):
+  whole = joined(list(in_order(Numbers(9, broken=[2], lost=[4]), batch_size=4, canvas=3, threads=2)))
+  assert whole['label'][whole['valid']].tolist() == [0, 1, 3, 5, 6, 7, 8]
+  assert [record.message.split(' cannot')[0] for record in caplog.records] == ['number 2', 'record 4 of numbers']
+
+
+# Threads.
+
+
+class Slow(Numbers):
+  def __getitem__(self, index):
+    time.sleep(0.02)
+    return super().__getitem__(index)
+
+
+def readers() -> int:
+  return sum(thread.name.startswith('read') for thread in threading.enumerate())
+
+
+def test_one_batch_is_read_by_many_threads_and_none_is_left_behind():
+  batches = loader(Slow(100), batch_size=16, threads=8).iterate(0)
+  start = time.perf_counter()
+  next(batches)
+  assert time.perf_counter() - start < 16 * 0.02
+  assert readers() == 8
+  batches.close()
+  assert readers() == 0
+
+
+def test_it_reads_a_bounded_number_of_batches_ahead():
+  read = []
+
+  class Counted(Numbers):
+    def __getitem__(self, index):
+      read.append(index)
+      return super().__getitem__(index)
+
+  with contextlib.closing(loader(Counted(1000), batch_size=10).iterate(0)) as batches:
+    for _ in range(5):
+      next(batches)
+    time.sleep(0.1)
+    assert len(read) <= (5 + 2) * 10
+
+
+def test_an_error_of_the_program_is_not_taken_for_a_broken_image():
+  class Wrong(Numbers):
+    def __getitem__(self, index):
+      raise KeyError('a mistake')
+
+  with pytest.raises(KeyError, match='a mistake'):
+    next(loader(Wrong(10)).iterate(0))
+  assert readers() == 0
+
+
+def test_pictures_are_reduced_to_the_canvas():
+  class Large(Numbers):
+    def __getitem__(self, index):
+      return Example(encode(gradient(40, 80), 'PNG'), 0, '')
+
+  batch = loader(Large(4), canvas=20)[0]
+  assert batch['size'].tolist() == [[10, 20]] * 4 and batch['image'][:, :10].all() and not batch['image'][:, 10:].any()

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+from maskrep.evaluation import knn
+
+
+def clusters(rng, per_class=23, classes=7, width=5):
+  """Overlapping clusters, shuffled: features [M, D], labels [M]."""
+  labels = rng.permutation(np.repeat(np.arange(classes), per_class))
+  centres = rng.normal(size=(classes, width))
+  return (centres[labels] + rng.normal(size=(len(labels), width))).astype(np.float32), labels
+
+
+def reference(train, labels, queries, k, temperature):
+  """The vote in float64, a query at a time."""
+  train, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train.astype(float), queries.astype(float)))
+  predictions = []
+  for query in queries:
+    similarity = train @ query
+    nearest = np.argsort(-similarity, kind='stable')[:k]
+    votes = np.bincount(labels[nearest], np.exp(similarity[nearest] / temperature))
+    predictions.append(votes.argmax())
+  return np.array(predictions)
+
+
+@pytest.mark.parametrize('k', [1, 10, 161])
+@pytest.mark.parametrize('temperature', [0.07, 1.0])
+def test_parity(k, temperature):
+  rng = np.random.default_rng(0)
+  train, labels = clusters(rng)
+  queries = 3 * rng.normal(size=(101, train.shape[1])).astype(np.float32)
+  found = np.asarray(knn.knn_predict(train, labels, queries, k=k, temperature=temperature))
+  np.testing.assert_array_equal(found, reference(train, labels, queries, k, temperature))
+  sklearn = KNeighborsClassifier(k, metric='cosine', weights=lambda distance: np.exp((1 - distance) / temperature))
+  np.testing.assert_array_equal(found, sklearn.fit(train, labels).predict(queries))
+
+
+def test_chunks_change_nothing(monkeypatch):
+  rng = np.random.default_rng(0)
+  train, labels = clusters(rng)
+  queries = rng.normal(size=(31, train.shape[1])).astype(np.float32)
+  whole = knn.knn_predict(train, labels, queries, k=5)
+  monkeypatch.setattr(knn, '_CHUNK_ELEMENTS', 7 * len(train))
+  knn.knn_predict.clear_cache()
+  np.testing.assert_array_equal(knn.knn_predict(train, labels, queries, k=5), whole)
+
+
+def test_ties_go_to_the_first_example_and_to_the_nearer_class():
+  train = np.array([[1, 0], [1, 0], [0, 1], [0, -1], [-1, 0]], np.float32)
+  labels = np.array([4, 2, 0, 0, 1])
+  query = np.array([[1, 0]], np.float32)
+  assert knn.knn_predict(train, labels, query, k=1).tolist() == [4]
+  assert knn.knn_predict(train, labels, query, k=2).tolist() == [4]
+  # Two orthogonal votes of class 0 are worth 2 / e of one of class 4.
+  assert knn.knn_predict(train, labels, query, k=4, temperature=1.0).tolist() == [4]
+  assert knn.knn_predict(train, labels, query, k=4, temperature=2.0).tolist() == [0]
+
+
+def test_no_temperature_overflows():
+  rng = np.random.default_rng(0)
+  train, labels = clusters(rng)
+  cold = knn.knn_predict(train, labels, train[:50] + 0.1, k=20, temperature=1e-4)
+  np.testing.assert_array_equal(cold, knn.knn_predict(train, labels, train[:50] + 0.1, k=1))
+
+
+def test_accuracy_is_a_share():
+  train = np.eye(4, dtype=np.float32)
+  accuracy = knn.knn_accuracy(train, np.arange(4), train, np.array([0, 1, 2, 0]), k=1, temperature=0.07)
+  assert accuracy == 0.75
+
+
+@pytest.mark.parametrize('k', [0, 5])
+def test_k_beyond_the_training_split_is_refused(k):
+  train = np.eye(4, dtype=np.float32)
+  with pytest.raises(ValueError, match=f'k={k} .* 4 examples'):
+    knn.knn_predict(train, np.arange(4), train, k=k)

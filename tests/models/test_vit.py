@@ -1,0 +1,155 @@
+import functools
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maskrep.models.vit import DropPath, ViT, patchify
+
+TINY = dict(patch_size=4, width=24, depth=3, heads=3, image_size=20)
+
+
+def randomised(model, key=0):
+  """Parameters without the zeros and ones of an initialisation, which hide faults."""
+  images = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+  rng = np.random.default_rng(key)
+  return jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.2, s.shape), s.dtype), shapes)
+
+
+@pytest.fixture(scope='module')
+def tiny():
+  model = ViT(**TINY)
+  params = randomised(model)
+  return model, params, jax.jit(functools.partial(model.apply, params))
+
+
+def images(b=2, h=20, w=20):
+  return jnp.asarray(np.random.default_rng(1).normal(size=(b, h, w, 3)), jnp.float32)
+
+
+def assert_close(got, want, atol=2e-6):
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol), got, want)
+
+
+def test_patchify_cuts_row_by_row():
+  x = jnp.arange(2 * 6 * 9 * 3).reshape(2, 6, 9, 3)
+  patches = patchify(x, 3)
+  assert patches.shape == (2, 6, 27)
+  np.testing.assert_array_equal(patches[1, 4].reshape(3, 3, 3), x[1, 3:6, 3:6])
+
+
+@pytest.mark.parametrize('size', [(20, 18), (22, 20)])
+def test_refuses_a_size_that_is_no_multiple(tiny, size):
+  model, params, _ = tiny
+  with pytest.raises(ValueError, match=f'{size[0]}x{size[1]} is not a multiple of patch size 4'):
+    model.apply(params, images(1, *size))
+
+
+@pytest.mark.parametrize('size', [(20, 20), (12, 28), (8, 8)])
+def test_any_grid_gives_float32_of_its_shape(tiny, size):
+  out = tiny[2](images(2, *size))
+  assert out['cls'].shape == (2, 24) and out['patches'].shape == (2, size[0] * size[1] // 16, 24)
+  assert out['cls'].dtype == out['patches'].dtype == jnp.float32
+
+
+def test_jit_equals_eager(tiny):
+  model, params, encode = tiny
+  idx = jnp.array([[3, 0, 24], [7, 7, 1]])
+  assert_close(encode(images(), idx), model.apply(params, images(), idx))
+
+
+@pytest.mark.parametrize('size', [(20, 20), (12, 28)])
+def test_keeping_all_equals_no_mask(tiny, size):
+  n = size[0] * size[1] // 16
+  keep_all = jnp.broadcast_to(jnp.arange(n), (2, n))
+  assert_close(tiny[2](images(2, *size), keep_all), tiny[2](images(2, *size)))
+
+
+def test_permuting_keep_idx_permutes_patches_only(tiny):
+  keep = jnp.array([[24, 3, 11, 0, 8], [1, 2, 20, 19, 5]])
+  order = jnp.array([3, 1, 4, 0, 2])
+  want, got = tiny[2](images(), keep), tiny[2](images(), keep[:, order])
+  assert_close(got, {'cls': want['cls'], 'patches': want['patches'][:, order]})
+
+
+def test_dropped_patches_are_not_seen(tiny):
+  keep = jnp.array([[24, 3, 11], [1, 2, 20]])
+  grad = jax.grad(lambda x: tiny[2](x, keep)['cls'].sum())(images())
+  seen = np.abs(patchify(grad, 4)).sum(-1) > 0
+  want = np.zeros((2, 25), bool)
+  np.put_along_axis(want, np.asarray(keep), True, 1)
+  np.testing.assert_array_equal(seen, want)
+
+
+def test_every_parameter_gets_a_gradient(tiny):
+  model, params, _ = tiny
+  grad = jax.jit(jax.grad(lambda p: (model.apply(p, images())['cls'] ** 3).sum()))(params)
+  flat = jax.tree_util.tree_leaves_with_path(grad)
+  assert not [jax.tree_util.keystr(path) for path, g in flat if not np.abs(g).max() > 0]
+
+
+def test_bfloat16_is_near_float32(tiny):
+  model, params, encode = tiny
+  half = jax.jit(ViT(**TINY, dtype=jnp.bfloat16).apply)(params, images())
+  assert half['cls'].dtype == jnp.float32
+  error = jax.tree.map(lambda a, b: float(jnp.abs(a - b).mean() / b.std()), half, encode(images()))
+  assert max(error.values()) < 0.03, error
+
+
+def test_parameters_are_float32_and_initialised_as_the_papers_do():
+  params = ViT(16, 96, 2, 3, image_size=64, dtype=jnp.bfloat16).init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    name = path[-1].key
+    assert leaf.dtype == jnp.float32
+    if name in ('bias', 'scale'):
+      np.testing.assert_array_equal(leaf, float(name == 'scale'))
+    else:
+      np.testing.assert_allclose(leaf.std(), 0.02, rtol=0.2)
+
+
+@pytest.mark.parametrize('patch_size', [16, 14, 8, 7, 4])
+@pytest.mark.parametrize(('width', 'depth', 'heads', 'millions'), [
+  (384, 12, 6, 21.3), (768, 12, 12, 85.1), (1024, 24, 16, 302.3), (1280, 32, 16, 629.6),
+])  # fmt: skip
+def test_shapes_and_sizes_of_the_papers_models(patch_size, width, depth, heads, millions):
+  model = ViT(patch_size, width, depth, heads)
+  view = jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32)
+  n = (224 // patch_size) ** 2
+  out, params = jax.eval_shape(model.init_with_output, jax.random.key(0), view)
+  assert out['patches'].shape == (2, n, width)
+  # All but what depends on the patch size: the embedding kernel and the positions.
+  count = sum(x.size for x in jax.tree.leaves(params)) - (3 * patch_size**2 + n + 1) * width
+  assert abs(count / 1e6 - millions) < 0.1
+
+
+def test_drop_path_keeps_whole_examples_and_the_mean():
+  x = jnp.ones((4000, 3, 2))
+  y = DropPath(0.3).apply({}, x, train=True, rngs={'drop_path': jax.random.key(0)})
+  assert bool((y == y[:, :1, :1]).all())
+  np.testing.assert_allclose(np.unique(y), [0, 1 / 0.7], rtol=1e-6)
+  np.testing.assert_allclose(y.mean(), 1, atol=0.04)
+
+
+def test_stochastic_depth_grows_over_blocks_and_rests_outside_training(tiny):
+  _, params, encode = tiny
+  model = ViT(**TINY, drop_path=0.6)
+  assert_close(model.apply(params, images()), encode(images()))
+  assert_close(ViT(**TINY).apply(params, images(), train=True), encode(images()))
+
+  rates = []
+
+  def note(next_fun, args, kwargs, context):
+    y = next_fun(*args, **kwargs)
+    if isinstance(context.module, DropPath):
+      rates.append((context.module.rate, float((y == 0).all(axis=(1, 2)).mean())))
+    return y
+
+  with nn.intercept_methods(note):
+    model.apply(params, images(500, 8, 8), train=True, rngs={'drop_path': jax.random.key(3)})
+  want = [0, 0, 0.3, 0.3, 0.6, 0.6]
+  np.testing.assert_allclose([r for r, _ in rates], want)
+  np.testing.assert_allclose([f for _, f in rates], want, atol=0.08)
+  assert rates[2][1] != rates[3][1]

@@ -1,0 +1,76 @@
+"""Puts the field's classic bugs back, one at a time, and sees the tests catch each: python tests/mutants.py
+
+Each mutant is a change of text in a copy of the code and the test file that must then fail.
+"""
+
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = Path(__file__).parent.parent
+
+# name: (file, text, its replacement, tests that must fail)
+MUTANTS = {
+  'one mask for the whole batch': (
+    'maskrep/masking.py', 'return jax.vmap(subset)(keys)', 'return jax.vmap(subset)(keys[:1].repeat(len(keys)))',
+    'tests/test_masking.py'),
+  'the last patch is never seen': (
+    'maskrep/masking.py', 'jax.random.uniform(key, (num_patches,))',
+    'jax.random.uniform(key, (num_patches,)).at[-1].set(-1)', 'tests/test_masking.py'),
+  'float arithmetic drops a patch': (
+    'maskrep/masking.py', 'math.floor(num_patches * (1 - Fraction(str(ratio))))', 'int(num_patches * (1 - ratio))',
+    'tests/test_masking.py'),
+  'gradient through the targets': (
+    'maskrep/objectives/msn.py', 'log_q = jax.lax.stop_gradient(log_q)', 'pass', 'tests/objectives/test_msn.py'),
+  'Sinkhorn ends on the prototypes': (
+    'maskrep/objectives/losses.py', 'axis=0, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=1',
+    'axis=1, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=0', 'tests/objectives/test_losses.py'),
+  'the teacher follows the old weights': (
+    'maskrep/train/step.py', 'state.ema_params, params)', 'state.ema_params, state.params)', 'tests/train/test_step.py'),
+  'views do not depend on the position': (
+    'maskrep/rng.py', 'in_axes=(None, 0))(key, position)', 'in_axes=(None, 0))(key, position % 2)',
+    'tests/objectives/test_msn.py'),
+  'prototypes without gradient': (
+    'maskrep/objectives/msn.py', "params['prototypes'], self.temperature)",
+    "jax.lax.stop_gradient(params['prototypes']), self.temperature)", 'tests/objectives/test_msn.py'),
+  'prototypes are decayed': (
+    'maskrep/train/optim.py', " and names[0] != 'prototypes'", '', 'tests/train/test_optim.py'),
+  'the warm-up is stretched': (
+    'maskrep/train/optim.py', 'self.final_learning_rate, warmup_steps, steps)',
+    'self.final_learning_rate, round(self.schedule_stretch * warmup_steps), steps)', 'tests/train/test_optim.py'),
+}
+
+
+def survives(root: Path, file: str, text: str, replacement: str, tests: str) -> bool:
+  """Whether the tests still pass with the bug in."""
+  path = root / file
+  sound = path.read_text()
+  if sound.count(text) != 1:
+    sys.exit(f'{file}: {text!r} stands there {sound.count(text)} times, not once; mend tests/mutants.py')
+  path.write_text(sound.replace(text, replacement))
+  try:
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-x', '-q', tests], cwd=root, capture_output=True, text=True)
+  finally:
+    path.write_text(sound)
+  if done.returncode not in (0, 1):
+    sys.exit(f'pytest could not run:\n{done.stdout}{done.stderr}')
+  return done.returncode == 0
+
+
+def main() -> int:
+  with tempfile.TemporaryDirectory() as folder:
+    root = Path(folder) / 'maskrep'
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns('.git', 'runs', '__pycache__'))
+    survivors = []
+    for name, mutant in MUTANTS.items():
+      alive = survives(root, *mutant)
+      print(f'{"SURVIVES" if alive else "caught":<10}{name}', flush=True)
+      survivors += [name] * alive
+  print(f'{len(MUTANTS) - len(survivors)} of {len(MUTANTS)} caught')
+  return bool(survivors)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
