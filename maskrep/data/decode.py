@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 import simplejpeg
 
 MAX_PIXELS = 50_000_000
@@ -34,6 +34,8 @@ def decode(image: bytes | np.ndarray, *, canvas: int) -> np.ndarray:
     return _fit(_rgb(image if isinstance(image, np.ndarray) else _decode_file(image, canvas)), canvas)
   except BrokenImage:
     raise
+  except UnidentifiedImageError as error:
+    raise BrokenImage('not a picture in a known format') from error
   except Exception as error:  # decoders meet arbitrary bytes, and there is no end to the types of error they raise
     raise BrokenImage(f'{type(error).__name__}: {error}') from error
 
@@ -50,11 +52,10 @@ def _decode_file(data: bytes, canvas: int) -> np.ndarray:
   # simplejpeg is nearly twice as fast as Pillow, but knows no EXIF rotation.
   if data.startswith(b'\xff\xd8') and b'Exif\0\0' not in data:
     try:
-      height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+      height, width, *_ = simplejpeg.decode_jpeg_header(data)
       _check_pixels(width, height)
-      if space != 'CMYK':
-        least_height, least_width = _fitted(height, width, canvas)
-        return simplejpeg.decode_jpeg(data, min_height=least_height, min_width=least_width, min_factor=2)
+      least_height, least_width = _fitted(height, width, canvas)
+      return simplejpeg.decode_jpeg(data, min_height=least_height, min_width=least_width, min_factor=2)
     except ValueError:  # also raised for flaws that every other reader forgives: Pillow has the last word
       pass
   picture = Image.open(io.BytesIO(data))
@@ -84,7 +85,7 @@ def _fit(pixels: np.ndarray, canvas: int) -> np.ndarray:
   height, width = _fitted(*pixels.shape[:2], canvas)
   if (height, width) == pixels.shape[:2]:
     return pixels
-  return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+  return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _fitted(height: int, width: int, canvas: int) -> tuple[int, int]:

@@ -31,7 +31,7 @@ class Loader:
 
   Position i of the stream lies in epoch i // n of a source of n records, and each epoch has its own order of them all.
   Which records make up batch t does not depend on the number of processes. A record that cannot be read gives its
-  place to the one that stands there in the next epoch.
+  place to the one that stands there in the next epoch. Positions count modulo 2 ** 32.
 
   A batch is as `maskrep.types` has it, for this process's rows, and one field more:
     broken  bool [B]  the record of this position could not be read, another one stands for it
@@ -194,6 +194,8 @@ def _read_ahead(batches: Iterable[Batch], fill: Callable[[Batch, int], None], th
       row.result()
     return batch
 
+  # A plain pool: grain's prefetching holds the interpreter's lock for 0.1 ms an image, ten times as long, and returns
+  # images one by one, to be copied into a batch by the one thread that waits for them.
   with futures.ThreadPoolExecutor(threads, thread_name_prefix='read') as pool:
     running = collections.deque()
     try:

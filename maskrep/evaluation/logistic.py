@@ -133,7 +133,7 @@ def low_shot(
 
   Features are centred on the mean of the whole training split, which needs no labels, then scaled to unit length:
   one rule under which neither the offset nor the scale of a representation weighs against the penalty, so pixels and
-  any encoder can be compared. (MSN's code centres each feature vector on its own mean instead, and fits no bias.)
+  any encoder can be compared.
 
   Args:
     train_features: float [M, D].

@@ -72,7 +72,7 @@ def test_every_kind_comes_out_as_it_looks(kind):
   assert difference.max() <= 8  # a corner of one JPEG block
 
 
-@pytest.mark.parametrize('size', [(1, 1), (1, 500), (3000, 10), (10, 3000), (700, 500), (512, 512), (513, 512)])
+@pytest.mark.parametrize('size', [(1, 1), (1, 500), (3000, 10), (1, 3000), (3000, 1), (700, 500), (512, 512), (513, 1)])
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG'])
 def test_any_size_fits_the_canvas_with_its_aspect_ratio(size, kind):
   height, width = size
@@ -86,13 +86,19 @@ def test_large_jpeg_is_decoded_at_a_reduced_scale_and_looks_the_same(exif):
   large = gradient(1200, 1600)
   small = decode(encode(np.rot90(large) if exif else large, 'JPEG', quality=95, exif=exif), canvas=256)
   assert small.shape == (192, 256, 3)
-  reference = np.asarray(Image.fromarray(large).resize((256, 192), Image.Resampling.BICUBIC)).astype(int)
+  reference = np.asarray(Image.fromarray(large).resize((256, 192), Image.Resampling.BILINEAR)).astype(int)
   assert np.abs(small - reference).mean() <= 2
 
 
 def test_reduction_is_antialiased():
-  checks = np.indices((400, 400)).sum(0) % 2 * 255
-  assert decode(checks.astype(np.uint8), canvas=50).std() < 5
+  noise = np.random.default_rng(0).integers(0, 256, (400, 400), dtype=np.uint8)
+  assert decode(noise, canvas=40).std() < noise.std() / 5
+
+
+def test_a_flaw_that_other_readers_forgive_is_forgiven():
+  image, seen = CORPUS['jpeg']
+  pixels = decode(image[:-2] + bytes(9) + image[-2:], canvas=64)  # stray bytes before the marker of the end
+  assert np.abs(pixels.astype(int) - seen).mean() <= 2
 
 
 JPEG, PNG = CORPUS['jpeg'][0], CORPUS['png'][0]

@@ -251,12 +251,3 @@ def test_tfds_damaged_record_is_an_os_error_or_stops_at_the_start(data_dir, monk
   source = TFDS('tiny', 'train')
   with pytest.raises(OSError, match='tiny/1.0.0:train:300 record'):
     list(source)
-
-
-def test_fashion_mnist():
-  if not os.path.isdir(os.path.join(os.environ.get('TFDS_DATA_DIR', ''), 'fashion_mnist')):
-    pytest.skip('TFDS_DATA_DIR has no fashion_mnist')
-  source = TFDS('fashion_mnist', 'test')
-  assert len(source) == 10_000 and source.num_classes == 10
-  np.testing.assert_array_equal(np.bincount([example.label for example in source]), 1000)
-  assert decode(source[0].image, canvas=28).shape == (28, 28, 3)
