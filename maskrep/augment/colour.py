@@ -45,10 +45,12 @@ def adjust(image: Array, factors: Array, order: Array) -> Array:
     order: int32 [4], a permutation of `BRIGHTNESS`, `CONTRAST`, `SATURATION`, `HUE`.
   """
   # Under vmap a `lax.switch` would compute every branch at every place; the first three are one blend, so this is two.
-  for operation in order:
+  def change(place, image):
+    operation = order[place]
     factor = factors[operation]
-    image = jnp.where(operation == HUE, shift_hue(image, factor), _blend(image, operation, factor))
-  return image
+    return jnp.where(operation == HUE, shift_hue(image, factor), _blend(image, operation, factor))
+
+  return jax.lax.fori_loop(0, 4, change, image)
 
 
 def jitter(key: Array, image: Array, strength: Array) -> Array:

@@ -66,8 +66,8 @@ def resample(canvas: Array, box: Array, out_size: int, *, flip: Array | bool, wi
   rows = _weights(canvas.shape[0], out_size, box[0::2], within[0::2])
   columns = _weights(canvas.shape[1], out_size, box[1::2], within[1::2])
   columns = jnp.where(flip, columns[::-1], columns)
-  # Default precision: float32 on a CPU. TF32 and bfloat16 hold the pixels exactly and round the weights by at most one
-  # part in 500, no more than Pillow loses by rounding to 8 bits after each of its two passes.
+  # Default precision: float32 on a CPU. TF32 and bfloat16 hold the pixels exactly and round the weights, and what lies
+  # between the products, by at most one part in 500: about what Pillow loses by rounding to 8 bits after each pass.
   reduced = jnp.einsum('yh,hwc->ywc', rows, canvas.astype(jnp.float32))
   return jnp.clip(jnp.einsum('ywc,xw->cyx', reduced, columns) / 255, 0, 1)
 

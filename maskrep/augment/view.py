@@ -38,21 +38,20 @@ def crop_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
 
 def colour_view(key: Array, image: Array, recipe: View) -> Array:
   """Jitter, greyscale, blur and solarisation, float32 [3, H, W] in [0, 1] -> the same."""
-  draw_key, jitter_key, sigma_key = jax.random.split(key, 3)
-  probabilities = jnp.array([recipe.jitter, recipe.grey, recipe.blur, recipe.solarise])
-  jittered, grey, blurred, solarised = jax.random.uniform(draw_key, (4,)) < probabilities
+  draw_key, jitter_key = jax.random.split(key)
+  jittered, grey, blurred, solarised, width = jax.random.uniform(draw_key, (5,))
   # Where jitter or blur is not drawn its parameters are neutral: a select of images would have XLA compute them twice.
   if recipe.jitter > 0:
-    image = colour.jitter(jitter_key, image, jnp.where(jittered, jnp.array(recipe.jitter_strength), 0))
+    image = colour.jitter(jitter_key, image, jnp.where(jittered < recipe.jitter, jnp.array(recipe.jitter_strength), 0))
   if recipe.grey > 0:
-    image = jnp.where(grey, colour.greyscale(image), image)
+    image = jnp.where(grey < recipe.grey, colour.greyscale(image), image)
   if recipe.blur > 0:
     low, high = recipe.blur_sigma
-    sigma = jnp.where(blurred, jax.random.uniform(sigma_key, minval=low, maxval=high), 1e-3)
+    sigma = jnp.where(blurred < recipe.blur, low + (high - low) * width, 1e-3)
     # What lies beyond four deviations is less than 8 bits can show.
     image = blur.gaussian_blur(image, sigma, math.ceil(4 * high))
   if recipe.solarise > 0:
-    image = jnp.where(solarised, colour.solarise(image), image)
+    image = jnp.where(solarised < recipe.solarise, colour.solarise(image), image)
   return image
 
 

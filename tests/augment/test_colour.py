@@ -71,6 +71,8 @@ def test_jitter_draws_within_its_strength_in_every_order(monkeypatch, picture):
   assert (factors >= low - 1e-6).all() and (factors <= high + 1e-6).all()
   np.testing.assert_allclose(factors.mean(0), (low + high) / 2, atol=0.05)
   np.testing.assert_allclose(factors.std(0), (high - low) / 12**0.5, rtol=0.05)
+  ranks = np.argsort(orders, axis=1)
+  np.testing.assert_allclose(np.corrcoef(factors.T, ranks.T)[:4, 4:], 0, atol=0.06)
   counts = np.unique(orders, axis=0, return_counts=True)[1]
   assert len(counts) == 24 and abs(counts - 200).max() < 60  # four standard deviations
 

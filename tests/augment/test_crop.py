@@ -14,7 +14,7 @@ from maskrep.augment import crop
 RATIO = (3 / 4, 4 / 3)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+@functools.partial(jax.jit, static_argnums=0)
 def boxes(count, size, scale, ratio=RATIO):
   draw = functools.partial(crop.random_crop_box, size=size, scale=scale, ratio=ratio)
   return jax.vmap(draw)(jax.random.split(jax.random.key(0), count))
@@ -42,30 +42,43 @@ def pillow(image, box, out_size):
 
 @given(st.integers(1, 600), st.integers(1, 600), st.sampled_from([(0.05, 0.3), (0.3, 1.0), (1.0, 1.0)]))
 def test_boxes_are_whole_and_inside(height, width, scale):
-  box = np.asarray(boxes(64, jnp.array([height, width]), scale))
+  box = np.asarray(boxes(32, jnp.array([height, width]), scale))
   assert box.dtype == np.float32 and (box == np.round(box)).all()
   assert (box[:, :2] >= 0).all() and (box[:, 2:] >= 1).all()
   assert (box[:, :2] + box[:, 2:] <= [height, width]).all()
 
 
-# 100 x 700 at (0.3, 1) mixes drawn and central boxes; 10 x 500 is always central.
-@pytest.mark.parametrize('size', [(375, 500), (100, 700), (10, 500), (500, 10)])
+# Boxes of the second are now and then central ones.
+@pytest.mark.parametrize('size', [(375, 500), (100, 350)])
 def test_boxes_are_distributed_as_torchvisions(reference, size):
   torch = pytest.importorskip('torch')
   from torchvision.transforms import RandomResizedCrop
 
   torch.manual_seed(0)
   image = torch.empty(3, *size)
-  theirs = np.array([RandomResizedCrop.get_params(image, [0.3, 1.0], list(RATIO)) for _ in range(2000)])
+  theirs = np.array([RandomResizedCrop.get_params(image, [0.3, 1.0], list(RATIO)) for _ in range(2000)], np.float32)
   ours = np.asarray(boxes(4000, jnp.array(size), (0.3, 1.0)))
-  for statistic in (
-    lambda b: b[:, 2] * b[:, 3], lambda b: np.log(b[:, 3] / b[:, 2]), lambda b: b[:, 0], lambda b: b[:, 1]):
-    assert stats.ks_2samp(statistic(ours), statistic(theirs)).pvalue > 1e-3
+  for of in (lambda b: b[:, 2] * b[:, 3], lambda b: b[:, 3] / b[:, 2], lambda b: b[:, 0], lambda b: b[:, 1]):
+    assert stats.ks_2samp(of(ours), of(theirs)).pvalue > 1e-3
+
+
+def test_every_place_is_equally_likely():
+  drawn = np.asarray(boxes(4500, np.array([3, 3]), (1 / 9, 1 / 9), (1.0, 1.0)))
+  places, counts = np.unique(drawn, axis=0, return_counts=True)
+  assert len(places) == 9 and stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_box_without_a_fit_is_the_largest_central_one():
   for size, box in [((1, 500), (0, 249, 1, 1)), ((500, 30), (230, 0, 40, 30)), ((1, 1), (0, 0, 1, 1))]:
     assert np.asarray(boxes(16, jnp.array(size), (0.3, 1.0))).tolist() == [list(box)] * 16
+
+
+def test_jit_equals_eager():
+  size, image = np.array([30, 40]), photo(30, 40)
+  box = crop.random_crop_box(jax.random.split(jax.random.key(0), 2)[1], size, scale=(0.3, 1.0), ratio=RATIO)
+  np.testing.assert_array_equal(box, boxes(2, size, (0.3, 1.0))[1])
+  eager = crop.resample(jnp.array(image), box, 7, flip=True, within=box)
+  np.testing.assert_allclose(cut(image, box, 7, True), eager, atol=1e-6)
 
 
 @pytest.mark.parametrize('out_size', [7, 24, 61])
@@ -74,10 +87,10 @@ def test_resample_is_crop_then_resize(reference, out_size, box):
   image = photo(37, 53)
   ours = cut(image, jnp.array(box, jnp.float32), out_size)
   assert ours.shape == (3, out_size, out_size) and ours.dtype == jnp.float32
-  np.testing.assert_allclose(ours, pillow(image, box, out_size), atol=2e-6)
+  np.testing.assert_allclose(ours, pillow(image, box, out_size), atol=5e-6)
   planes = (np.moveaxis(image, -1, 0) / 255).astype(np.float32)
   np.testing.assert_allclose(
-    ours, reference('resized_crop', planes, *box, [out_size, out_size], antialias=True), atol=2e-6)
+    ours, reference('resized_crop', planes, *box, [out_size, out_size], antialias=True), atol=5e-6)
 
 
 @given(st.data())
