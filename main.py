@@ -26,6 +26,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
     flag_values=values)
   try:
     rest = values(argv)[1:]
+    list(values.config or ())  # a config file that could not be loaded says so only when it is read
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
     raise ConfigError(' '.join(str(error).split())) from error
   if rest:

@@ -41,7 +41,7 @@ def make_step(
     momentum = ema_momentum(state.step)
     # The teacher follows the parameters after the update.
     ema_params = jax.tree.map(lambda ema, new: momentum * ema + (1 - momentum) * new, state.ema_params, params)
-    metrics = aux.metrics | {'gradient_norm': optax.global_norm(gradient)}
+    metrics = aux.metrics | {'gradient_norm': optax.tree.norm(gradient)}
     return TrainState(step=state.step + 1, params=params, ema_params=ema_params, model_state=aux.model_state,
                       opt_state=opt_state), metrics
 

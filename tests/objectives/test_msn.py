@@ -108,8 +108,10 @@ def test_gradient_reaches_every_student_parameter_and_never_the_teacher(msn, dra
   grads, teacher_grads = jax.jit(jax.grad(
     lambda p, t: loss_of(msn, p, views, t, model_state)[0], argnums=(0, 1)))(params, teacher)
   flat = jax.tree_util.tree_leaves_with_path(grads)
-  # Batch norm takes out the bias before it.
-  assert all(np.abs(g).max() > 1e-6 for path, g in flat if 'fc1' not in str(path) or 'bias' not in str(path))
+  # Batch norm takes out what is constant before it: these two biases have no gradient but round-off.
+  constant = [path for path, _ in flat if 'bias' in str(path) and ('fc1' in str(path) or 'embed' in str(path))]
+  assert len(constant) == 2
+  assert all(np.abs(g).max() > 1e-5 for path, g in flat if path not in constant)
   assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(teacher_grads))
 
 
