@@ -6,6 +6,7 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
+from maskrep import allocator
 from maskrep.errors import ConfigError, RunError
 
 
@@ -42,7 +43,8 @@ def main(argv: list[str]) -> int:
   logging.set_verbosity(logging.WARNING)
   try:
     values = parse(argv)
-    # Imported only now: a misspelt flag is answered at once.
+    allocator.keep_pages()
+    # Imported only now, after the allocator is set, and so that a misspelt flag is answered at once.
     from maskrep import run
 
     run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change))

@@ -10,4 +10,6 @@ from configs import common
 
 
 def get_config():
-  return common.msn(size='L', patch_size=7, ratio=0.7, epochs=200)
+  config = common.msn(size='L', patch_size=7, ratio=0.7, epochs=200)
+  config.views.focal_size = 98  # 96 is no multiple of 7
+  return config

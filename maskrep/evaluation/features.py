@@ -32,6 +32,14 @@ class Subset:
   source: Source
   indices: np.ndarray
 
+  @property
+  def num_classes(self) -> int:
+    return self.source.num_classes
+
+  @property
+  def fingerprint(self) -> str:
+    return f'{len(self)} of {self.source.fingerprint}'
+
   def __len__(self) -> int:
     return len(self.indices)
 
@@ -73,7 +81,9 @@ def jit_encoder(encoder: Encoder, mesh: Mesh) -> Encoder:
   return jax.jit(encoder, in_shardings=(None, split, split), out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
-def extract(encoder: Encoder, weights, source: Source, *, mesh: Mesh, batch_size: int, canvas: int, threads: int) -> Features:
+def extract(
+  encoder: Encoder, weights, source: Source, *, mesh: Mesh, batch_size: int, canvas: int, threads: int
+) -> Features:
   """Encodes a source in its order, with a compiled encoder."""
   features, labels = [], []
   for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads):
