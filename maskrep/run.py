@@ -32,7 +32,8 @@ def run(config: ConfigDict, workdir: Path, *, allowed_changes: tuple[str, ...] =
   if jax.process_index() == 0:
     work.record_start(workdir)
     params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))
-    work.write_atomic(workdir / 'parameters.txt', parameter_overview.get_parameter_overview(params, include_stats=False) + '\n')
+    overview = parameter_overview.get_parameter_overview(params, include_stats=False)
+    work.write_atomic(workdir / 'parameters.txt', overview + '\n')
   mesh = make_mesh()
   judge = Judge(
     objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,

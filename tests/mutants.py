@@ -28,7 +28,8 @@ MUTANTS = {
     'maskrep/objectives/losses.py', 'axis=0, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=1',
     'axis=1, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=0', 'tests/objectives/test_losses.py'),
   'the teacher follows the old weights': (
-    'maskrep/train/step.py', 'state.ema_params, params)', 'state.ema_params, state.params)', 'tests/train/test_step.py'),
+    'maskrep/train/step.py', 'state.ema_params, params)', 'state.ema_params, state.params)',
+    'tests/train/test_step.py'),
   'views do not depend on the position': (
     'maskrep/rng.py', 'in_axes=(None, 0))(key, position)', 'in_axes=(None, 0))(key, position % 2)',
     'tests/objectives/test_msn.py'),

@@ -77,7 +77,8 @@ class ViT(nn.Module):
     keep = [None] * self.depth
     if train and self.drop_path:
       keep = stochastic_depth(self.make_rng('drop_path'), self.drop_path, self.depth, b)
-    *blocks, last = (Block(self.heads, self.mlp_ratio, self.dtype, self.init_std, name=f'block{i}') for i in range(self.depth))
+    *blocks, last = (Block(self.heads, self.mlp_ratio, self.dtype, self.init_std, name=f'block{i}')
+                     for i in range(self.depth))
     for block, k in zip(blocks, keep, strict=False):
       x = block(x, keep=k)
     norm = layer_norm(jnp.float32, 'norm')
