@@ -1,4 +1,4 @@
-"""Test time is compile time: a compilation cache of its own, shared by runs and by the processes that tests start."""
+"""Test time is compile time: little optimisation, and a compilation cache that the processes of tests share."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,8 @@ from hypothesis import settings
 
 CACHE = Path(tempfile.gettempdir()) / f'maskrep-test-cache-{os.getuid()}'
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE))
-os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.1')
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 
 # Examples of new shapes compile anew; time limits have no place on shared machines.
 settings.register_profile('maskrep', max_examples=20, deadline=None, derandomize=True)

@@ -83,11 +83,13 @@ def run(
       last = step == total_steps
       with progress.paused():
         found = evaluate(state) if last or step % evaluate_every_steps == 0 else {}
-        if last or step % train.checkpoint_every_steps == 0:
-          checkpoints.save(state, step)
       pending = step, metrics, found
-    if pending:
-      settle(*pending)
+      if last or step % train.checkpoint_every_steps == 0:
+        # Written before the checkpoint is: a run that resumes from it does not compute this step again.
+        settle(*pending)
+        pending = None
+        with progress.paused():
+          checkpoints.save(state, step)
     progress.close()
     if writer:
       writer.close()
