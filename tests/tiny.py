@@ -18,6 +18,6 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   # Fast enough that a few steps move the weights and the teacher by more than round-off.
   config.optim.update(warmup_epochs=2 * 8 / 1438, warmup_learning_rate=1e-2, learning_rate=1e-2, ema_momentum=0.9)
   config.train.update(epochs=steps * 8 / 1438, log_every_steps=1, checkpoint_every_steps=2)
-  config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, knn_neighbours=5, labels_per_class=(1,), label_draws=1,
-                     baselines=())
+  config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, knn_neighbours=5, labels_per_class=(1,),
+                     label_draws=1, baselines=())
   return config
