@@ -49,7 +49,7 @@ class Network(nn.Module):
 class Step:
   """One update of MSN on given views; call it to run one."""
 
-  def __init__(self, config, views, _masking):
+  def __init__(self, config, views):
     self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     torch.manual_seed(0)
     self.config = config

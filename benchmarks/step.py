@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ml_collections import config_flags
 import numpy as np
 
-from maskrep import build, masking
+from maskrep import build
 from maskrep import plan as planning
 from maskrep.train.cost import matmul_flops
 from maskrep.train.step import init_state, make_step
@@ -105,7 +105,7 @@ def measure(config, ratio: float) -> dict[str, float]:
   if FLAGS.peer:
     from benchmarks import peer_torch
 
-    runs['peer'] = peer_torch.Step(config, views, masking)
+    runs['peer'] = peer_torch.Step(config, views)
   speed = matmul_speed(build.compute_dtype(config))
   for run in runs.values():
     jax.block_until_ready(run())  # warm-up

@@ -56,7 +56,8 @@ def store_config(workdir: Path, config: ConfigDict, allowed: tuple[str, ...] = (
   new = config.to_dict()
   if path.exists():
     changed = diff(json.loads(path.read_text()), json.loads(json.dumps(new)))
-    refused = {field: values for field, values in changed.items() if not field.startswith(FREE_FIELDS + allowed)}
+    refused = {field: values for field, values in changed.items()
+               if field not in allowed and not field.startswith(FREE_FIELDS)}
     if refused:
       lines = ''.join(f'\n  {field}: {old} -> {now}' for field, (old, now) in sorted(refused.items()))
       raise ConfigError(f'--workdir={workdir}: holds a run with another config:{lines}\nresume with the old values, '

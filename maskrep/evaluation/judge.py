@@ -4,6 +4,7 @@ from collections.abc import Callable
 import dataclasses
 import functools
 
+import jax
 from jax.sharding import Mesh
 
 from maskrep import rng
@@ -50,7 +51,7 @@ class Judge:
     """The rows of the final table: the baselines asked for, then the trained encoder; none without labels."""
     if not self._labelled:
       return []
-    untrained = self.objective.init(rng.stream(self.seed, 'init'))
+    untrained = jax.jit(self.objective.init)(rng.stream(self.seed, 'init'))
     encoders = {'pixels': (features.jit_encoder(features.pixels(self.canvas), self.mesh), None),
                 'untrained': (self._encoder, untrained)}
     chosen = {name: encoders[name] for name in self.options.baselines}

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+import contextlib
 import dataclasses
 import itertools
 from pathlib import Path
@@ -99,10 +100,10 @@ def run(
 def _on_device(loader: Loader, start: int, stop: int, mesh: Mesh) -> Iterator[tuple[Batch, int]]:
   """(global batch on the devices, broken images in it) for steps start ... stop - 1, `IN_FLIGHT` ahead."""
   queue = deque()
-  host_batches = loader.iterate(start)
-  for local in itertools.islice(host_batches, stop - start):
-    broken = int(local.pop('broken').sum())
-    queue.append((global_batch(mesh, local), broken))
-    if len(queue) == IN_FLIGHT:
-      yield queue.popleft()
-  yield from queue
+  with contextlib.closing(loader.iterate(start)) as host_batches:
+    for local in itertools.islice(host_batches, stop - start):
+      broken = int(local.pop('broken').sum())
+      queue.append((global_batch(mesh, local), broken))
+      if len(queue) == IN_FLIGHT:
+        yield queue.popleft()
+    yield from queue

@@ -1,16 +1,7 @@
-"""Torchvision, the reference of this room, and quick compilation: most of its test time is compile time."""
+"""Torchvision, the reference of this room, and a picture."""
 
-import jax
 import numpy as np
 import pytest
-
-
-@pytest.fixture(scope='package', autouse=True)
-def quick_compilation():
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
 
 
 @pytest.fixture(scope='session')
