@@ -11,15 +11,20 @@ import sys
 import time
 
 from absl import app, flags
-import jax
-import jax.numpy as jnp
-from ml_collections import config_flags
-import numpy as np
 
-from maskrep import build
-from maskrep import plan as planning
-from maskrep.train.cost import matmul_flops
-from maskrep.train.step import init_state, make_step
+from maskrep import allocator
+
+allocator.keep_pages()  # as main.py does, before jax is imported
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+import numpy as np  # noqa: E402
+
+from maskrep import build  # noqa: E402
+from maskrep import plan as planning  # noqa: E402
+from maskrep.train.cost import matmul_flops  # noqa: E402
+from maskrep.train.step import init_state, make_step  # noqa: E402
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file('config', None, 'The experiment to measure.')

@@ -13,13 +13,13 @@ def get_config():
   config.batch_size = 64
   config.data.update(source='digits', eval_split='test', canvas=8, threads=1)
   config.views.update(
-    size=16, focal_size=8, num_focal=4, crop_scale=(0.7, 1.0), focal_crop_scale=(0.4, 0.8), flip=0.0, jitter=0.0,
+    size=12, focal_size=8, num_focal=3, crop_scale=(0.7, 1.0), focal_crop_scale=(0.4, 0.8), flip=0.0, jitter=0.0,
     grey=0.0, blur=0.0, mean=(0.3,) * 3, std=(0.38,) * 3)
-  config.encoder.update(width=96, depth=4, heads=4, init_std=0.08)
+  config.encoder.update(width=96, depth=2, heads=4, weight_init='fan_in')
   config.head.update(hidden=256, output=64)
   config.objective.update(num_prototypes=32)
   config.optim.update(
-    warmup_learning_rate=2e-4, learning_rate=3e-3, warmup_epochs=3.0, schedule_stretch=1.0, final_weight_decay=0.04,
+    warmup_learning_rate=2e-4, learning_rate=2e-3, warmup_epochs=3.0, schedule_stretch=1.0, final_weight_decay=0.04,
     beta2=0.95, ema_momentum=0.97)
   config.train.update(log_every_steps=50, checkpoint_every_steps=500)
   config.eval.update(every_steps=500, batch_size=256, crop_fraction=1.0, baselines=('pixels', 'untrained'))

@@ -12,6 +12,7 @@ from maskrep.data.loader import Loader
 from maskrep.data.sources import Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation.protocol import Eval
+from maskrep.models.transformer import INITIALIZERS
 from maskrep.train.loop import Train
 from maskrep.train.optim import Optim
 from maskrep.types import Objective
@@ -62,6 +63,9 @@ def check(config: ConfigDict) -> None:
   if config.encoder.width % config.encoder.heads:
     raise ConfigError(f'config.encoder.heads={config.encoder.heads}: must divide '
                       f'config.encoder.width={config.encoder.width}')
+  if config.encoder.get('weight_init') not in INITIALIZERS:
+    raise ConfigError(f'config.encoder.weight_init={config.encoder.get("weight_init")!r}: must be one of '
+                      f'{", ".join(INITIALIZERS)}')
   views, mask = section(SiameseViews, config.views, 'views'), section(TokenMask, config.masking, 'masking')
   patch = config.encoder.patch_size
   for field in ('size', 'focal_size'):
@@ -97,7 +101,15 @@ def make(config: ConfigDict) -> Plan:
     source, batch_size=config.batch_size, canvas=data.canvas, seed=config.seed, threads=data.threads,
     process_index=jax.process_index(), process_count=jax.process_count(),
     max_broken_fraction=data.max_broken_fraction)
+  eval_source = build.build_source(data, data.eval_split) if data.eval_split else None
+  bank, classes = min(evaluation.max_train_examples, len(source)), source.num_classes
+  if eval_source is not None and classes:
+    # A class may still have fewer than its share; only the labels tell, which are read with the images.
+    for field, needed in (('knn_neighbours', evaluation.knn_neighbours),
+                          ('labels_per_class', classes * max(evaluation.labels_per_class, default=0))):
+      if needed > bank:
+        raise ConfigError(f'config.eval.{field}={getattr(evaluation, field)}: needs {needed} examples, but the '
+                          f'smaller of config.eval.max_train_examples and the training split is {bank}')
   return Plan(
     seed=config.seed, objective=objective, data=data, views=section(SiameseViews, config.views, 'views'),
-    loader=loader, eval_source=build.build_source(data, data.eval_split) if data.eval_split else None,
-    optim=optim, train=train, eval=evaluation)
+    loader=loader, eval_source=eval_source, optim=optim, train=train, eval=evaluation)

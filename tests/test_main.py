@@ -33,6 +33,7 @@ BAD = {
   'size no multiple of the patch': ([DIGITS, '--config.views.size=18'], 'views.size=18'),
   'focal size no multiple': ([DIGITS, '--config.views.focal_size=9'], 'views.focal_size=9'),
   'width no multiple of the heads': ([DIGITS, '--config.encoder.heads=5'], 'encoder.heads=5'),
+  'unknown initial weights': ([DIGITS, '--config.encoder.weight_init=xavier'], 'weight_init'),
   'zero patch': ([DIGITS, '--config.encoder.patch_size=0'], 'encoder.patch_size=0'),
   'batch of nothing': ([DIGITS, '--config.batch_size=0'], 'batch_size=0'),
   'batch above the data': ([DIGITS, '--config.batch_size=4096'], 'batch_size=4096'),
@@ -48,6 +49,8 @@ BAD = {
   'never saves': ([DIGITS, '--config.train.checkpoint_every_steps=0'], 'checkpoint_every_steps=0'),
   'momentum above 1': ([DIGITS, '--config.optim.ema_momentum=1.5'], 'ema_momentum=1.5'),
   'crop scale falls': ([DIGITS, '--config.views.crop_scale=(0.9, 0.3)'], 'crop_scale'),
+  'more neighbours than images': ([DIGITS, '--config.eval.max_train_examples=10'], 'knn_neighbours=20'),
+  'more labels than images': ([DIGITS, '--config.eval.max_train_examples=40'], 'labels_per_class=(1, 2, 5)'),
   'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
 }
 

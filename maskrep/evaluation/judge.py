@@ -9,10 +9,12 @@ from jax.sharding import Mesh
 
 from maskrep import rng
 from maskrep.data.sources import Source
+from maskrep.errors import ConfigError
 from maskrep.evaluation import features, table
 from maskrep.evaluation.collapse import collapse_metrics
 from maskrep.evaluation.features import Encoder, Features
 from maskrep.evaluation.knn import knn_accuracy
+from maskrep.evaluation.logistic import TooFewLabels
 from maskrep.evaluation.protocol import Eval
 from maskrep.types import Objective, TrainState
 
@@ -48,7 +50,11 @@ class Judge:
     return {f'eval/{name}': value for name, value in found.items()}
 
   def table(self, state: TrainState) -> list[table.Row]:
-    """The rows of the final table: the baselines asked for, then the trained encoder; none without labels."""
+    """The rows of the final table: the baselines asked for, then the trained encoder; none without labels.
+
+    Raises:
+      ConfigError: a class has fewer examples than `labels_per_class` asks for.
+    """
     if not self._labelled:
       return []
     untrained = jax.jit(self.objective.init)(rng.stream(self.seed, 'init'))
@@ -56,10 +62,14 @@ class Judge:
                 'untrained': (self._encoder, untrained)}
     chosen = {name: encoders[name] for name in self.options.baselines}
     chosen['trained'] = self._encoder, (state.ema_params, state.model_state)
-    return [
-      table.row(name, self._extract(*encoder, self._bank), self._extract(*encoder, self.eval_source),
-                num_classes=self.train_source.num_classes, options=self.options)
-      for name, encoder in chosen.items()]
+    try:
+      return [
+        table.row(name, self._extract(*encoder, self._bank), self._extract(*encoder, self.eval_source),
+                  num_classes=self.train_source.num_classes, options=self.options)
+        for name, encoder in chosen.items()]
+    except TooFewLabels as error:
+      raise ConfigError(f'config.eval.labels_per_class={self.options.labels_per_class}: {error}; ask for fewer, or '
+                        f'raise config.eval.max_train_examples={self.options.max_train_examples}') from error
 
   @functools.cached_property
   def _bank(self) -> Source:

@@ -19,6 +19,10 @@ _TOLERANCE = 1e-7  # norm of the gradient, relative to that at zero weights
 _MAX_ITERATIONS = 500
 
 
+class TooFewLabels(ValueError):
+  """A class has fewer labelled examples than asked for."""
+
+
 class Classifier(NamedTuple):
   """A linear classifier of C classes."""
 
@@ -95,12 +99,12 @@ def draw_examples(labels: np.ndarray, *, num_classes: int, count: int, draws: in
     Indices, int [draws, C, count]. The first n of each class are what a smaller `count` n would have drawn.
 
   Raises:
-    ValueError: a class has fewer than `count` examples.
+    TooFewLabels: a class has fewer than `count` examples.
   """
   members = [np.flatnonzero(np.asarray(labels) == c) for c in range(num_classes)]
   for c, member in enumerate(members):
     if len(member) < count:
-      raise ValueError(f'{count} labels per class asked for, but class {c} has {len(member)} training examples')
+      raise TooFewLabels(f'class {c} has {len(member)} training examples, not {count}')
   rngs = [np.random.default_rng((seed, draw)) for draw in range(draws)]
   return np.stack([[rng.permutation(member)[:count] for member in members] for rng in rngs])
 
@@ -150,7 +154,7 @@ def low_shot(
     float32 [len(labels_per_class), draws].
 
   Raises:
-    ValueError: a class has fewer training examples than asked for.
+    TooFewLabels: a class has fewer training examples than asked for.
   """
   count = max(labels_per_class)
   drawn = draw_examples(train_labels, num_classes=num_classes, count=count, draws=draws, seed=seed)

@@ -5,15 +5,19 @@ import math
 
 import jax
 from jax.extend.core import jaxprs_in_params
+from jax.interpreters import partial_eval
 
 
 def matmul_flops(function: Callable, *arguments) -> int:
   """Operations (2 per multiply-add) of all products and convolutions in `function`, differentiated parts included.
 
   Element-wise work is left out, as in the literature's model FLOPs. Loops count with their length; a `while_loop`,
-  whose length is not known, counts once; of a `cond`, the dearest branch.
+  whose length is not known, counts once; of a `cond`, the dearest branch. What no result needs is left out too, as the
+  compiler leaves it out.
   """
-  return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+  jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+  live, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+  return _count(live)
 
 
 def _count(jaxpr) -> int:

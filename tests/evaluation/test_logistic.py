@@ -4,7 +4,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from maskrep.evaluation.logistic import draw_examples, fit, low_shot, predict
+from maskrep.evaluation.logistic import TooFewLabels, draw_examples, fit, low_shot, predict
 
 
 @pytest.fixture(scope='module')
@@ -80,7 +80,7 @@ def test_draws():
 
 
 def test_a_class_with_too_few_examples_is_named():
-  with pytest.raises(ValueError, match='class 1 has 2 '):
+  with pytest.raises(TooFewLabels, match='class 1 has 2 '):
     draw_examples(np.array([0, 0, 0, 1, 1]), num_classes=2, count=3, draws=1, seed=0)
 
 
