@@ -9,7 +9,7 @@ from configs import common
 
 
 def get_config():
-  config = common.msn(size='Ti', patch_size=4, ratio=0.3, epochs=70)
+  config = common.msn(size='Ti', patch_size=4, ratio=0.3, epochs=50)
   config.batch_size = 64
   config.data.update(source='digits', eval_split='test', canvas=8, threads=1)
   config.views.update(

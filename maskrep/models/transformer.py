@@ -14,7 +14,7 @@ import jax.numpy as jnp
 # 0.02 leaves next to nothing of the signal.
 INITIALIZERS = {
   'normal': (nn.initializers.normal(0.02), nn.initializers.normal(0.02)),
-  'fan_in': (nn.initializers.variance_scaling(1.0, 'fan_in', 'normal'), nn.initializers.normal(0.2)),
+  'fan_in': (nn.initializers.variance_scaling(1.0, 'fan_in', 'normal'), nn.initializers.normal(1.0)),
 }
 
 
