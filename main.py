@@ -25,6 +25,11 @@ def parse(argv: list[str]) -> flags.FlagValues:
   flags.DEFINE_list(
     'allow_config_change', [], 'Fields, as SECTION.FIELD, that may differ from the run that is resumed.',
     flag_values=values)
+  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, where several processes train together.',
+                      flag_values=values)
+  flags.DEFINE_integer('num_processes', None, 'How many they are.', flag_values=values)
+  flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.', flag_values=values)
+  flags.DEFINE_integer('start_timeout_s', 300, 'How long to wait for the others.', lower_bound=1, flag_values=values)
   try:
     rest = values(argv)[1:]
     list(values.config or ())  # a config file that could not be loaded says so only when it is read
@@ -45,8 +50,9 @@ def main(argv: list[str]) -> int:
     values = parse(argv)
     allocator.keep_pages()
     # Imported only now, after the allocator is set, and so that a misspelt flag is answered at once.
-    from maskrep import run
+    from maskrep import distributed, run
 
+    distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
     run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change))
   except RunError as error:
     print(f'maskrep: {error}', file=sys.stderr)

@@ -1,22 +1,41 @@
-"""Checkpoints of a training state: orbax, asynchronous, keep-last-n. The only file that knows orbax."""
+"""Checkpoints of a training state: orbax, asynchronous, keep-last-n, verified. The only file that knows orbax.
 
+Orbax writes a step beside its place and renames it, so a kill leaves the steps before as they were. It does not see a
+flipped bit. So each step also holds a fingerprint of every leaf, computed on the devices, which restoring compares.
+"""
+
+import logging
 from pathlib import Path
+import shutil
+import time
 
 import jax
+from jax.experimental import multihost_utils
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from maskrep.errors import CheckpointError
 from maskrep.types import TrainState
 
+FAILURES = 3  # saves in a row that may fail before the run ends
+
+log = logging.getLogger(__name__)
+
 
 class Checkpoints:
-  """The checkpoints of one workdir. Use as a context manager: leaving it waits for the save in flight."""
+  """The checkpoints of one workdir. Use as a context manager: leaving it waits for the save in flight.
+
+  Leaving raises CheckpointError where the last save failed, unless another error is on its way out.
+  """
 
   def __init__(self, workdir: Path, keep: int):
-    self._directory = workdir / 'checkpoints'
+    self._directory = (workdir / 'checkpoints').absolute()
+    self._corrupt = workdir.absolute() / 'corrupt'
+    self._failures = 0
     self._manager = ocp.CheckpointManager(
-      self._directory.absolute(),
-      item_handlers={'state': ocp.StandardCheckpointHandler()},
+      self._directory,
+      item_handlers={'state': ocp.StandardCheckpointHandler(), 'fingerprint': ocp.JsonCheckpointHandler()},
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep,
         cleanup_tmp_directories=True,
@@ -28,25 +47,120 @@ class Checkpoints:
   def __enter__(self):
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, error_type, *_):
     try:
-      self._manager.wait_until_finished()
+      self.finish()
+    except CheckpointError as error:
+      if error_type is None:
+        raise
+      log.warning('%s', error)
     finally:
       self._manager.close()
 
+  def finish(self) -> None:
+    """Waits for the save in flight.
+
+    Raises:
+      CheckpointError: it failed.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:  # of any type: orbax passes on what its storage raised
+      raise CheckpointError(f'{self._directory}: the last checkpoint was not saved ({_line(error)}); free space or '
+                            'mend the disk, then run the same command: it goes on from the one before') from error
+    if self._failures:
+      raise CheckpointError(f'{self._directory}: the last checkpoint was not saved; see the warnings above')
+
   def save(self, state: TrainState, step: int) -> None:
-    """Starts to write; the arrays are copied before this returns, so the state may be donated to the next step."""
-    if not self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state))):
+    """Starts to write; the arrays are copied before this returns, so the state may be donated to the next step.
+
+    A save that fails, or the one before it that failed since, is tried once more, then left with a warning.
+
+    Raises:
+      CheckpointError: `FAILURES` saves in a row failed, or the step is there already.
+    """
+    prints = _as_json(_fingerprint(state))
+    args = ocp.args.Composite(state=ocp.args.StandardSave(state), fingerprint=ocp.args.JsonSave(prints))
+    try:
+      try:
+        self._manager.wait_until_finished()  # raises what the save before met in the background
+      except Exception as error:  # of any type, as above
+        log.warning('%s: the checkpoint before step %d was not saved: %s', self._directory, step, _line(error))
+        self._clean()
+      saved = self._manager.save(step, args=args)
+    except Exception as error:  # of any type, as above
+      self._failures += 1
+      log.warning('%s: step %d was not saved: %s', self._directory, step, _line(error))
+      self._clean()
+      if self._failures == FAILURES:
+        raise CheckpointError(f'{self._directory}: {FAILURES} checkpoints in a row were not saved ({_line(error)}); '
+                              'free space or mend the disk, then run the same command') from error
+      return
+    if not saved:
       raise CheckpointError(f'{self._directory}: step {step} was not saved: a checkpoint of it or of a later one is '
                             'there already; move it away or choose another --workdir')
+    self._failures = 0
 
-  def restore(self, abstract_state: TrainState) -> TrainState | None:
-    """The newest state, placed by the shardings of `abstract_state`'s leaves; None where nothing was saved."""
-    steps = self._manager.all_steps()
-    if not steps:
-      return None
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
-    return self._manager.restore(max(steps), args=args)['state']
+  def restore(self, template: TrainState) -> TrainState | None:
+    """The newest state that is whole, placed by the shardings of `template`'s leaves; None where nothing was saved.
+
+    What is found damaged is moved to `corrupt/` in the workdir, once an older checkpoint is found whole.
+
+    Raises:
+      CheckpointError: there are checkpoints, and none fits `template` and is whole.
+    """
+    rejected = {}
+    state = None
+    for step in sorted(self._manager.all_steps(read=True), reverse=True):
+      try:
+        state, reason = self._read(step, template), ''
+      except Exception as error:  # of any type: what damage does to orbax is not foreseeable
+        reason = _line(error)
+      if _everywhere(not reason):
+        break
+      rejected[step] = reason or 'another process cannot read it'
+      state = None
+    if rejected and state is None:
+      raise CheckpointError(f'{self._directory}: no checkpoint can be restored; nothing was changed. ' + '; '.join(
+        f'step {step}: {reason}' for step, reason in rejected.items()))
+    for step, reason in rejected.items():
+      log.warning('%s: step %d is damaged (%s); it is set aside in %s', self._directory, step, reason, self._corrupt)
+    self._set_aside(rejected)
+    return state
+
+  def _read(self, step: int, template: TrainState) -> TrainState:
+    folder = self._directory / str(step)
+    if folder.is_symlink():
+      raise ValueError('it is a link')
+    wrong = _mismatch(self._manager.item_metadata(step)['state'], template)
+    if wrong:
+      raise ValueError(wrong)
+    state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))['state']
+    stored = self._manager.restore(step, args=ocp.args.Composite(fingerprint=ocp.args.JsonRestore()))['fingerprint']
+    found = _as_json(_fingerprint(state))
+    if stored != found:
+      names = sorted(name for name in stored.keys() | found.keys() if stored.get(name) != found.get(name))
+      raise ValueError(f'{len(names)} of {len(found)} leaves are not what was saved, the first {names[0]}')
+    return state
+
+  def _set_aside(self, steps) -> None:
+    """Moves folders of steps, and whatever else has a step's name, out of the way of later saves."""
+    whole = set(self._manager.all_steps(read=True)) - set(steps)
+    if jax.process_index() == 0:
+      for path in self._directory.iterdir():
+        if path.name.isdigit() and int(path.name) not in whole:
+          self._corrupt.mkdir(exist_ok=True)
+          path.rename(self._corrupt / f'{path.name}-{time.strftime("%Y%m%dT%H%M%S")}-{time.time_ns() % 10**6}')
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices('set aside')
+    self._manager.reload()
+
+  def _clean(self) -> None:
+    """Removes what failed saves left, which may be what fills the disk."""
+    if jax.process_index() == 0:
+      for path in self._directory.glob('*.orbax-checkpoint-tmp*'):
+        shutil.rmtree(path, ignore_errors=True)
+    self._manager.reload()
 
 
 def abstract(state_fn, sharding_fn) -> TrainState:
@@ -54,3 +168,46 @@ def abstract(state_fn, sharding_fn) -> TrainState:
   shapes = jax.eval_shape(state_fn)
   return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
                       shapes, sharding_fn(shapes))
+
+
+@jax.jit
+def _fingerprint(state: TrainState) -> dict[str, jax.Array]:
+  """uint32 [2] of each leaf: the sum of its bits, and the sum weighted by position, both modulo 2 ** 32.
+
+  Integer sums do not depend on their order, so the sharding does not matter. A single flipped bit changes the first
+  sum, swapped values the second. It guards against accidents, not against an attacker.
+  """
+
+  def of(leaf):
+    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+    bits = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32).reshape(-1)
+    weights = 2 * jax.lax.iota(jnp.uint32, bits.size) + 1
+    return jnp.stack([bits.sum(dtype=jnp.uint32), (bits * weights).sum(dtype=jnp.uint32)])
+
+  return {jax.tree_util.keystr(path, simple=True, separator='.'): of(leaf)
+          for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def _as_json(prints: dict[str, jax.Array]) -> dict[str, list[int]]:
+  return {name: [int(n) for n in np.asarray(value)] for name, value in prints.items()}
+
+
+def _mismatch(metadata, template: TrainState) -> str:
+  """What the stored leaves are that the run's are not; '' where shapes and types agree."""
+  def described(tree):
+    return {jax.tree_util.keystr(path, simple=True, separator='.'): f'{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}'
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+  stored, wanted = described(metadata), described(template)
+  wrong = [f'{name} is {stored.get(name, "missing")} in the checkpoint and {wanted.get(name, "missing")} in this run'
+           for name in sorted(stored.keys() | wanted.keys()) if stored.get(name) != wanted.get(name)]
+  return f'{wrong[0]} ({len(wrong)} leaves differ)' if wrong else ''
+
+
+def _everywhere(ok: bool) -> bool:
+  """Whether it is so in every process."""
+  return ok if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(ok)).all())
+
+
+def _line(error: Exception) -> str:
+  return f'{type(error).__name__}: {" ".join(str(error).split())}'[:300]

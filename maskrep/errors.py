@@ -23,3 +23,15 @@ class CheckpointError(RunError):
   """A checkpoint that can be neither written nor read."""
 
   exit_code = 4
+
+
+class NonFiniteError(RunError):
+  """Loss, gradient or update was infinite or not a number too often."""
+
+  exit_code = 5
+
+
+class Preempted(RunError):
+  """Stopped from outside, after everything was saved. The exit code is the EX_TEMPFAIL that schedulers start again."""
+
+  exit_code = 75

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from maskrep import plan as planning
 from maskrep import rng
 from maskrep import workdir as work
+from maskrep.distributed import device_table
 from maskrep.evaluation import table
 from maskrep.evaluation.judge import Judge
 from maskrep.mesh import make_mesh
@@ -27,13 +28,25 @@ def run(config: ConfigDict, workdir: Path, *, allowed_changes: tuple[str, ...] =
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     jax.config.update('jax_compilation_cache_dir', str(COMPILATION_CACHE))
   plan = planning.make(config)
+  if jax.process_index():
+    train(plan, workdir)
+    return
+  print(device_table(), flush=True)
   work.prepare(workdir)
-  work.store_config(workdir, config, allowed_changes)
-  if jax.process_index() == 0:
-    work.record_start(workdir)
-    params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))
-    overview = parameter_overview.get_parameter_overview(params, include_stats=False)
-    work.write_atomic(workdir / 'parameters.txt', overview + '\n')
+  with work.held(workdir):
+    work.store_config(workdir, config, allowed_changes)
+    with work.recorded(workdir):
+      work.record_start(workdir)
+      params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))
+      overview = parameter_overview.get_parameter_overview(params, include_stats=False)
+      work.write_atomic(workdir / 'parameters.txt', overview + '\n')
+      rows = train(plan, workdir)
+  if rows:
+    print(table.render(rows))
+
+
+def train(plan: planning.Plan, workdir: Path) -> list[table.Row]:
+  """What every process does; returns the rows of the final table, which process 0 has written to results.jsonl."""
   mesh = make_mesh()
   judge = Judge(
     objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,
@@ -43,7 +56,7 @@ def run(config: ConfigDict, workdir: Path, *, allowed_changes: tuple[str, ...] =
     plan.objective, plan.loader, plan.optim, plan.train, seed=plan.seed, mesh=mesh, workdir=workdir,
     evaluate=judge.while_training, evaluate_every_steps=plan.eval.every_steps)
   rows = judge.table(state)
-  if rows and jax.process_index() == 0:
+  if jax.process_index() == 0:
     for row in rows:
       work.append_json(workdir / 'results.jsonl', {'step': int(state.step)} | table.as_record(row))
-    print(table.render(rows))
+  return rows

@@ -36,11 +36,12 @@ class Aux(NamedTuple):
 class TrainState:
   """Everything that changes while training; nothing else needs to be restored to go on."""
 
-  step: Array  # int32 scalar: the number of updates done
+  step: Array  # int32 scalar: the number of steps done
   params: Params
   ema_params: Params
   model_state: Any
   opt_state: Any
+  skipped: Array  # int32 [2]: updates skipped since the last good one, and in all
 
 
 class Objective(Protocol):

@@ -5,14 +5,20 @@
   metrics.jsonl   one object a line: `step` and named floats
   events.out.*    the same for TensorBoard
   results.jsonl   one object a line: what evaluation found
-  checkpoints/    see checkpoint.py
+  events.jsonl    one object a line: starts, and why each run ended
+  checkpoints/    see checkpoint.py; corrupt/ holds what was found damaged
+  lock            held by the run that is under way
 """
 
+from collections.abc import Iterator
+import contextlib
+import fcntl
 from importlib import metadata
 import json
 import os
 from pathlib import Path
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +27,7 @@ import time
 import jax
 from ml_collections import ConfigDict
 
-from maskrep.errors import ConfigError
+from maskrep.errors import CheckpointError, ConfigError, RunError
 
 # What may differ on resume: it changes what is shown, kept or how fast, never what is computed.
 FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'train.log_every_steps', 'train.checkpoint_every_steps',
@@ -44,6 +50,42 @@ def prepare(workdir: Path) -> None:
   except OSError as error:
     raise ConfigError(f'--workdir={workdir}: cannot be written ({error.strerror}); give a folder on a disk with '
                       'space that you may write to') from error
+
+
+@contextlib.contextmanager
+def held(workdir: Path) -> Iterator[None]:
+  """Keeps other runs out of the workdir. The lock ends with the process, however that ends.
+
+  Raises:
+    CheckpointError: another run holds it.
+  """
+  with open(workdir / 'lock', 'a+') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      file.seek(0)
+      raise CheckpointError(f'--workdir={workdir}: another run is under way there ({file.read().strip()}); wait for '
+                            'it, stop it, or choose another --workdir') from error
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()} since {_now()}\n')
+    file.flush()
+    yield
+
+
+@contextlib.contextmanager
+def recorded(workdir: Path) -> Iterator[None]:
+  """Appends to events.jsonl that a run started, and how it ended."""
+  path = workdir / 'events.jsonl'
+  append_json(path, {'time': _now(), 'event': 'start', 'process': os.getpid()})
+  end = {'reason': 'finished', 'exit_code': 0}
+  try:
+    yield
+  except BaseException as error:
+    code = error.exit_code if isinstance(error, RunError) else 1
+    end = {'reason': f'{type(error).__name__}: {error}', 'exit_code': code}
+    raise
+  finally:
+    append_json(path, {'time': _now(), 'event': 'end'} | end)
 
 
 def store_config(workdir: Path, config: ConfigDict, allowed: tuple[str, ...] = ()) -> None:
@@ -94,7 +136,7 @@ def diff(old: dict, new: dict, prefix: str = '') -> dict[str, tuple]:
 def record_start(workdir: Path) -> None:
   """Appends to run.json what this start runs on."""
   append_json(workdir / 'run.json', {
-    'time': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
+    'time': _now(),
     'command': sys.argv,
     'revision': _git('rev-parse', 'HEAD'),
     'modified': bool(_git('status', '--porcelain')),
@@ -121,6 +163,10 @@ def write_atomic(path: Path, text: str) -> None:
     file.flush()
     os.fsync(file.fileno())
   partial.replace(path)
+
+
+def _now() -> str:
+  return time.strftime('%Y-%m-%dT%H:%M:%S%z')
 
 
 def _git(*arguments: str) -> str | None:

@@ -101,6 +101,22 @@ class Loader:
           )
         yield batch
 
+  def names(self, step: int) -> list[str]:
+    """Of the examples of this process's part of a batch, as far as they can be read."""
+    first = step * self.batch_size + self._first_row
+    found = []
+    for position in range(first, first + self._rows):
+      record = self._record(position)
+      try:
+        found.append(self.source[record].name)
+      except (BrokenImage, OSError):
+        found.append(f'record {record}, which cannot be read')
+    return found
+
+  def _record(self, position: int) -> int:
+    epoch, place = divmod(position, len(self.source))
+    return index_shuffle(place, max_index=len(self.source) - 1, seed=_epoch_seed(self._seed, epoch), rounds=4)
+
   def _empty(self, step: int) -> Batch:
     batch = _empty_batch(step * self.batch_size + self._first_row, self._rows, self._canvas)
     return batch | {'broken': np.zeros(self._rows, bool)}
@@ -108,25 +124,29 @@ class Loader:
   def _fill(self, batch: Batch, row: int) -> None:
     position = int(batch['position'][row])
     for attempt in range(ATTEMPTS):
-      epoch, place = divmod(position + attempt * len(self.source), len(self.source))
-      record = index_shuffle(place, max_index=len(self.source) - 1, seed=_epoch_seed(self._seed, epoch), rounds=4)
+      record = self._record(position + attempt * len(self.source))
       if _read_into(batch, row, self.source, record, self._broken):
         return
       batch['broken'][row] = True
     raise DataError(f'config.data.source: {ATTEMPTS} records in a row cannot be read ({self._broken}); repair them')
 
 
-def in_order(source: Source, *, batch_size: int, canvas: int, threads: int) -> Iterator[Batch]:
+def in_order(
+  source: Source, *, batch_size: int, canvas: int, threads: int, process_index: int = 0, process_count: int = 1
+) -> Iterator[Batch]:
   """Yields every record of a source once, in its order, in batches of one static size, for evaluation.
+
+  Each process gets its part of each batch: `batch_size // process_count` rows.
 
   A batch is as `maskrep.types` has it, `position` being the index of the record, and one field more:
     valid  bool [B]  False where the last batch is padded, or the record cannot be read (it is logged)
   A row that is not valid has a black image of 1 x 1 pixels.
   """
   broken = _BrokenImages()
+  rows = batch_size // process_count
 
   def empty(start: int) -> Batch:
-    return _empty_batch(start, batch_size, canvas) | {'valid': np.zeros(batch_size, bool)}
+    return _empty_batch(start + process_index * rows, rows, canvas) | {'valid': np.zeros(rows, bool)}
 
   def fill(batch: Batch, row: int) -> None:
     record = int(batch['position'][row])

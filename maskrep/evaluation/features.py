@@ -5,6 +5,7 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
@@ -86,8 +87,11 @@ def extract(
 ) -> Features:
   """Encodes a source in its order, with a compiled encoder."""
   features, labels = [], []
-  for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads):
+  for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads,
+                        process_index=jax.process_index(), process_count=jax.process_count()):
     placed = global_batch(mesh, {'image': batch['image'], 'size': batch['size']})
-    features.append(np.asarray(encoder(weights, placed['image'], placed['size']))[batch['valid']])
-    labels.append(batch['label'][batch['valid']])
+    encoded = np.asarray(encoder(weights, placed['image'], placed['size']))
+    valid, label = process_allgather((batch['valid'], batch['label']), tiled=True)
+    features.append(encoded[valid])
+    labels.append(label[valid])
   return Features(np.concatenate(features), np.concatenate(labels))

@@ -13,14 +13,17 @@ from jax.sharding import Mesh
 from maskrep import schedules
 from maskrep.checkpoint import Checkpoints, abstract
 from maskrep.data.loader import Loader
+from maskrep.errors import NonFiniteError, Preempted
 from maskrep.mesh import batch_sharding, global_batch, state_sharding
 from maskrep.train.metrics import MetricWriter
 from maskrep.train.optim import Optim
 from maskrep.train.progress import Progress
 from maskrep.train.step import init_state, make_step
+from maskrep.train.stop import Stop
 from maskrep.types import Batch, Objective, TrainState
 
 IN_FLIGHT = 2  # batches on their way to the devices
+MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED = 3, 10  # updates that were not finite
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,14 @@ def run(
   objective: Objective, loader: Loader, optim: Optim, train: Train, *, seed: int, mesh: Mesh, workdir: Path,
   evaluate: Callable[[TrainState], dict[str, float]], evaluate_every_steps: int,
 ) -> TrainState:
-  """Trains to the last step, from the newest checkpoint where there is one; returns the final state."""
+  """Trains to the last step, from the newest whole checkpoint where there is one; returns the final state.
+
+  Raises:
+    Preempted: a signal asked to stop; everything is saved.
+    NonFiniteError: too many updates were not finite.
+    DataError: too many images cannot be read.
+    CheckpointError: no checkpoint can be read, or none can be written.
+  """
   examples, batch_size = len(loader.source), loader.batch_size
   total_steps = max(schedules.epochs_to_steps(train.epochs, examples, batch_size), 1)
   values = optim.schedules(
@@ -60,7 +70,7 @@ def run(
     make_step(objective, optimizer, values['ema_momentum'], seed), donate_argnums=0,
     in_shardings=(sharding, batch_sharding(mesh)), out_shardings=(sharding, None))
 
-  with Checkpoints(workdir, train.keep_checkpoints) as checkpoints:
+  with Checkpoints(workdir, train.keep_checkpoints) as checkpoints, Stop() as stop:
     state = checkpoints.restore(template) or jax.jit(fresh, out_shardings=sharding)()
     start = int(state.step)
     writes = jax.process_index() == 0
@@ -70,6 +80,13 @@ def run(
     def settle(step: int, metrics: dict, found: dict[str, float]) -> None:
       """Fetches what a step measured, and writes it down where it is time."""
       progress.step(float(metrics['loss']))
+      if metrics['skipped_in_a_row'] >= MAX_SKIPPED_IN_A_ROW or (
+          metrics['skipped_in_a_row'] and metrics['skipped_updates'] >= MAX_SKIPPED):
+        terms = ', '.join(f'{name}={float(value):g}' for name, value in sorted(metrics.items()))
+        raise NonFiniteError(
+          f'step {step}: {int(metrics["skipped_in_a_row"])} updates in a row and {int(metrics["skipped_updates"])} in '
+          f'all were not finite and were skipped ({terms}); lower config.optim.learning_rate or look at the examples '
+          f'of this step: {", ".join(loader.names(step - 1))}')
       if writer and (found or step % train.log_every_steps == 0):
         scheduled = {name: float(value(step - 1)) for name, value in values.items()}
         writer.write(step, jax.tree.map(float, metrics) | scheduled | progress.take() | found)
@@ -85,12 +102,17 @@ def run(
       with progress.paused():
         found = evaluate(state) if last or step % evaluate_every_steps == 0 else {}
       pending = step, metrics, found
-      if last or step % train.checkpoint_every_steps == 0:
+      signal = '' if last else stop.asked(step)
+      if last or signal or step % train.checkpoint_every_steps == 0:
         # Written before the checkpoint is: a run that resumes from it does not compute this step again.
         settle(*pending)
         pending = None
         with progress.paused():
           checkpoints.save(state, step)
+      if signal:
+        checkpoints.finish()
+        progress.close()
+        raise Preempted(f'stopped by {signal} after step {step}, which is saved; run the same command to go on')
     progress.close()
     if writer:
       writer.close()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from maskrep import rng
@@ -14,18 +15,22 @@ def init_state(objective: Objective, optimizer: optax.GradientTransformation, se
   """The state before the first step; the teacher starts as a copy of the student."""
   params, model_state = objective.init(rng.stream(seed, 'init'))
   return TrainState(
-    step=jax.numpy.zeros((), jax.numpy.int32),
+    step=jnp.zeros((), jnp.int32),
     params=params,
-    ema_params=jax.tree.map(jax.numpy.copy, params),
+    ema_params=jax.tree.map(jnp.copy, params),
     model_state=model_state,
     opt_state=optimizer.init(params),
+    skipped=jnp.zeros(2, jnp.int32),
   )
 
 
 def make_step(
   objective: Objective, optimizer: optax.GradientTransformation, ema_momentum: Schedule, seed: int
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
-  """Returns the pure function (state, batch) -> (state, metrics), to be jitted by the caller."""
+  """Returns the pure function (state, batch) -> (state, metrics), to be jitted by the caller.
+
+  Where the loss, or anything the update would write, is not finite, the state stays as it is but for its counts.
+  """
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
     views = objective.views(rng.stream(seed, 'views'), batch)
@@ -35,14 +40,20 @@ def make_step(
       return objective.loss(params, views, key=key, step=state.step, ema_params=state.ema_params,
                             model_state=state.model_state, frozen=None)
 
-    gradient, aux = jax.grad(loss, has_aux=True)(state.params)
+    (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     momentum = ema_momentum(state.step)
     # The teacher follows the parameters after the update.
     ema_params = jax.tree.map(lambda ema, new: momentum * ema + (1 - momentum) * new, state.ema_params, params)
-    metrics = aux.metrics | {'gradient_norm': optax.tree.norm(gradient)}
-    return TrainState(step=state.step + 1, params=params, ema_params=ema_params, model_state=aux.model_state,
-                      opt_state=opt_state), metrics
+    old = state.params, state.ema_params, state.model_state, state.opt_state
+    new = params, ema_params, aux.model_state, opt_state
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((value, new))]).all()
+    params, ema_params, model_state, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+    skipped = jnp.where(finite, state.skipped * jnp.array([0, 1]), state.skipped + 1)
+    metrics = aux.metrics | {'gradient_norm': optax.tree.norm(gradient), 'skipped_in_a_row': skipped[0].astype(jnp.float32),
+                             'skipped_updates': skipped[1].astype(jnp.float32)}
+    return TrainState(step=state.step + 1, params=params, ema_params=ema_params, model_state=model_state,
+                      opt_state=opt_state, skipped=skipped), metrics
 
   return step

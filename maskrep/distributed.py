@@ -1,0 +1,61 @@
+"""Joins the processes of one run, as asked for on the command line or as the cluster's environment says."""
+
+import os
+
+import jax
+
+from maskrep.errors import ConfigError
+
+HEARTBEAT_S = 60  # after which a process that is gone ends the others; also the longest wait at the end
+
+# Variables that a cluster sets for each of several processes; jax.distributed finds the rest by itself.
+CLUSTERS = {
+  'SLURM': ('SLURM_STEP_NUM_TASKS',),
+  'Open MPI': ('OMPI_COMM_WORLD_SIZE',),
+  'TPU pod': ('TPU_WORKER_HOSTNAMES', 'MEGASCALE_NUM_SLICES'),
+  'Kubernetes JobSet': ('JOBSET_NAME',),
+}
+
+
+def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None, timeout_s: int) -> None:
+  """To be called before anything else of jax is. Does nothing for a process that is alone.
+
+  Raises:
+    ConfigError: only some of the three are given, or the other processes were not reached within `timeout_s`.
+  """
+  given = {'--coordinator': coordinator, '--num_processes': num_processes, '--process_id': process_id}
+  missing = [flag for flag, value in given.items() if value is None]
+  if missing and len(missing) < len(given):
+    raise ConfigError(f'{missing[0]}: is missing; give all or none of {", ".join(given)}')
+  if missing and not cluster():
+    return
+  if not missing and not 0 <= process_id < num_processes:
+    raise ConfigError(f'--process_id={process_id}: must be in 0..{num_processes - 1}, below --num_processes')
+  try:
+    jax.distributed.initialize(
+      coordinator, num_processes, process_id, initialization_timeout=timeout_s,
+      heartbeat_timeout_seconds=HEARTBEAT_S, shutdown_timeout_seconds=HEARTBEAT_S)
+  except (RuntimeError, ValueError) as error:
+    where = f'--coordinator={coordinator}' if coordinator else f'{cluster()} environment'
+    raise ConfigError(f'{where}: the {num_processes or ""} processes did not find each other within {timeout_s} s '
+                      f'({" ".join(str(error).split())[:200]}); start them all, and check that the address can be '
+                      'reached from every machine') from error
+
+
+def cluster() -> str:
+  """The name of the cluster whose environment says that this process is one of several; '' where none does."""
+  for name, variables in CLUSTERS.items():
+    for variable in variables:
+      value = os.environ.get(variable, '')
+      if ',' in value or (value.isdigit() and int(value) > 1) or (variable == 'JOBSET_NAME' and value):
+        return name
+  return ''
+
+
+def device_table() -> str:
+  """A line for each process: how many devices of which kind."""
+  lines = [f'{jax.process_count()} process(es), {jax.device_count()} device(s)']
+  for process in range(jax.process_count()):
+    kinds = [device.device_kind for device in jax.devices() if device.process_index == process]
+    lines.append(f'  process {process}: {len(kinds)} x {kinds[0]}')
+  return '\n'.join(lines)
