@@ -127,7 +127,8 @@ def test_strays_are_no_checkpoints(saved, stray, tmp_path):
 
 
 def test_another_model_is_refused_by_name(saved):
-  with Checkpoints(saved, 3) as checkpoints, pytest.raises(CheckpointError, match=r'params\.kernel is .*4, 300.*4, 200'):
+  differs = r'params\.kernel is .*4, 300.*4, 200'
+  with Checkpoints(saved, 3) as checkpoints, pytest.raises(CheckpointError, match=differs):
     checkpoints.restore(template(width=200))
 
 

@@ -51,8 +51,9 @@ def make_step(
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((value, new))]).all()
     params, ema_params, model_state, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
     skipped = jnp.where(finite, state.skipped * jnp.array([0, 1]), state.skipped + 1)
-    metrics = aux.metrics | {'gradient_norm': optax.tree.norm(gradient), 'skipped_in_a_row': skipped[0].astype(jnp.float32),
-                             'skipped_updates': skipped[1].astype(jnp.float32)}
+    in_a_row, in_all = skipped.astype(jnp.float32)
+    metrics = aux.metrics | {'gradient_norm': optax.tree.norm(gradient), 'skipped_in_a_row': in_a_row,
+                             'skipped_updates': in_all}
     return TrainState(step=state.step + 1, params=params, ema_params=ema_params, model_state=model_state,
                       opt_state=opt_state, skipped=skipped), metrics
 

@@ -1,6 +1,7 @@
 """One step: the teacher follows the updated student, keys follow the step, the same step twice is the same bits."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -58,3 +59,33 @@ def test_metrics_are_finite_float32_scalars(made):
     assert value.shape == () and value.dtype == np.float32 and np.isfinite(value), name
   assert {'loss', 'cross_entropy', 'memax', 'kl', 'feature_std', 'prototypes_in_use', 'mean_assignment_entropy',
           'gradient_norm'} <= metrics.keys()
+
+
+class Poisoned:
+  """An objective whose loss is not a number at the steps given."""
+
+  def __init__(self, objective, steps):
+    self._objective, self._steps = objective, steps
+
+  def __getattr__(self, name):
+    return getattr(self._objective, name)
+
+  def loss(self, params, views, *, step, **rest):
+    value, aux = self._objective.loss(params, views, step=step, **rest)
+    return value * jnp.where(jnp.isin(step, jnp.array(self._steps)), jnp.nan, 1), aux
+
+
+def test_an_update_that_is_not_finite_is_skipped_and_counted(made):
+  _, state, batches, values = made
+  plan = planning.make(shrink(msn_vitb16.get_config()))
+  optimizer = plan.optim.optimizer(values)
+  step = jax.jit(make_step(Poisoned(plan.objective, [1, 2]), optimizer, values['ema_momentum'], seed=0))
+  counts = []
+  for t in range(4):
+    after, metrics = step(state, batches[t % 2])
+    same = all((a == b).all() for a, b in zip(*(jax.tree.leaves((s.params, s.ema_params, s.model_state, s.opt_state))
+                                                for s in (state, after)), strict=True))
+    counts.append((same, float(metrics['skipped_in_a_row']), float(metrics['skipped_updates'])))
+    state = after
+  assert counts == [(False, 0, 0), (True, 1, 1), (True, 2, 2), (False, 0, 2)]
+  assert int(state.step) == 4 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
