@@ -8,12 +8,12 @@ from maskrep.errors import ConfigError
 
 HEARTBEAT_S = 60  # after which a process that is gone ends the others; also the longest wait at the end
 
-# Variables that a cluster sets for each of several processes; jax.distributed finds the rest by itself.
+# How a cluster's environment says that a process is one of several; jax.distributed finds the rest by itself.
 CLUSTERS = {
-  'SLURM': ('SLURM_STEP_NUM_TASKS',),
-  'Open MPI': ('OMPI_COMM_WORLD_SIZE',),
-  'TPU pod': ('TPU_WORKER_HOSTNAMES', 'MEGASCALE_NUM_SLICES'),
-  'Kubernetes JobSet': ('JOBSET_NAME',),
+  'SLURM': lambda env: int(env.get('SLURM_STEP_NUM_TASKS', 1)) > 1,
+  'Open MPI': lambda env: int(env.get('OMPI_COMM_WORLD_SIZE', 1)) > 1,
+  'TPU pod': lambda env: ',' in env.get('TPU_WORKER_HOSTNAMES', '') or int(env.get('MEGASCALE_NUM_SLICES', 1)) > 1,
+  'Kubernetes': lambda env: 'KUBERNETES_SERVICE_HOST' in env and 'JOB_COMPLETION_INDEX' in env,
 }
 
 
@@ -44,12 +44,7 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
 
 def cluster() -> str:
   """The name of the cluster whose environment says that this process is one of several; '' where none does."""
-  for name, variables in CLUSTERS.items():
-    for variable in variables:
-      value = os.environ.get(variable, '')
-      if ',' in value or (value.isdigit() and int(value) > 1) or (variable == 'JOBSET_NAME' and value):
-        return name
-  return ''
+  return next((name for name, says in CLUSTERS.items() if says(os.environ)), '')
 
 
 def device_table() -> str:

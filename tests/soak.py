@@ -1,0 +1,114 @@
+"""Kills a digits run again and again, anywhere, and sees it end as if it never was: python tests/soak.py --kills 50
+
+Not a test that pytest collects: it takes minutes. A table of outcomes is printed; the exit code is 1 where anything was
+lost, damaged or different.
+"""
+
+import argparse
+from collections import Counter
+import json
+from pathlib import Path
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = Path(__file__).parent.parent
+STEPS, SAVE_EVERY, EVALUATE_EVERY = 60, 5, 10
+PHASES = 'start-up', 'step', 'save', 'evaluation', 'exit'
+
+
+def command(workdir: Path) -> list[str]:
+  small = {
+    'encoder.width': 16, 'encoder.depth': 1, 'encoder.heads': 1, 'head.hidden': 16, 'views.num_focal': 1,
+    'train.epochs': STEPS * 64 / 1438, 'train.log_every_steps': 1, 'train.checkpoint_every_steps': SAVE_EVERY,
+    'eval.every_steps': EVALUATE_EVERY, 'eval.baselines': '()'}
+  return [sys.executable, 'main.py', '--config=configs/msn_digits.py', f'--workdir={workdir}',
+          *(f'--config.{field}={value}' for field, value in small.items())]
+
+
+def finished(workdir: Path) -> list[int]:
+  return [int(path.name) for path in workdir.glob('checkpoints/*') if path.name.isdigit()]
+
+
+def newest(workdir: Path) -> int:
+  return max(finished(workdir), default=0)
+
+
+def logged(workdir: Path) -> int:
+  path = workdir / 'metrics.jsonl'
+  return path.read_text().count('\n') if path.exists() else 0
+
+
+def reached(phase: str, workdir: Path, since: float, before: int, chance: random.Random) -> bool:
+  """Whether the run is where it shall be killed."""
+  if phase == 'start-up':
+    return time.monotonic() - since > chance.uniform(0, 6)
+  if phase == 'step':
+    return logged(workdir) > before + 1
+  if phase == 'save':
+    return any(workdir.glob('checkpoints/*tmp*'))
+  if phase == 'evaluation':  # a step's metrics are written after its evaluation, so it is under way when they are due
+    return logged(workdir) > before and logged(workdir) % EVALUATE_EVERY == EVALUATE_EVERY - 2
+  return newest(workdir) == STEPS
+
+
+def life(workdir: Path, phase: str | None, chance: random.Random) -> int:
+  """Starts the run; kills it in a phase, or lets it end. Returns its exit code."""
+  before, since = logged(workdir), time.monotonic()
+  process = subprocess.Popen(command(workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+  while phase and process.poll() is None:
+    if reached(phase, workdir, since, before, chance):
+      time.sleep(chance.uniform(0, 0.1))
+      process.send_signal(signal.SIGKILL)
+      break
+    time.sleep(0.002)
+  _, said = process.communicate()
+  if process.returncode not in (0, -signal.SIGKILL):
+    print(said, file=sys.stderr)
+  return process.returncode
+
+
+def outcome(workdir: Path) -> tuple:
+  """What must be equal: the fingerprint of the last state, and every loss."""
+  prints, = (workdir / 'checkpoints' / str(STEPS) / 'fingerprint').glob('metadata')
+  losses = [(record['step'], record['loss']) for record in map(json.loads, open(workdir / 'metrics.jsonl'))]
+  return json.loads(prints.read_text()), losses
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--kills', type=int, default=50)
+  parser.add_argument('--seed', type=int, default=0)
+  options = parser.parse_args()
+  chance = random.Random(options.seed)
+  kills, lost, wrong, runs = Counter(), 0, 0, 0
+  with tempfile.TemporaryDirectory() as folder:
+    straight = Path(folder) / 'straight'
+    if life(straight, None, chance):
+      return 1
+    expected = outcome(straight)
+    while kills.total() < options.kills:
+      runs += 1
+      workdir = Path(folder) / str(runs)
+      done = False
+      while not done:
+        phase = PHASES[kills.total() % len(PHASES)] if kills.total() < options.kills else None
+        had = newest(workdir)
+        code = life(workdir, phase, chance)
+        kills[phase] += code == -signal.SIGKILL
+        lost += newest(workdir) < had
+        wrong += code not in (0, -signal.SIGKILL)
+        done = code == 0 or wrong
+        print(f'run {runs}, {phase or "to the end"}: exit {code}, checkpoint {had} -> {newest(workdir)}', flush=True)
+      wrong += outcome(workdir) != expected or (workdir / 'corrupt').exists()
+  print('\n' + '\n'.join(f'{phase:<12}{kills[phase]:>4} kills' for phase in PHASES))
+  print(f'{runs} runs, {kills.total()} kills: {lost} checkpoints lost, {wrong} runs that ended otherwise than the one '
+        'never killed')
+  return bool(lost or wrong)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
