@@ -157,7 +157,8 @@ def _msn(config: ConfigDict) -> MSN:
     encoder=section(ViT, config.encoder, 'encoder', image_size=views.size, dtype=dtype),
     head=section(ProjectionHead, config.head, 'head', dtype=dtype),
     target_view=whole, anchor_view=whole, focal_view=views.view(views.focal_size, views.focal_crop_scale),
-    num_random=views.num_random, num_focal=views.num_focal, ratio=mask.ratio, shared_mask=mask.shared)
+    num_random=views.num_random, num_focal=views.num_focal, ratio=mask.ratio, shared_mask=mask.shared,
+    microbatch=config.train.microbatch)
 
 
 OBJECTIVES = {'msn': _msn}

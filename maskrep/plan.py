@@ -93,6 +93,10 @@ def make(config: ConfigDict) -> Plan:
     if size % jax.device_count():
       raise ConfigError(f'config.{field}={size}: must be a multiple of the {jax.device_count()} devices, '
                         f'for example {-(-size // jax.device_count()) * jax.device_count()}')
+  micro, devices = train.microbatch, jax.device_count()
+  if micro < 0 or (micro and (config.batch_size % micro or micro % devices)):
+    raise ConfigError(f'config.train.microbatch={micro}: must be 0, or divide config.batch_size={config.batch_size} '
+                      f'and be a multiple of the {devices} devices')
   source = build.build_source(data, data.train_split)
   if config.batch_size > len(source):
     raise ConfigError(f'config.batch_size={config.batch_size}: is more than the {len(source)} examples of '

@@ -51,6 +51,7 @@ BAD = {
   'crop scale falls': ([DIGITS, '--config.views.crop_scale=(0.9, 0.3)'], 'crop_scale'),
   'more neighbours than images': ([DIGITS, '--config.eval.max_train_examples=10'], 'knn_neighbours=20'),
   'more labels than images': ([DIGITS, '--config.eval.max_train_examples=40'], 'labels_per_class=(1, 2, 5)'),
+  'microbatch does not divide': ([DIGITS, '--config.train.microbatch=48'], 'train.microbatch=48'),
   'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
 }
 

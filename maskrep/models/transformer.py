@@ -122,10 +122,10 @@ class Block(nn.Module):
 
 
 def stochastic_depth(key: jax.Array, rate: float, depth: int, batch: int) -> jax.Array:
-  """Factors [depth, 2, batch] of the blocks' residual branches, Huang et al. 2016, arXiv:1603.09382.
+  """Factors [batch, depth, 2] of the blocks' residual branches, Huang et al. 2016, arXiv:1603.09382.
 
   A branch is dropped for a whole example (0), or scaled up so that its mean stays. The probability of dropping grows
   linearly with depth, from 0 at the first block to `rate` at the last.
   """
-  kept = 1 - jnp.linspace(0, rate, depth)[:, None, None]
-  return jax.random.bernoulli(key, kept, (depth, 2, batch)) / kept
+  kept = 1 - jnp.linspace(0, rate, depth)[:, None]
+  return jax.random.bernoulli(key, kept, (batch, depth, 2)) / kept

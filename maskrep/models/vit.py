@@ -29,8 +29,7 @@ class ViT(nn.Module):
     patch_size, width, depth, heads, mlp_ratio: the architecture.
     image_size: height and width of the square image whose patch grid the learned position embeddings have; they are
       resampled bicubically for any other.
-    drop_path: rate of stochastic depth at the last block, growing linearly from 0 at the first; needs the rng stream
-      'drop_path' in training.
+    drop_path: rate of stochastic depth at the last block, growing linearly from 0 at the first.
     weight_init: 'normal' (deviation 0.02, the papers') or 'fan_in', which narrow encoders need.
     dtype: of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
   """
@@ -45,9 +44,15 @@ class ViT(nn.Module):
   dtype: jnp.dtype = jnp.float32
   weight_init: str = 'normal'
 
+  def draw_branches(self, key: jax.Array, batch: int) -> jax.Array | None:
+    """Which residual branches of each example are dropped, [batch, depth, 2]; None where the rate is 0."""
+    return stochastic_depth(key, self.drop_path, self.depth, batch) if self.drop_path else None
+
   @nn.compact
-  def __call__(self, images, keep_idx=None, *, train: bool = False):
+  def __call__(self, images, keep_idx=None, branches=None):
     """Encodes float32 images [B, H, W, 3], or only their patches at int32 keep_idx [B, K], counted row by row.
+
+    In training, `branches` [B, depth, 2] is what `draw_branches` drew; without it none is dropped.
 
     Returns:
       Float32 {'cls': [B, D], 'patches': [B, N, D] or, in the order of keep_idx, [B, K, D]}. Under jit, reading only
@@ -74,9 +79,7 @@ class ViT(nn.Module):
     x = dense(patches, *Linear(self.width, self.dtype, self.weight_init, name='embed')(patches.shape[-1])) + pos
     x = jnp.concatenate([jnp.broadcast_to(cls, (b, 1, self.width)), x], axis=1).astype(self.dtype)
 
-    keep = [None] * self.depth
-    if train and self.drop_path:
-      keep = stochastic_depth(self.make_rng('drop_path'), self.drop_path, self.depth, b)
+    keep = [None] * self.depth if branches is None else branches.transpose(1, 2, 0)
     *blocks, last = (Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
                      for i in range(self.depth))
     for block, k in zip(blocks, keep, strict=False):

@@ -1,6 +1,7 @@
 """Masked Siamese Networks, Assran et al. 2022, arXiv:2204.07141, section 3, equation (1)."""
 
 import dataclasses
+import math
 
 from flax import linen as nn
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from maskrep import masking, rng
 from maskrep.augment import view
 from maskrep.objectives import losses
+from maskrep.objectives.trunk import in_microbatches
 from maskrep.types import Array, Aux, Batch, Params, Views
 
 
@@ -28,6 +30,7 @@ class MSN:
     sinkhorn_iterations: balancing of the targets over the batch; 0 leaves it out.
     memax_weight: lambda of equation (1), weight of mean-entropy maximisation.
     entropy_weight: weight of the anchors' own entropy (authors' code; 0 in the paper).
+    microbatch: images of the global batch that the encoder sees at once; 0 is all.
   """
 
   encoder: nn.Module
@@ -45,6 +48,7 @@ class MSN:
   sinkhorn_iterations: int
   memax_weight: float
   entropy_weight: float
+  microbatch: int
 
   def __post_init__(self):
     for field in ('temperature', 'target_temperature'):
@@ -96,9 +100,9 @@ class MSN:
 
     # Anchors: masked views, then whole focal views, through one head so that they share its batch statistics.
     masked_key, focal_key = jax.random.split(key)
-    anchors = [self._represent(params, views['anchor'], views['keep_idx'], drop_path_key=masked_key)]
+    anchors = [self._represent(params, views['anchor'], views['keep_idx'], key=masked_key)]
     if self.num_focal:
-      anchors.append(self._represent(params, views['focal'], drop_path_key=focal_key))
+      anchors.append(self._represent(params, views['focal'], key=focal_key))
     anchor, model_state = self._project(params, jnp.concatenate(anchors, axis=1), model_state)
     log_p = losses.log_assignments(anchor, params['prototypes'], self.temperature)
 
@@ -127,13 +131,21 @@ class MSN:
   def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
     return self.encoder.apply({'params': params['encoder']}, images, keep_idx)
 
-  def _represent(self, params, images, keep_idx=None, *, drop_path_key=None) -> Array:
-    """Class tokens of views: float32 [..., H, W, 3] -> [..., D]; with stochastic depth where a key is given."""
-    leading = images.shape[:-3]
-    rngs = {} if drop_path_key is None else {'drop_path': drop_path_key}
+  def _represent(self, params, images, keep_idx=None, *, key=None) -> Array:
+    """Class tokens of views: float32 [B, ..., H, W, 3] -> [B, ..., D]; with stochastic depth where a key is given."""
+    views = images.shape[:-3]
+    count = math.prod(views[1:])
+    branches = None if key is None else self.encoder.draw_branches(key, math.prod(views))
+    by_image = lambda a: a if a is None else a.reshape(views[0], count, *a.shape[1:])  # noqa: E731
+
+    def represent(*arrays):
+      arrays = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), arrays)
+      cls = self.encoder.apply({'params': params['encoder']}, *arrays)['cls']
+      return cls.reshape(-1, count, cls.shape[-1])
+
     images = images.reshape(-1, *images.shape[-3:])
-    out = self.encoder.apply({'params': params['encoder']}, images, keep_idx, train=bool(rngs), rngs=rngs)
-    return out['cls'].reshape(*leading, -1)
+    out = in_microbatches(represent, self.microbatch, *map(by_image, (images, keep_idx, branches)))
+    return out.reshape(*views, -1)
 
   def _project(self, params, representation, model_state) -> tuple[Array, dict]:
     """Through the head, [..., D] -> [..., E], by the statistics of all rows; returns the moved statistics too."""

@@ -28,9 +28,10 @@ MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED = 3, 10  # updates that were not finite
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-  """How long a run is and how often it logs and saves."""
+  """How long a run is, how much of it is in memory at once, and how often it logs and saves."""
 
   epochs: float
+  microbatch: int  # images of the global batch that the encoder sees at once; 0 is all
   log_every_steps: int
   checkpoint_every_steps: int
   keep_checkpoints: int

@@ -129,7 +129,8 @@ def test_shapes_and_sizes_of_the_papers_models(patch_size, width, depth, heads, 
 
 def test_stochastic_depth_grows_linearly_and_keeps_the_mean():
   factors = stochastic_depth(jax.random.key(0), 0.6, 3, 4000)
-  assert factors.shape == (3, 2, 4000) and factors.dtype == jnp.float32
+  assert factors.shape == (4000, 3, 2) and factors.dtype == jnp.float32
+  factors = factors.transpose(1, 2, 0)
   for block, rate in enumerate([0, 0.3, 0.6]):
     np.testing.assert_allclose((factors[block] == 0).mean(1), rate, atol=0.03)
     np.testing.assert_allclose(factors[block].max(), 1 / (1 - rate), rtol=1e-6)
@@ -146,13 +147,14 @@ def test_dropping_both_branches_of_a_block_leaves_the_example_as_it_was():
   assert_close(dropped[1], y[1])
 
 
-def test_stochastic_depth_acts_in_training_only(tiny):
+def test_stochastic_depth_acts_where_branches_are_drawn(tiny):
   _, params, encode = tiny
   model = ViT(**TINY, drop_path=0.6)
-  apply = jax.jit(model.apply, static_argnames='train')
+  apply = jax.jit(model.apply)
   assert_close(apply(params, images()), encode(images()))
-  one, two = (apply(params, images(), train=True, rngs={'drop_path': jax.random.key(i)})['cls'] for i in range(2))
+  one, two = (apply(params, images(), branches=model.draw_branches(jax.random.key(i), 2))['cls'] for i in range(2))
   assert (one != two).any()
+  assert ViT(**TINY).draw_branches(jax.random.key(0), 2) is None
 
 
 def test_what_is_not_read_is_not_computed():

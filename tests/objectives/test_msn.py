@@ -24,12 +24,15 @@ class LinearEncoder(nn.Module):
   patch_size: int = 4
 
   @nn.compact
-  def __call__(self, images, keep_idx=None, *, train=False):
+  def __call__(self, images, keep_idx=None, branches=None):
     patches = patchify(images, self.patch_size)
     if keep_idx is not None:
       patches = jnp.take_along_axis(patches, keep_idx[..., None], axis=1)
     tokens = nn.Dense(6, name='embed')(patches)
     return {'cls': tokens.mean(1), 'patches': tokens}
+
+  def draw_branches(self, key, batch):
+    return None
 
 
 @pytest.fixture(scope='module')
@@ -181,3 +184,25 @@ def test_encode_is_the_encoder_alone(msn, drawn):
   params = drawn[1]
   images = jnp.asarray(drawn[0]['target'])
   np.testing.assert_array_equal(msn.encode(params, {}, images)['cls'], msn._represent(params, images))
+
+
+def test_microbatches_give_the_whole_batch_s_loss_and_gradient():
+  config = shrink(msn_vitb16.get_config())
+  config.encoder.drop_path = 0.5
+  whole = build.build_objective(config)
+  params, model_state = whole.init(jax.random.key(0))
+  rng = np.random.default_rng(0)
+  batch = {'image': rng.integers(0, 256, (8, 24, 24, 3), np.uint8), 'size': np.full((8, 2), 24, np.int32),
+           'position': np.arange(8, dtype=np.uint32), 'label': np.full(8, -1, np.int32)}
+  views = jax.jit(whole.views)(jax.random.key(2), batch)
+
+  def loss_and_gradient(objective):
+    run = jax.value_and_grad(lambda p: loss_of(objective, p, views, params, model_state), has_aux=True)
+    return jax.jit(run)(params)
+
+  (expected, aux), gradient = loss_and_gradient(whole)
+  for size in (1, 2, 4):
+    (loss, other), found = loss_and_gradient(dataclasses.replace(whole, microbatch=size))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    for a, b in zip(*map(jax.tree.leaves, ((found, other.model_state), (gradient, aux.model_state))), strict=True):
+      assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(b)
