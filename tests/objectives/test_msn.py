@@ -188,12 +188,12 @@ def test_encode_is_the_encoder_alone(msn, drawn):
 
 def test_microbatches_give_the_whole_batch_s_loss_and_gradient():
   config = shrink(msn_vitb16.get_config())
-  config.encoder.drop_path = 0.5
+  config.encoder.drop_path = 0.2
   whole = build.build_objective(config)
   params, model_state = whole.init(jax.random.key(0))
   rng = np.random.default_rng(0)
-  batch = {'image': rng.integers(0, 256, (8, 24, 24, 3), np.uint8), 'size': np.full((8, 2), 24, np.int32),
-           'position': np.arange(8, dtype=np.uint32), 'label': np.full(8, -1, np.int32)}
+  batch = {'image': rng.integers(0, 256, (16, 24, 24, 3), np.uint8), 'size': np.full((16, 2), 24, np.int32),
+           'position': np.arange(16, dtype=np.uint32), 'label': np.full(16, -1, np.int32)}
   views = jax.jit(whole.views)(jax.random.key(2), batch)
 
   def loss_and_gradient(objective):
@@ -201,7 +201,7 @@ def test_microbatches_give_the_whole_batch_s_loss_and_gradient():
     return jax.jit(run)(params)
 
   (expected, aux), gradient = loss_and_gradient(whole)
-  for size in (1, 2, 4):
+  for size in (2, 8):
     (loss, other), found = loss_and_gradient(dataclasses.replace(whole, microbatch=size))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     for a, b in zip(*map(jax.tree.leaves, ((found, other.model_state), (gradient, aux.model_state))), strict=True):
