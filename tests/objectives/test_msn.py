@@ -206,4 +206,5 @@ def test_microbatches_give_the_whole_batch_s_loss_and_gradient():
     (loss, other), found = loss_and_gradient(dataclasses.replace(whole, microbatch=size))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     for a, b in zip(*map(jax.tree.leaves, ((found, other.model_state), (gradient, aux.model_state))), strict=True):
-      assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(b)
+      # A bias before batch norm has a gradient of 0, of which only round-off is left.
+      assert np.linalg.norm(a - b) <= 1e-5 * max(np.linalg.norm(b), 1)
