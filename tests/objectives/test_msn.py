@@ -188,7 +188,7 @@ def test_encode_is_the_encoder_alone(msn, drawn):
 
 def test_microbatches_give_the_whole_batch_s_loss_and_gradient():
   config = shrink(msn_vitb16.get_config())
-  config.encoder.drop_path = 0.2
+  config.encoder.update(drop_path=0.2, weight_init='fan_in')
   config.objective.target_temperature = 0.1  # 0.025 would multiply the round-off of sums by 40
   whole = build.build_objective(config)
   params, model_state = whole.init(jax.random.key(0))
