@@ -1,4 +1,5 @@
-"""MSN on the 60 000 pictures of Fashion-MNIST, unlabelled: half an hour on two CPU cores.
+"""MSN on the 60 000 pictures of Fashion-MNIST, unlabelled: half an hour on two CPU cores, where it ends level with raw
+pixels; see docs/msn.md. More epochs, on a GPU, should do better.
 
 Not in the paper. Prepare the data once, then train:
 
