@@ -10,7 +10,8 @@ CONFIGS = {path.stem for path in (ROOT / 'configs').glob('*.py')} - {'__init__',
 
 def test_the_two_commands_come_first():
   blocks = re.findall(r'```bash\n(.*?)```', README, re.S)
-  assert blocks[0] == 'pip install -e . && python main.py --config=configs/msn_digits.py --workdir=runs/msn_digits\n'
+  assert blocks[0] == ('pip install uv && uv pip install --python python -e . && '
+                       'python main.py --config=configs/msn_digits.py --workdir=runs/msn_digits\n')
   assert blocks[1] == "pip install -e '.[test]' && python -m pytest\n"
 
 
