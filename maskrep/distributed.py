@@ -1,6 +1,8 @@
 """Joins the processes of one run, as asked for on the command line or as the cluster's environment says."""
 
 import os
+import socket
+import time
 
 import jax
 
@@ -31,6 +33,8 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
     return
   if not missing and not 0 <= process_id < num_processes:
     raise ConfigError(f'--process_id={process_id}: must be in 0..{num_processes - 1}, below --num_processes')
+  if coordinator and process_id:
+    _reach(coordinator, timeout_s)
   try:
     jax.distributed.initialize(
       coordinator, num_processes, process_id, initialization_timeout=timeout_s,
@@ -40,6 +44,23 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
     raise ConfigError(f'{where}: the {num_processes or ""} processes did not find each other within {timeout_s} s '
                       f'({" ".join(str(error).split())[:200]}); start them all, and check that the address can be '
                       'reached from every machine') from error
+
+
+def _reach(coordinator: str, timeout_s: int) -> None:
+  """Waits for the address to answer. Without, jax.distributed would abort the process when its time is over."""
+  host, _, port = coordinator.rpartition(':')
+  if not host or not port.isdigit():
+    raise ConfigError(f'--coordinator={coordinator}: must be HOST:PORT of process 0')
+  end = time.monotonic() + timeout_s
+  while True:
+    try:
+      socket.create_connection((host, int(port)), timeout=5).close()
+      return
+    except OSError as error:
+      if time.monotonic() > end:
+        raise ConfigError(f'--coordinator={coordinator}: did not answer within {timeout_s} s ({error}); start process '
+                          '0, and check that this machine can reach it') from error
+      time.sleep(0.5)
 
 
 def cluster() -> str:
