@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 # name: (file, text, its replacement, tests that must fail)
 MUTANTS = {
   'one mask for the whole batch': (
-    'maskrep/masking.py', 'return jax.vmap(subset)(keys)', 'return jax.vmap(subset)(keys[:1].repeat(len(keys)))',
-    'tests/test_masking.py'),
+    'maskrep/masking.py', 'return jax.vmap(subset)(keys)',
+    'return jax.vmap(subset)(jax.numpy.broadcast_to(keys[:1], keys.shape))', 'tests/test_masking.py'),
   'the last patch is never seen': (
     'maskrep/masking.py', 'jax.random.uniform(key, (num_patches,))',
     'jax.random.uniform(key, (num_patches,)).at[-1].set(-1)', 'tests/test_masking.py'),
@@ -52,7 +52,8 @@ def survives(root: Path, file: str, text: str, replacement: str, tests: str) -> 
     sys.exit(f'{file}: {text!r} stands there {sound.count(text)} times, not once; mend tests/mutants.py')
   path.write_text(sound.replace(text, replacement))
   try:
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-x', '-q', tests], cwd=root, capture_output=True, text=True)
+    command = [sys.executable, '-m', 'pytest', '-n', '0', '-x', '-q', tests]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
   finally:
     path.write_text(sound)
   if done.returncode not in (0, 1):
