@@ -2,6 +2,7 @@
 
 from pathlib import Path
 import sys
+import time
 
 from absl import flags, logging
 from ml_collections import config_flags
@@ -45,6 +46,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
 
 def main(argv: list[str]) -> int:
   """Returns the exit code: see README.md."""
+  started = time.monotonic() - time.process_time()  # importing this file took what the process has used so far
   logging.set_verbosity(logging.WARNING)
   try:
     values = parse(argv)
@@ -53,7 +55,8 @@ def main(argv: list[str]) -> int:
     from maskrep import distributed, run
 
     distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
-    run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change))
+    run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change),
+            started=started)
   except RunError as error:
     print(f'maskrep: {error}', file=sys.stderr)
     return error.exit_code

@@ -47,7 +47,7 @@ def msn(*, size: str, patch_size: int, ratio: float, epochs: int) -> ml_collecti
     schedule_stretch=1.25, weight_decay=0.04, final_weight_decay=0.4, beta1=0.9, beta2=0.999, clip_norm=3.0,
     ema_momentum=0.996, final_ema_momentum=1.0)
   config.train = section(
-    epochs=float(epochs), microbatch=0, log_every_steps=50, checkpoint_every_steps=1000, keep_checkpoints=3)
+    epochs=float(epochs), microbatch=0, fsdp=1, log_every_steps=50, checkpoint_every_steps=1000, keep_checkpoints=3)
   config.eval = section(
     every_steps=12510, batch_size=512, crop_fraction=0.875, max_train_examples=100_000, knn_neighbours=20,
     knn_temperature=0.07, labels_per_class=(1, 2, 5), label_draws=3, baselines=())

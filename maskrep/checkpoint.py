@@ -111,7 +111,7 @@ class Checkpoints:
     """
     rejected = {}
     state = None
-    for step in sorted(self._manager.all_steps(read=True), reverse=True):
+    for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         state, reason = self._read(step, template), ''
       except Exception as error:  # of any type: what damage does to orbax is not foreseeable
@@ -145,7 +145,7 @@ class Checkpoints:
 
   def _set_aside(self, steps) -> None:
     """Moves folders of steps, and whatever else has a step's name, out of the way of later saves."""
-    whole = set(self._manager.all_steps(read=True)) - set(steps)
+    whole = set(self._manager.all_steps()) - set(steps)
     if jax.process_index() == 0:
       for path in self._directory.iterdir():
         if path.name.isdigit() and int(path.name) not in whole:
@@ -161,13 +161,6 @@ class Checkpoints:
       for path in self._directory.glob('*.orbax-checkpoint-tmp*'):
         shutil.rmtree(path, ignore_errors=True)
     self._manager.reload()
-
-
-def abstract(state_fn, sharding_fn) -> TrainState:
-  """Shapes, dtypes and shardings of the state that `state_fn` would make, without making it."""
-  shapes = jax.eval_shape(state_fn)
-  return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-                      shapes, sharding_fn(shapes))
 
 
 @jax.jit

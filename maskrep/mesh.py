@@ -7,9 +7,10 @@ import numpy as np
 from maskrep.types import Batch
 
 
-def make_mesh(fsdp: int = 1) -> Mesh:
+def make_mesh(fsdp: int = 1, devices: list | None = None) -> Mesh:
   """All devices as [data, fsdp]; the axes are Auto: the partitioner places what lies between inputs and outputs."""
-  return jax.make_mesh((jax.device_count() // fsdp, fsdp), ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2)
+  devices = devices or jax.devices()
+  return jax.make_mesh((len(devices) // fsdp, fsdp), ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -34,3 +35,11 @@ def global_batch(mesh: Mesh, local: dict[str, np.ndarray]) -> Batch:
   """This process's slice of a batch -> global arrays on the mesh. The transfer is asynchronous."""
   sharding = batch_sharding(mesh)
   return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in local.items()}
+
+
+def abstract_batch(mesh: Mesh, batch_size: int, canvas: int) -> Batch:
+  """Shapes, dtypes and shardings of a global batch; see types.py."""
+  sharding = batch_sharding(mesh)
+  spec = lambda dtype, *shape: jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=sharding)  # noqa: E731
+  return {'image': spec(np.uint8, canvas, canvas, 3), 'size': spec(np.int32, 2), 'position': spec(np.uint32),
+          'label': spec(np.int32)}

@@ -97,6 +97,8 @@ def make(config: ConfigDict) -> Plan:
   if micro < 0 or (micro and (config.batch_size % micro or micro % devices)):
     raise ConfigError(f'config.train.microbatch={micro}: must be 0, or divide config.batch_size={config.batch_size} '
                       f'and be a multiple of the {devices} devices')
+  if devices % train.fsdp:
+    raise ConfigError(f'config.train.fsdp={train.fsdp}: must divide the number of devices, {devices}')
   source = build.build_source(data, data.train_split)
   if config.batch_size > len(source):
     raise ConfigError(f'config.batch_size={config.batch_size}: is more than the {len(source)} examples of '

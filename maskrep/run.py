@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+import time
 
 from clu import parameter_overview
 import jax
@@ -15,47 +16,54 @@ from maskrep.evaluation import table
 from maskrep.evaluation.judge import Judge
 from maskrep.mesh import make_mesh
 from maskrep.train import loop
+from maskrep.train.goodput import Clock
 
 COMPILATION_CACHE = Path.home() / '.cache' / 'maskrep'
 
 
-def run(config: ConfigDict, workdir: Path, *, allowed_changes: tuple[str, ...] = ()) -> None:
+def run(
+  config: ConfigDict, workdir: Path, *, allowed_changes: tuple[str, ...] = (), started: float | None = None
+) -> None:
   """Trains to the end, resuming where `workdir` holds a checkpoint, and prints what the encoder is worth.
+
+  `started` is the time.monotonic() of the start of the process, from which the goodput is counted; None is now.
 
   Raises:
     RunError: what ended the run before its end; `exit_code` says which kind.
   """
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     jax.config.update('jax_compilation_cache_dir', str(COMPILATION_CACHE))
+  clock = Clock(time.monotonic() if started is None else started)
   plan = planning.make(config)
   if jax.process_index():
-    train(plan, workdir)
+    train(plan, workdir, clock)
     return
   print(device_table(), flush=True)
   work.prepare(workdir)
   with work.held(workdir):
     work.store_config(workdir, config, allowed_changes)
-    with work.recorded(workdir):
+    with work.recorded(workdir, clock.seconds):
       work.record_start(workdir)
       params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
       work.write_atomic(workdir / 'parameters.txt', overview + '\n')
-      rows = train(plan, workdir)
+      rows = train(plan, workdir, clock)
   if rows:
     print(table.render(rows))
 
 
-def train(plan: planning.Plan, workdir: Path) -> list[table.Row]:
+def train(plan: planning.Plan, workdir: Path, clock: Clock) -> list[table.Row]:
   """What every process does; returns the rows of the final table, which process 0 has written to results.jsonl."""
-  mesh = make_mesh()
+  mesh = make_mesh(plan.train.fsdp)
   judge = Judge(
     objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,
     size=plan.views.size, mean=plan.views.mean, std=plan.views.std, canvas=plan.data.canvas, threads=plan.data.threads,
     seed=plan.seed, mesh=mesh)
   state = loop.run(
-    plan.objective, plan.loader, plan.optim, plan.train, seed=plan.seed, mesh=mesh, workdir=workdir,
+    plan.objective, plan.loader, plan.optim, plan.train, seed=plan.seed, mesh=mesh, workdir=workdir, clock=clock,
     evaluate=judge.while_training, evaluate_every_steps=plan.eval.every_steps)
-  rows = judge.table(state)
+  with clock.phase('table'):
+    rows = judge.table(state)
   if jax.process_index() == 0:
     for row in rows:
       work.append_json(workdir / 'results.jsonl', {'step': int(state.step)} | table.as_record(row))

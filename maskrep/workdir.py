@@ -10,7 +10,7 @@
   lock            held by the run that is under way
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import fcntl
 from importlib import metadata
@@ -73,10 +73,9 @@ def held(workdir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def recorded(workdir: Path) -> Iterator[None]:
-  """Appends to events.jsonl that a run started, and how it ended."""
-  path = workdir / 'events.jsonl'
-  append_json(path, {'time': _now(), 'event': 'start', 'process': os.getpid()})
+def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator[None]:
+  """Appends to events.jsonl that a run started, and how it ended, with the `seconds` of its phases."""
+  record_event(workdir, 'start', process=os.getpid())
   end = {'reason': 'finished', 'exit_code': 0}
   try:
     yield
@@ -85,7 +84,11 @@ def recorded(workdir: Path) -> Iterator[None]:
     end = {'reason': f'{type(error).__name__}: {error}', 'exit_code': code}
     raise
   finally:
-    append_json(path, {'time': _now(), 'event': 'end'} | end)
+    record_event(workdir, 'end', **end, seconds=seconds())
+
+
+def record_event(workdir: Path, event: str, **fields) -> None:
+  append_json(workdir / 'events.jsonl', {'time': _now(), 'event': event} | fields)
 
 
 def store_config(workdir: Path, config: ConfigDict, allowed: tuple[str, ...] = ()) -> None:

@@ -12,7 +12,8 @@ from maskrep import build
 from maskrep import plan as planning
 from maskrep import run as running
 from maskrep.checkpoint import Checkpoints
-from maskrep.train.step import init_state, make_step
+from maskrep.mesh import abstract_batch, make_mesh
+from maskrep.train.program import make_program
 from tests.tiny import shrink
 
 CONFIGS = sorted(path for path in (Path(__file__).parent.parent / 'configs').glob('*.py')
@@ -33,28 +34,20 @@ def test_real_size(path):
   assert 'main.py --config=configs/' + path.name in module.__doc__, 'the docstring gives the command'
   config = module.get_config()
   planning.check(config)
-  objective = build.build_objective(config)
-  optim = build.section(planning.Optim, config.optim, 'optim')
-  values = optim.schedules(total_steps=100, warmup_steps=10)
-  optimizer = optim.optimizer(values)
-  state = jax.eval_shape(lambda: init_state(objective, optimizer, 0))
-  side, b = config.data.canvas, config.batch_size
-  spec = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype)  # noqa: E731
-  batch = {'image': spec((b, side, side, 3), np.uint8), 'size': spec((b, 2), np.int32),
-           'position': spec((b,), np.uint32), 'label': spec((b,), np.int32)}
-  after, metrics = jax.eval_shape(make_step(objective, optimizer, values['ema_momentum'], 0), state, batch)
+  program = make_program(
+    build.build_objective(config), build.section(planning.Optim, config.optim, 'optim'), epochs=1.0, examples=1_281_167,
+    batch_size=config.batch_size, seed=0, mesh=make_mesh())
+  state, batch = program.state, abstract_batch(program.mesh, config.batch_size, config.data.canvas)
+  after, metrics = jax.eval_shape(program.step, state, batch)
   assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
   assert all(m.shape == () for m in metrics.values())
 
 
 def final_state(workdir: Path, config):
   plan = planning.make(config)
-  values = plan.optim.schedules(total_steps=4, warmup_steps=1)
-  template = jax.eval_shape(lambda: init_state(plan.objective, plan.optim.optimizer(values), plan.seed))
-  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
+  program = make_program(plan.objective, plan.optim, epochs=1.0, examples=8, batch_size=8, seed=0, mesh=make_mesh())
   with Checkpoints(workdir, 3) as checkpoints:
-    return checkpoints.restore(template)
+    return checkpoints.restore(program.state)
 
 
 # Made small, the ImageNet configs are the same but for patch size and ratio: the two ends of them are enough.

@@ -18,6 +18,7 @@ from maskrep.objectives.msn import MSN
 from tests.tiny import shrink
 
 ROOT = Path(__file__).parent.parent
+STAMP = '%Y-%m-%dT%H:%M:%S%z'
 SMALL = ['--config.encoder.width=16', '--config.encoder.depth=1', '--config.encoder.heads=1', '--config.head.hidden=16',
          '--config.views.num_focal=1', '--config.train.log_every_steps=1', '--config.eval.every_steps=100000']
 
@@ -51,8 +52,11 @@ def test_told_to_stop_it_saves_and_says_so_and_a_second_run_is_kept_out(tmp_path
   assert 'stopped by SIGTERM after step' in said and 'Traceback' not in said
   saved = max(int(name) for name in os.listdir(tmp_path / 'checkpoints') if name.isdigit())
   assert f'after step {saved},' in said
-  assert [e['event'] for e in events(tmp_path)] == ['start', 'end']
-  assert events(tmp_path)[-1]['exit_code'] == 75
+  _, began, end = events(tmp_path)
+  assert began['event'] == 'began' and began['step'] == 1 and end['exit_code'] == 75
+  # Every second counts once.
+  lasted = time.mktime(time.strptime(end['time'], STAMP)) - time.mktime(time.strptime(began['time'], STAMP))
+  assert abs(sum(end['seconds'].values()) - sum(began['seconds'].values()) - lasted) < 2
   assert json.loads((tmp_path / 'metrics.jsonl').read_text().splitlines()[-1])['step'] == saved
 
 

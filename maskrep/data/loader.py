@@ -65,7 +65,7 @@ class Loader:
       raise ConfigError(f'config.batch_size={batch_size}: must be a multiple of the {process_count} processes')
     self.source = source
     self.batch_size = batch_size
-    self._canvas = canvas
+    self.canvas = canvas
     self._seed = seed
     self._threads = threads
     self._max_broken_fraction = max_broken_fraction
@@ -118,7 +118,7 @@ class Loader:
     return index_shuffle(place, max_index=len(self.source) - 1, seed=_epoch_seed(self._seed, epoch), rounds=4)
 
   def _empty(self, step: int) -> Batch:
-    batch = _empty_batch(step * self.batch_size + self._first_row, self._rows, self._canvas)
+    batch = _empty_batch(step * self.batch_size + self._first_row, self._rows, self.canvas)
     return batch | {'broken': np.zeros(self._rows, bool)}
 
   def _fill(self, batch: Batch, row: int) -> None:

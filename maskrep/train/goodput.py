@@ -1,0 +1,33 @@
+"""Where the time of a run went: every second counts once, so the parts sum to the whole."""
+
+from collections import Counter
+from collections.abc import Iterator
+import contextlib
+import time
+
+
+class Clock:
+  """Seconds since `started`, of time.monotonic(), by phase: 'start' until another is entered, then 'other' between."""
+
+  def __init__(self, started: float):
+    self._spent = Counter()
+    self._phase, self._since = 'start', started
+
+  @contextlib.contextmanager
+  def phase(self, name: str) -> Iterator[None]:
+    """What happens inside belongs to `name`; phases may be nested, and the inner one counts."""
+    outer = 'other' if self._phase == 'start' else self._phase
+    self._enter(name)
+    try:
+      yield
+    finally:
+      self._enter(outer)
+
+  def seconds(self) -> dict[str, float]:
+    self._enter(self._phase)
+    return dict(self._spent)
+
+  def _enter(self, phase: str) -> None:
+    now = time.monotonic()
+    self._spent[self._phase] += now - self._since
+    self._phase, self._since = phase, now

@@ -1,0 +1,64 @@
+"""The step of a run and the layout of its state on the devices, before anything is computed."""
+
+from collections.abc import Callable
+import dataclasses
+
+import jax
+from jax.sharding import Mesh
+
+from maskrep import schedules
+from maskrep.mesh import abstract_batch, batch_sharding, state_sharding
+from maskrep.schedules import Schedule
+from maskrep.train.optim import Optim
+from maskrep.train.step import init_state, make_step
+from maskrep.types import Objective, TrainState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Program:
+  """What the loop runs, what a dry run looks at.
+
+  Attributes:
+    total_steps, warmup_steps: lengths of the run and of its warm-up.
+    schedules: step -> value, by name.
+    state: shapes, dtypes and shardings of the training state.
+    init: makes the first state, where `state` says.
+    step: (state, batch) -> (state, metrics), jitted; the state is donated.
+  """
+
+  mesh: Mesh
+  batch_size: int
+  total_steps: int
+  warmup_steps: int
+  schedules: dict[str, Schedule]
+  state: TrainState
+  init: Callable[[], TrainState]
+  step: Callable
+
+  def lower(self, canvas: int) -> jax.stages.Lowered:
+    """The step for canvases of `canvas` pixels, traced and not yet compiled."""
+    return self.step.lower(self.state, abstract_batch(self.mesh, self.batch_size, canvas))
+
+
+def make_program(
+  objective: Objective, optim: Optim, *, epochs: float, examples: int, batch_size: int, seed: int, mesh: Mesh
+) -> Program:
+  """The program of a run of `epochs` over so many examples."""
+  total_steps = max(schedules.epochs_to_steps(epochs, examples, batch_size), 1)
+  warmup_steps = schedules.epochs_to_steps(optim.warmup_epochs, examples, batch_size)
+  values = optim.schedules(total_steps=total_steps, warmup_steps=warmup_steps)
+  optimizer = optim.optimizer(values)
+
+  def init() -> TrainState:
+    return init_state(objective, optimizer, seed)
+
+  shapes = jax.eval_shape(init)
+  sharding = state_sharding(mesh, shapes)
+  state = jax.tree.map(
+    lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, sharding)
+  step = jax.jit(
+    make_step(objective, optimizer, values['ema_momentum'], seed), donate_argnums=0,
+    in_shardings=(sharding, batch_sharding(mesh)), out_shardings=(sharding, None))
+  return Program(
+    mesh=mesh, batch_size=batch_size, total_steps=total_steps, warmup_steps=warmup_steps, schedules=values, state=state,
+    init=jax.jit(init, out_shardings=sharding), step=step)
