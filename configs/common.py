@@ -11,7 +11,8 @@ VIT_SIZES = {'Ti': (192, 12, 3), 'S': (384, 12, 6), 'B': (768, 12, 12), 'L': (10
 def vit(size: str, patch_size: int) -> ml_collections.ConfigDict:
   width, depth, heads = VIT_SIZES[size]
   return section(
-    patch_size=patch_size, width=width, depth=depth, heads=heads, mlp_ratio=4.0, drop_path=0.0, weight_init='normal')
+    patch_size=patch_size, width=width, depth=depth, heads=heads, mlp_ratio=4.0, drop_path=0.0, weight_init='normal',
+    remat=False, scan=False)
 
 
 def section(**fields) -> ml_collections.ConfigDict:

@@ -17,6 +17,8 @@ INITIALIZERS = {
   'fan_in': (nn.initializers.variance_scaling(1.0, 'fan_in', 'normal'), nn.initializers.normal(1.0)),
 }
 
+ALL = 0, None  # tokens, as the ends of a slice
+
 
 def layer_norm(dtype: jnp.dtype, name: str) -> nn.LayerNorm:
   return nn.LayerNorm(epsilon=1e-6, dtype=dtype, use_fast_variance=False, name=name)
@@ -112,13 +114,28 @@ class Block(nn.Module):
   weight_init: str = 'normal'
 
   @nn.compact
-  def __call__(self, x, part=slice(None), *, keep=None):
-    """Tokens [B, T, D] -> the new values of tokens [:, part], which see all; `keep` is as of `stochastic_depth`."""
+  def __call__(self, x, part=ALL, *, keep=None):
+    """Tokens [B, T, D] -> the new values of tokens part[0]:part[1], which see all; keep [2, B]: `stochastic_depth`."""
     one, two = (1, 1) if keep is None else keep[..., None, None].astype(self.dtype)
     y = layer_norm(self.dtype, 'norm1')(x)
-    queries = None if part == slice(None) else y[:, part]
-    x = x[:, part] + one * Attention(self.heads, self.dtype, self.weight_init, name='attn')(y, queries)
+    queries = None if part == ALL else y[:, slice(*part)]
+    x = x[:, slice(*part)] + one * Attention(self.heads, self.dtype, self.weight_init, name='attn')(y, queries)
     return x + two * Mlp(self.mlp_ratio, self.dtype, self.weight_init, name='mlp')(layer_norm(self.dtype, 'norm2')(x))
+
+
+def scan_blocks(block: Block, params: list, x: jax.Array, keep) -> jax.Array:
+  """Tokens [B, T, D] through blocks of these parameters, one after the other, in a loop that is compiled once.
+
+  The parameters are stacked for it, which copies them once a call. `keep` is [depth, 2, B], or a list of None.
+  """
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+  keep = None if isinstance(keep, list) else keep
+
+  def body(x, each):
+    params, keep = each
+    return block.apply({'params': params}, x, ALL, keep=keep), None
+
+  return jax.lax.scan(body, x, (stacked, keep))[0]
 
 
 def stochastic_depth(key: jax.Array, rate: float, depth: int, batch: int) -> jax.Array:

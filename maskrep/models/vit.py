@@ -1,11 +1,22 @@
 """Vision Transformer, Dosovitskiy et al. 2021, arXiv:2010.11929, that embeds only the patches a mask keeps."""
 
+import functools
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from maskrep.models.position import resampling_matrix
-from maskrep.models.transformer import INITIALIZERS, Block, Linear, dense, layer_norm, stochastic_depth
+from maskrep.models.transformer import (
+  ALL,
+  INITIALIZERS,
+  Block,
+  Linear,
+  dense,
+  layer_norm,
+  scan_blocks,
+  stochastic_depth,
+)
 
 
 def patchify(images: jax.Array, patch_size: int) -> jax.Array:
@@ -31,6 +42,8 @@ class ViT(nn.Module):
       resampled bicubically for any other.
     drop_path: rate of stochastic depth at the last block, growing linearly from 0 at the first.
     weight_init: 'normal' (deviation 0.02, the papers') or 'fan_in', which narrow encoders need.
+    remat: keeps only each block's input for the backward pass, and computes the rest again.
+    scan: compiles one block and loops over it; parameters stay as they are, block by block.
     dtype: of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
   """
 
@@ -43,6 +56,8 @@ class ViT(nn.Module):
   drop_path: float = 0.0
   dtype: jnp.dtype = jnp.float32
   weight_init: str = 'normal'
+  remat: bool = False
+  scan: bool = False
 
   def draw_branches(self, key: jax.Array, batch: int) -> jax.Array | None:
     """Which residual branches of each example are dropped, [batch, depth, 2]; None where the rate is 0."""
@@ -80,13 +95,17 @@ class ViT(nn.Module):
     x = jnp.concatenate([jnp.broadcast_to(cls, (b, 1, self.width)), x], axis=1).astype(self.dtype)
 
     keep = [None] * self.depth if branches is None else branches.transpose(1, 2, 0)
-    *blocks, last = (Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
-                     for i in range(self.depth))
-    for block, k in zip(blocks, keep, strict=False):
-      x = block(x, keep=k)
+    block = functools.partial(nn.remat(Block, static_argnums=2) if self.remat else Block, self.heads, self.mlp_ratio,
+                              self.dtype, self.weight_init)
+    *blocks, last = (block(name=f'block{i}') for i in range(self.depth))
+    if self.scan and self.depth > 1 and not self.is_initializing():
+      x = scan_blocks(block(parent=None), [each.variables['params'] for each in blocks], x, keep[:-1])
+    else:
+      for each, k in zip(blocks, keep, strict=False):
+        x = each(x, ALL, keep=k)
     norm = layer_norm(jnp.float32, 'norm')
     # Class token and patches leave the last block apart, so that the one nobody reads is dead code.
     return {
-      'cls': norm(last(x, slice(0, 1), keep=keep[-1]))[:, 0],
-      'patches': norm(last(x, slice(1, None), keep=keep[-1])),
+      'cls': norm(last(x, (0, 1), keep=keep[-1]))[:, 0],
+      'patches': norm(last(x, (1, None), keep=keep[-1])),
     }

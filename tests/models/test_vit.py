@@ -166,3 +166,25 @@ def test_what_is_not_read_is_not_computed():
     return jax.jit(loss).lower(params, images()).compile().cost_analysis()['flops']
 
   assert flops('cls') < 0.8 * flops('cls', 'patches')
+
+
+@pytest.mark.parametrize('options', [{'remat': True}, {'scan': True}, {'remat': True, 'scan': True}], ids=str)
+def test_remat_and_scan_change_nothing_but_the_cost(options):
+  model = ViT(**TINY | {'depth': 3, 'drop_path': 0.3})
+  params = randomised(model)
+  keep_idx = jnp.asarray([[0, 3, 7], [1, 2, 24]])
+  branches = model.draw_branches(jax.random.key(0), 2)
+
+  def run(model):
+    def total(params, images):
+      out = model.apply(params, images, keep_idx, branches)
+      return sum((value * jnp.cos(value)).sum() for value in out.values())
+
+    return jax.jit(jax.value_and_grad(total))(params, images())
+
+  other = ViT(**TINY | {'depth': 3, 'drop_path': 0.3} | options)
+  assert jax.tree.structure(randomised(other)) == jax.tree.structure(params)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), run(other), run(model))
+  text = str(jax.make_jaxpr(lambda p: run(other))(params))
+  assert ('scan[' in text, 'checkpoint[' in text or 'remat' in text) == (
+    options.get('scan', False), options.get('remat', False))
