@@ -1,5 +1,6 @@
 """Trains what a config describes, or goes on where it stopped: python main.py --config=FILE --workdir=DIR"""
 
+import os
 from pathlib import Path
 import sys
 import time
@@ -31,6 +32,10 @@ def parse(argv: list[str]) -> flags.FlagValues:
   flags.DEFINE_integer('num_processes', None, 'How many they are.', flag_values=values)
   flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.', flag_values=values)
   flags.DEFINE_integer('start_timeout_s', 300, 'How long to wait for the others.', lower_bound=1, flag_values=values)
+  flags.DEFINE_bool('dry_run', False, 'Compile the step and say what the run would cost, without data or --workdir.',
+                    flag_values=values)
+  flags.DEFINE_integer('devices', None, 'With --dry_run: as if there were so many, simulated on the CPU.',
+                       lower_bound=1, flag_values=values)
   try:
     rest = values(argv)[1:]
     list(values.config or ())  # a config file that could not be loaded says so only when it is read
@@ -38,7 +43,9 @@ def parse(argv: list[str]) -> flags.FlagValues:
     raise ConfigError(' '.join(str(error).split())) from error
   if rest:
     raise ConfigError(f'{rest[0]}: is no flag; every argument is --NAME=VALUE')
-  if values.config is None or values.workdir is None:
+  if values.devices and not values.dry_run:
+    raise ConfigError(f'--devices={values.devices}: is for --dry_run; a run uses all devices that are there')
+  if values.config is None or (values.workdir is None and not values.dry_run):
     raise ConfigError('--config and --workdir: both are needed, as in '
                       'python main.py --config=configs/msn_digits.py --workdir=runs/msn_digits')
   return values
@@ -51,9 +58,16 @@ def main(argv: list[str]) -> int:
   try:
     values = parse(argv)
     allocator.keep_pages()
+    if values.devices:
+      os.environ['JAX_PLATFORMS'] = 'cpu'
+      os.environ['XLA_FLAGS'] = (
+        f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={values.devices}')
     # Imported only now, after the allocator is set, and so that a misspelt flag is answered at once.
-    from maskrep import distributed, run
+    from maskrep import distributed, dry_run, run
 
+    if values.dry_run:
+      print(dry_run.dry_run(values.config))
+      return 0
     distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
     run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change),
             started=started)

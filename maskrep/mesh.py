@@ -35,11 +35,3 @@ def global_batch(mesh: Mesh, local: dict[str, np.ndarray]) -> Batch:
   """This process's slice of a batch -> global arrays on the mesh. The transfer is asynchronous."""
   sharding = batch_sharding(mesh)
   return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in local.items()}
-
-
-def abstract_batch(mesh: Mesh, batch_size: int, canvas: int) -> Batch:
-  """Shapes, dtypes and shardings of a global batch; see types.py."""
-  sharding = batch_sharding(mesh)
-  spec = lambda dtype, *shape: jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=sharding)  # noqa: E731
-  return {'image': spec(np.uint8, canvas, canvas, 3), 'size': spec(np.int32, 2), 'position': spec(np.uint32),
-          'label': spec(np.int32)}

@@ -79,6 +79,24 @@ def check(config: ConfigDict) -> None:
     raise ConfigError(f'config.masking.ratio={mask.ratio}: {error}; choose a lower ratio') from error
 
 
+def check_devices(config: ConfigDict) -> None:
+  """Checks what must fit the number of devices.
+
+  Raises:
+    ConfigError: naming the field, its value and the remedy.
+  """
+  for field, size in (('batch_size', config.batch_size), ('eval.batch_size', config.eval.batch_size)):
+    if size % jax.device_count():
+      raise ConfigError(f'config.{field}={size}: must be a multiple of the {jax.device_count()} devices, '
+                        f'for example {-(-size // jax.device_count()) * jax.device_count()}')
+  micro, fsdp, devices = config.train.microbatch, config.train.fsdp, jax.device_count()
+  if micro < 0 or (micro and (config.batch_size % micro or micro % devices)):
+    raise ConfigError(f'config.train.microbatch={micro}: must be 0, or divide config.batch_size={config.batch_size} '
+                      f'and be a multiple of the {devices} devices')
+  if devices % fsdp:
+    raise ConfigError(f'config.train.fsdp={fsdp}: must divide the number of devices, {devices}')
+
+
 def make(config: ConfigDict) -> Plan:
   """Builds a run.
 
@@ -89,16 +107,7 @@ def make(config: ConfigDict) -> Plan:
   data, evaluation = section(Data, config.data, 'data'), section(Eval, config.eval, 'eval')
   optim, train = section(Optim, config.optim, 'optim'), section(Train, config.train, 'train')
   objective = build.build_objective(config)
-  for field, size in (('batch_size', config.batch_size), ('eval.batch_size', evaluation.batch_size)):
-    if size % jax.device_count():
-      raise ConfigError(f'config.{field}={size}: must be a multiple of the {jax.device_count()} devices, '
-                        f'for example {-(-size // jax.device_count()) * jax.device_count()}')
-  micro, devices = train.microbatch, jax.device_count()
-  if micro < 0 or (micro and (config.batch_size % micro or micro % devices)):
-    raise ConfigError(f'config.train.microbatch={micro}: must be 0, or divide config.batch_size={config.batch_size} '
-                      f'and be a multiple of the {devices} devices')
-  if devices % train.fsdp:
-    raise ConfigError(f'config.train.fsdp={train.fsdp}: must divide the number of devices, {devices}')
+  check_devices(config)
   source = build.build_source(data, data.train_split)
   if config.batch_size > len(source):
     raise ConfigError(f'config.batch_size={config.batch_size}: is more than the {len(source)} examples of '

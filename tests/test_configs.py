@@ -12,7 +12,7 @@ from maskrep import build
 from maskrep import plan as planning
 from maskrep import run as running
 from maskrep.checkpoint import Checkpoints
-from maskrep.mesh import abstract_batch, make_mesh
+from maskrep.mesh import make_mesh
 from maskrep.train.program import make_program
 from tests.tiny import shrink
 
@@ -37,7 +37,7 @@ def test_real_size(path):
   program = make_program(
     build.build_objective(config), build.section(planning.Optim, config.optim, 'optim'), epochs=1.0, examples=1_281_167,
     batch_size=config.batch_size, seed=0, mesh=make_mesh())
-  state, batch = program.state, abstract_batch(program.mesh, config.batch_size, config.data.canvas)
+  state, batch = program.state, program.batch(config.data.canvas)
   after, metrics = jax.eval_shape(program.step, state, batch)
   assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
   assert all(m.shape == () for m in metrics.values())

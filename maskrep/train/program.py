@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 
 import jax
-from jax.sharding import Mesh
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from maskrep import schedules
-from maskrep.mesh import abstract_batch, batch_sharding, state_sharding
+from maskrep.mesh import batch_sharding, state_sharding
 from maskrep.schedules import Schedule
 from maskrep.train.optim import Optim
 from maskrep.train.step import init_state, make_step
-from maskrep.types import Objective, TrainState
+from maskrep.types import Batch, Objective, TrainState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,9 +37,19 @@ class Program:
   init: Callable[[], TrainState]
   step: Callable
 
+  def batch(self, canvas: int) -> Batch:
+    """Shapes, dtypes and shardings of a batch; see types.py."""
+    sharding = batch_sharding(self.mesh)
+
+    def spec(dtype, *shape):
+      return jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=sharding)
+
+    return {'image': spec(jnp.uint8, canvas, canvas, 3), 'size': spec(jnp.int32, 2), 'position': spec(jnp.uint32),
+            'label': spec(jnp.int32)}
+
   def lower(self, canvas: int) -> jax.stages.Lowered:
     """The step for canvases of `canvas` pixels, traced and not yet compiled."""
-    return self.step.lower(self.state, abstract_batch(self.mesh, self.batch_size, canvas))
+    return self.step.lower(self.state, self.batch(canvas))
 
 
 def make_program(
@@ -56,8 +68,9 @@ def make_program(
   sharding = state_sharding(mesh, shapes)
   state = jax.tree.map(
     lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, sharding)
+  whole = functools.partial(jax.lax.with_sharding_constraint, shardings=NamedSharding(mesh, PartitionSpec()))
   step = jax.jit(
-    make_step(objective, optimizer, values['ema_momentum'], seed), donate_argnums=0,
+    make_step(objective, optimizer, values['ema_momentum'], seed, whole), donate_argnums=0,
     in_shardings=(sharding, batch_sharding(mesh)), out_shardings=(sharding, None))
   return Program(
     mesh=mesh, batch_size=batch_size, total_steps=total_steps, warmup_steps=warmup_steps, schedules=values, state=state,
