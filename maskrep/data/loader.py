@@ -200,6 +200,9 @@ def _read_into(batch: Batch, row: int, source: Source, record: int, broken: _Bro
   batch['image'][row, :height, :width] = pixels
   batch['size'][row] = height, width
   batch['label'][row] = label
+  if not -1 <= label < (source.num_classes or math.inf):
+    raise DataError(f'config.data.source: {name} has label {label}, but there are {source.num_classes} classes; '
+                    'prepare the data again')
   return True
 
 

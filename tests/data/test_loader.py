@@ -164,6 +164,24 @@ def test_each_broken_file_is_logged_once_and_the_first_of_them_only(caplog):
   assert len(caplog.records) == NAMED
 
 
+@pytest.mark.parametrize('label, fits', [(-2, False), (-1, True), (4, True), (5, False)])
+def test_a_label_that_no_class_has_ends_it_at_once(label, fits):
+  class Labelled(Numbers):
+    num_classes = 5
+
+    def __getitem__(self, index):
+      return super().__getitem__(index)._replace(label=label)
+
+  readings = [lambda: next(loader(Labelled(4)).iterate(0)),
+              lambda: next(in_order(Labelled(4), batch_size=4, canvas=3, threads=2))]
+  for reading in readings:
+    if fits:
+      assert (reading()['label'] == label).all()
+    else:
+      with pytest.raises(DataError, match=f'number . has label {label}, but there are 5 classes'):
+        reading()
+
+
 def test_where_nothing_can_be_read_it_ends():
   with pytest.raises(DataError, match=f'{ATTEMPTS} records in a row .*number '):
     loader(Numbers(100, broken=range(100)))[0]
