@@ -65,6 +65,7 @@ def main(argv: list[str]) -> int:
 
 def leave(code: int) -> NoReturn:
   """Ends the process, even where a thread hangs in a read: the interpreter would wait for it."""
+  # Closing a loader ends its threads, those that hang excepted.
   if any(thread.name.startswith('read') for thread in threading.enumerate()):
     sys.stdout.flush()
     sys.stderr.flush()

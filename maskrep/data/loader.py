@@ -96,12 +96,12 @@ class Loader:
     """Yields loader[start], loader[start + 1], ... without end, read ahead by threads. Close it to stop them.
 
     Raises:
-      DataError: more images were broken than `max_broken_fraction` and chance explain, or ATTEMPTS in a row.
+      DataError: more images were broken than `max_broken_fraction` and chance explain, or ATTEMPTS in a row, or
+        a label is of no class.
       Stalled: the source hangs.
     """
     seen = broken = 0
-    wait = functools.partial(
-      _wait, source=self.source, record=self._record, stall_timeout_s=self._stall_timeout_s)
+    wait = functools.partial(_wait, source=self.source, record=self._record, stall_timeout_s=self._stall_timeout_s)
     stream = _read_ahead(map(self._empty, itertools.count(start)), self._fill, wait, self._threads)
     with contextlib.closing(stream):
       for batch in stream:
@@ -255,9 +255,6 @@ def _read_ahead(
   """Yields the batches in their order, after threads have filled each row of them."""
   running = collections.deque()
 
-  def submit(batch: Batch) -> None:
-    running.append((batch, [pool.submit(fill, batch, row) for row in range(len(batch['label']))]))
-
   def first() -> Batch:
     wait(*running[0])
     return running.popleft()[0]
@@ -267,7 +264,7 @@ def _read_ahead(
   pool = futures.ThreadPoolExecutor(threads, thread_name_prefix='read')
   try:
     for batch in batches:
-      submit(batch)
+      running.append((batch, [pool.submit(fill, batch, row) for row in range(len(batch['label']))]))
       if len(running) > AHEAD:
         yield first()
     while running:

@@ -297,7 +297,7 @@ def test_a_reader_that_hangs_is_shown_then_ends_the_run(reading, hanging, caplog
   start = time.perf_counter()
   with pytest.raises(Stalled, match='data.stall_timeout_s=1: records 3 of numbers did not come within 2 s') as failure:
     next(reading(hanging))
-  assert 2 <= time.perf_counter() - start < 2.9
+  assert 2 <= time.perf_counter() - start < 4
   assert failure.value.exit_code == 3 and '\n' not in str(failure.value)
   warned, = caplog.records
   assert 'records 3 of numbers did not come within 1 s' in warned.message
