@@ -24,6 +24,7 @@ setup(
     'clu>=0.0.12',
     'einops',
     'grain>=0.2.18',
+    'array_record>=0.8.6',
     'dm-pix>=0.4.5',
     'simplejpeg',
     'pillow>=12',

@@ -31,7 +31,7 @@ def msn(*, size: str, patch_size: int, ratio: float, epochs: int) -> ml_collecti
   config.compute_dtype = 'auto'
   config.data = section(
     source='tfds:imagenet2012', train_split='train', eval_split='validation', download=False, canvas=512, threads=16,
-    max_broken_fraction=0.001)
+    max_broken_fraction=0.001, stall_timeout_s=600)
   config.views = section(
     size=224, focal_size=96, num_random=1, num_focal=10, crop_scale=(0.3, 1.0), focal_crop_scale=(0.05, 0.3),
     flip=0.5, jitter=0.8, jitter_strength=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=0.5, solarise=0.0,

@@ -34,9 +34,10 @@ class Data:
   canvas: int  # side of the uint8 canvas in pixels; larger images are reduced to fit
   threads: int  # that read and decode
   max_broken_fraction: float
+  stall_timeout_s: int  # without an image before the stacks are dumped; the run ends after twice as long
 
   def __post_init__(self):
-    for field in ('canvas', 'threads'):
+    for field in ('canvas', 'threads', 'stall_timeout_s'):
       if getattr(self, field) < 1:
         raise ValueError(f'{field}={getattr(self, field)}: must be at least 1')
     if not 0 <= self.max_broken_fraction <= 1:

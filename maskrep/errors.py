@@ -14,9 +14,13 @@ class ConfigError(RunError):
 
 
 class DataError(RunError):
-  """Images that cannot be read, beyond what `data.max_broken_fraction` allows."""
+  """A data set that is not whole, or more images that cannot be read than `data.max_broken_fraction` allows."""
 
   exit_code = 3
+
+
+class Stalled(DataError):
+  """No image came for twice `data.stall_timeout_s`. The threads that hang in a read are left behind."""
 
 
 class CheckpointError(RunError):

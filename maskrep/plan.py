@@ -115,7 +115,7 @@ def make(config: ConfigDict) -> Plan:
   loader = Loader(
     source, batch_size=config.batch_size, canvas=data.canvas, seed=config.seed, threads=data.threads,
     process_index=jax.process_index(), process_count=jax.process_count(),
-    max_broken_fraction=data.max_broken_fraction)
+    max_broken_fraction=data.max_broken_fraction, stall_timeout_s=data.stall_timeout_s)
   eval_source = build.build_source(data, data.eval_split) if data.eval_split else None
   bank, classes = min(evaluation.max_train_examples, len(source)), source.num_classes
   if eval_source is not None and classes:

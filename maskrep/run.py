@@ -58,7 +58,7 @@ def train(plan: planning.Plan, workdir: Path, clock: Clock) -> list[table.Row]:
   judge = Judge(
     objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,
     size=plan.views.size, mean=plan.views.mean, std=plan.views.std, canvas=plan.data.canvas, threads=plan.data.threads,
-    seed=plan.seed, mesh=mesh)
+    stall_timeout_s=plan.data.stall_timeout_s, seed=plan.seed, mesh=mesh)
   state = loop.run(
     plan.objective, plan.loader, plan.optim, plan.train, seed=plan.seed, mesh=mesh, workdir=workdir, clock=clock,
     evaluate=judge.while_training, evaluate_every_steps=plan.eval.every_steps)

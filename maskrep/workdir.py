@@ -30,8 +30,8 @@ from ml_collections import ConfigDict
 from maskrep.errors import CheckpointError, ConfigError, RunError
 
 # What may differ on resume: it changes what is shown, kept or how fast, never what is computed.
-FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'train.log_every_steps', 'train.checkpoint_every_steps',
-               'train.keep_checkpoints')
+FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'data.stall_timeout_s', 'train.log_every_steps',
+               'train.checkpoint_every_steps', 'train.keep_checkpoints')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
 
 

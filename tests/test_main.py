@@ -51,6 +51,7 @@ BAD = {
   'crop scale falls': ([DIGITS, '--config.views.crop_scale=(0.9, 0.3)'], 'crop_scale'),
   'more neighbours than images': ([DIGITS, '--config.eval.max_train_examples=10'], 'knn_neighbours=20'),
   'more labels than images': ([DIGITS, '--config.eval.max_train_examples=40'], 'labels_per_class=(1, 2, 5)'),
+  'no patience': ([DIGITS, '--config.data.stall_timeout_s=0'], 'data.stall_timeout_s=0'),
   'microbatch does not divide': ([DIGITS, '--config.train.microbatch=48'], 'train.microbatch=48'),
   'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
 }
@@ -85,6 +86,25 @@ def test_devices_must_divide_the_batch(tmp_path):
   assert done.returncode == 2
   assert done.stderr.startswith('maskrep: config.batch_size=100') and '8 devices' in done.stderr
   assert len(done.stderr.strip().splitlines()) == 1
+
+
+HANGS = """
+import runpy, sys, threading
+from maskrep.data.sources import Digits
+Digits.__getitem__ = lambda source, index: threading.Event().wait()
+sys.argv = ['main.py', *sys.argv[1:]]
+runpy.run_path('main.py', run_name='__main__')
+"""
+
+
+def test_a_file_system_that_hangs_does_not_hold_the_process(tmp_path):
+  done = subprocess.run(
+    [sys.executable, '-c', HANGS, DIGITS, f'--workdir={tmp_path}/run', '--config.data.stall_timeout_s=1',
+     '--config.encoder.depth=1'], cwd=ROOT, capture_output=True, text=True, timeout=120)
+  assert done.returncode == 3
+  assert '\nmaskrep: config.data.stall_timeout_s=1: records ' in done.stderr
+  last = json.loads((tmp_path / 'run/events.jsonl').read_text().splitlines()[-1])
+  assert last['exit_code'] == 3 and last['reason'].startswith('Stalled: ')
 
 
 def test_unwritable_workdir(tmp_path, capsys):

@@ -4,10 +4,12 @@ import collections
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 import contextlib
+import faulthandler
 import functools
 import itertools
 import logging
 import math
+import sys
 import threading
 
 from grain.experimental import index_shuffle
@@ -15,11 +17,13 @@ import numpy as np
 
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.data.sources import Source
-from maskrep.errors import ConfigError, DataError
+from maskrep.errors import ConfigError, DataError, Stalled
 
+CLOSE_S = 5  # that closing waits for reads under way; a thread that hangs is left behind
 AHEAD = 2  # batches that the reading threads work on while one is consumed
+ORDER = 1  # to be raised whenever a seed comes to mean another order of the records
 ATTEMPTS = 100  # records tried for one position
-NAMED = 20  # broken images named in the log and in an error
+NAMED = 20  # images named in the log and in an error
 
 Batch = dict[str, np.ndarray]
 
@@ -43,6 +47,7 @@ class Loader:
     seed: of the order of the records.
     threads: that read and decode in `iterate`.
     max_broken_fraction: of the records read; 0 allows none.
+    stall_timeout_s: seconds without an image after which `iterate` dumps all stacks; it ends after twice as long.
     process_index, process_count: this process, and how many share the batch.
 
   Raises:
@@ -58,6 +63,7 @@ class Loader:
     seed: int,
     threads: int,
     max_broken_fraction: float,
+    stall_timeout_s: int,
     process_index: int = 0,
     process_count: int = 1,
   ):
@@ -69,9 +75,15 @@ class Loader:
     self._seed = seed
     self._threads = threads
     self._max_broken_fraction = max_broken_fraction
+    self._stall_timeout_s = stall_timeout_s
     self._rows = batch_size // process_count
     self._first_row = process_index * self._rows
     self._broken = _BrokenImages()
+
+  @property
+  def fingerprint(self) -> str:
+    """Of the records and how they are ordered: a run can be resumed where it is the same."""
+    return f'{self.source.fingerprint}, order {ORDER}'
 
   def __getitem__(self, step: int) -> Batch:
     """Reads a batch in the calling thread. Raises DataError where ATTEMPTS records in a row are broken."""
@@ -84,10 +96,13 @@ class Loader:
     """Yields loader[start], loader[start + 1], ... without end, read ahead by threads. Close it to stop them.
 
     Raises:
-      DataError: more images were broken than `max_broken_fraction` and chance explain, or ATTEMPTS in a row.
+      DataError: more images were broken than `max_broken_fraction` and chance explain, or ATTEMPTS in a row, or
+        a label is of no class.
+      Stalled: the source hangs.
     """
     seen = broken = 0
-    stream = _read_ahead(map(self._empty, itertools.count(start)), self._fill, self._threads)
+    wait = functools.partial(_wait, source=self.source, record=self._record, stall_timeout_s=self._stall_timeout_s)
+    stream = _read_ahead(map(self._empty, itertools.count(start)), self._fill, wait, self._threads)
     with contextlib.closing(stream):
       for batch in stream:
         seen += self._rows
@@ -132,7 +147,8 @@ class Loader:
 
 
 def in_order(
-  source: Source, *, batch_size: int, canvas: int, threads: int, process_index: int = 0, process_count: int = 1
+  source: Source, *, batch_size: int, canvas: int, threads: int, stall_timeout_s: int, process_index: int = 0,
+  process_count: int = 1,
 ) -> Iterator[Batch]:
   """Yields every record of a source once, in its order, in batches of one static size, for evaluation.
 
@@ -141,6 +157,9 @@ def in_order(
   A batch is as `maskrep.types` has it, `position` being the index of the record, and one field more:
     valid  bool [B]  False where the last batch is padded, or the record cannot be read (it is logged)
   A row that is not valid has a black image of 1 x 1 pixels.
+
+  Raises:
+    Stalled: the source hangs.
   """
   broken = _BrokenImages()
   rows = batch_size // process_count
@@ -152,7 +171,8 @@ def in_order(
     record = int(batch['position'][row])
     batch['valid'][row] = record < len(source) and _read_into(batch, row, source, record, broken)
 
-  return _read_ahead(map(empty, range(0, len(source), batch_size)), fill, threads)
+  wait = functools.partial(_wait, source=source, record=int, stall_timeout_s=stall_timeout_s)
+  return _read_ahead(map(empty, range(0, len(source), batch_size)), fill, wait, threads)
 
 
 class _BrokenImages:
@@ -200,30 +220,57 @@ def _read_into(batch: Batch, row: int, source: Source, record: int, broken: _Bro
   batch['image'][row, :height, :width] = pixels
   batch['size'][row] = height, width
   batch['label'][row] = label
+  if not -1 <= label < (source.num_classes or math.inf):
+    raise DataError(f'config.data.source: {name} has label {label}, but there are {source.num_classes} classes; '
+                    'prepare the data again')
   return True
 
 
-def _read_ahead(batches: Iterable[Batch], fill: Callable[[Batch, int], None], threads: int) -> Iterator[Batch]:
+def _wait(
+  batch: Batch, rows: list[futures.Future], source: Source, record: Callable[[int], int], stall_timeout_s: int
+) -> None:
+  """Waits for the rows of a batch, whose records `record` knows by their positions. Raises what a row raised."""
+  come = None
+  for row in rows:
+    while True:
+      try:
+        row.result(stall_timeout_s)
+        break
+      except TimeoutError:
+        before, come = come, sum(row.done() for row in rows)
+      records = [record(int(p)) for p, row in zip(batch['position'], rows, strict=True) if row.running()]
+      which = f'records {", ".join(map(str, records[:NAMED]))} of {source.fingerprint}'
+      if before is None:
+        log.warning('%s did not come within %d s; the stacks of all threads follow', which, stall_timeout_s)
+        faulthandler.dump_traceback(sys.__stderr__)
+      elif before == come:
+        raise Stalled(f'config.data.stall_timeout_s={stall_timeout_s}: {which} did not come within '
+                      f'{2 * stall_timeout_s} s; mend the disk or the network that holds them, or wait longer')
+
+
+def _read_ahead(
+  batches: Iterable[Batch], fill: Callable[[Batch, int], None], wait: Callable[[Batch, list[futures.Future]], None],
+  threads: int,
+) -> Iterator[Batch]:
   """Yields the batches in their order, after threads have filled each row of them."""
+  running = collections.deque()
 
-  def submit(batch: Batch) -> tuple[Batch, list[futures.Future]]:
-    return batch, [pool.submit(fill, batch, row) for row in range(len(batch['label']))]
-
-  def wait(batch: Batch, rows: list[futures.Future]) -> Batch:
-    for row in rows:
-      row.result()
-    return batch
+  def first() -> Batch:
+    wait(*running[0])
+    return running.popleft()[0]
 
   # A plain pool: grain's prefetching holds the interpreter's lock for 0.1 ms an image, ten times as long, and returns
   # images one by one, to be copied into a batch by the one thread that waits for them.
-  with futures.ThreadPoolExecutor(threads, thread_name_prefix='read') as pool:
-    running = collections.deque()
-    try:
-      for batch in batches:
-        running.append(submit(batch))
-        if len(running) > AHEAD:
-          yield wait(*running.popleft())
-      while running:
-        yield wait(*running.popleft())
-    finally:
-      pool.shutdown(cancel_futures=True)
+  pool = futures.ThreadPoolExecutor(threads, thread_name_prefix='read')
+  try:
+    for batch in batches:
+      running.append((batch, [pool.submit(fill, batch, row) for row in range(len(batch['label']))]))
+      if len(running) > AHEAD:
+        yield first()
+    while running:
+      yield first()
+  finally:
+    pool.shutdown(wait=False, cancel_futures=True)
+    reading = [row for _, rows in running for row in rows if not row.done()]
+    if not futures.wait(reading, timeout=CLOSE_S).not_done:
+      pool.shutdown()

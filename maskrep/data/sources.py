@@ -1,13 +1,17 @@
 """Where pictures come from. Each source is a random-access sequence of `Example`, safe to read from many threads."""
 
 from collections.abc import Iterator
+from concurrent import futures
 import difflib
+import functools
 import hashlib
 import importlib.util
+import itertools
 import os
 import re
 from typing import NamedTuple, Protocol
 
+from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
 
 from maskrep.data.decode import MAX_BYTES, BrokenImage, decode
@@ -74,7 +78,7 @@ class TFDS:
 
   Raises:
     ConfigError: no such data set or split; not prepared, or in a format without random access; no image in it.
-    DataError: a file of it is missing or damaged.
+    DataError: a file of it is missing or damaged, or does not hold as many records as it should.
   """
 
   def __init__(self, name: str, split: str, *, download: bool = False):
@@ -105,12 +109,16 @@ class TFDS:
     self.fingerprint = f'tfds:{info.full_name}:{split}:{length}'
     # tfds's own deserialisation holds the interpreter's lock 15 times as long as parsing the record.
     self._parse = tf_example_pb2.Example.FromString
-    self._records = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+    shards = info.splits[split].file_instructions
     try:
-      if sum(os.path.getsize(f.filename) for f in info.splits[split].file_instructions) <= IN_MEMORY:
-        self._records = self._records.__getitems__(range(length))
-    except (OSError, RuntimeError) as error:
-      raise DataError(f'{field}: {str(error).splitlines()[0]}; prepare it again') from error
+      in_memory = sum(os.path.getsize(shard.filename) for shard in shards) <= IN_MEMORY
+      with futures.ThreadPoolExecutor(16) as pool:  # there may be a thousand, on a disk that is far away
+        records = list(pool.map(functools.partial(_check_shard, read=in_memory), shards))
+    except OSError as error:
+      raise DataError(f'{field}: {error}; prepare it again') from error
+    self._records = (
+      list(itertools.chain.from_iterable(records)) if in_memory
+      else builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES))
 
   def __len__(self) -> int:
     return len(self._records)
@@ -208,6 +216,18 @@ def _feature(features, kind: type, usual: str) -> str | None:
   """The name of the feature of a kind: the usual one, else the first, else None."""
   names = [name for name, feature in features.items() if isinstance(feature, kind)]
   return usual if usual in names else next(iter(names), None)
+
+
+def _check_shard(shard, read: bool) -> list[bytes]:
+  """Returns the records that a split takes from a shard, none unless asked to. Raises OSError where it is not whole."""
+  try:
+    reader = ArrayRecordReader(shard.filename)
+    if (found := reader.num_records()) != shard.examples_in_shard:
+      reader.close()  # only this raises what is wrong with a file that cannot be read at all
+      raise OSError(f'{shard.filename} holds {found} records, not {shard.examples_in_shard} as dataset_info.json says')
+    return reader.read(range(shard.skip, shard.skip + shard.take)) if read else []
+  except RuntimeError as error:  # it names no file
+    raise OSError(f'{shard.filename}: {str(error).splitlines()[0]}') from error
 
 
 def _prepared_builder(tfds, name: str, field: str, download: bool):

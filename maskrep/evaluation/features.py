@@ -83,11 +83,13 @@ def jit_encoder(encoder: Encoder, mesh: Mesh) -> Encoder:
 
 
 def extract(
-  encoder: Encoder, weights, source: Source, *, mesh: Mesh, batch_size: int, canvas: int, threads: int
+  encoder: Encoder, weights, source: Source, *, mesh: Mesh, batch_size: int, canvas: int, threads: int,
+  stall_timeout_s: int,
 ) -> Features:
   """Encodes a source in its order, with a compiled encoder."""
   features, labels = [], []
   for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads,
+                        stall_timeout_s=stall_timeout_s,
                         process_index=jax.process_index(), process_count=jax.process_count()):
     placed = global_batch(mesh, {'image': batch['image'], 'size': batch['size']})
     encoded = np.asarray(encoder(weights, placed['image'], placed['size']))

@@ -34,6 +34,7 @@ class Judge:
   std: tuple[float, float, float]
   canvas: int
   threads: int
+  stall_timeout_s: int
   seed: int
   mesh: Mesh
 
@@ -87,4 +88,4 @@ class Judge:
 
   def _extract(self, encoder: Callable, weights, source: Source) -> Features:
     return features.extract(encoder, weights, source, mesh=self.mesh, batch_size=self.options.batch_size,
-                            canvas=self.canvas, threads=self.threads)
+                            canvas=self.canvas, threads=self.threads, stall_timeout_s=self.stall_timeout_s)

@@ -39,7 +39,7 @@ def png16(pixels: np.ndarray) -> bytes:
   return png(pixels.shape[1], pixels.shape[0], 16, 0 if pixels.ndim == 2 else 2, rows)
 
 
-def prepare(data_dir: Path, features: dict, splits: dict[str, list[dict]], file_format: str = 'array_record') -> None:
+def prepare(data_dir: Path, features: dict, splits: dict[str, list[dict]], shards: int | None = None) -> None:
   """Writes data set 'tiny', version 1.0.0, below data_dir, as `tfds build` does."""
 
   class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -55,4 +55,5 @@ def prepare(data_dir: Path, features: dict, splits: dict[str, list[dict]], file_
     def _generate_examples(self):
       raise NotImplementedError  # _split_generators gives them all
 
-  Tiny(data_dir=data_dir, file_format=file_format).download_and_prepare()
+  config = tfds.download.DownloadConfig(num_shards=shards)
+  Tiny(data_dir=data_dir, file_format='array_record').download_and_prepare(download_config=config)

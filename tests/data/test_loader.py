@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from maskrep.data import loader as room
 from maskrep.data.loader import ATTEMPTS, NAMED, Loader, in_order
 from maskrep.data.sources import Example
-from maskrep.errors import ConfigError, DataError
+from maskrep.errors import ConfigError, DataError, Stalled
 from tests.data.pictures import encode, gradient
 
 
@@ -36,7 +37,8 @@ class Numbers:
 
 
 def loader(source, batch_size=4, **options) -> Loader:
-  return Loader(source, **{'canvas': 3, 'seed': 0, 'threads': 2, 'max_broken_fraction': 1.0} | options,
+  return Loader(source, **{'canvas': 3, 'seed': 0, 'threads': 2, 'max_broken_fraction': 1.0,
+                           'stall_timeout_s': 60} | options,
                 batch_size=batch_size)
 
 
@@ -110,6 +112,13 @@ def test_each_epoch_and_each_seed_has_its_own_order():
   assert labels(loader(Numbers(400)), 200) == [*first, *second]
 
 
+def test_the_order_is_the_one_that_its_number_stands_for():
+  load = loader(Numbers(1000), batch_size=8, seed=7)
+  assert load.fingerprint == 'numbers, order 1'
+  assert load[0]['label'].tolist() == [661, 759, 214, 871, 246, 525, 818, 474]
+  assert load[125]['label'].tolist() == [668, 84, 161, 284, 451, 460, 985, 877]  # epoch 1
+
+
 def test_every_record_is_equally_likely_at_every_place():
   counts = np.zeros((12, 12))  # of twelfths of an epoch, and of twelfths of the records
   load = loader(Numbers(1200), batch_size=1200)
@@ -164,6 +173,24 @@ def test_each_broken_file_is_logged_once_and_the_first_of_them_only(caplog):
   assert len(caplog.records) == NAMED
 
 
+@pytest.mark.parametrize('label, fits', [(-2, False), (-1, True), (4, True), (5, False)])
+def test_a_label_that_no_class_has_ends_it_at_once(label, fits):
+  class Labelled(Numbers):
+    num_classes = 5
+
+    def __getitem__(self, index):
+      return super().__getitem__(index)._replace(label=label)
+
+  readings = [lambda: next(loader(Labelled(4)).iterate(0)),
+              lambda: next(in_order(Labelled(4), batch_size=4, canvas=3, threads=2, stall_timeout_s=60))]
+  for reading in readings:
+    if fits:
+      assert (reading()['label'] == label).all()
+    else:
+      with pytest.raises(DataError, match=f'number . has label {label}, but there are 5 classes'):
+        reading()
+
+
 def test_where_nothing_can_be_read_it_ends():
   with pytest.raises(DataError, match=f'{ATTEMPTS} records in a row .*number '):
     loader(Numbers(100, broken=range(100)))[0]
@@ -202,7 +229,7 @@ def test_a_limit_of_zero_allows_none():
 
 @pytest.mark.parametrize('length', [1, 4, 10])
 def test_in_order_is_every_record_once_padded_to_one_size(length):
-  batches = list(in_order(Numbers(length), batch_size=4, canvas=3, threads=2))
+  batches = list(in_order(Numbers(length), batch_size=4, canvas=3, threads=2, stall_timeout_s=60))
   assert {batch['image'].shape for batch in batches} == {(4, 3, 3, 3)}
   whole = joined(batches)
   assert whole['valid'].tolist() == [True] * length + [False] * (-length % 4)
@@ -211,9 +238,10 @@ def test_in_order_is_every_record_once_padded_to_one_size(length):
 
 
 def test_in_order_leaves_out_what_is_broken_and_says_so(caplog):
-  whole = joined(list(in_order(Numbers(9, broken=[2], lost=[4]), batch_size=4, canvas=3, threads=2)))
+  source = Numbers(9, broken=[2], lost=[4])
+  whole = joined(list(in_order(source, batch_size=4, canvas=3, threads=2, stall_timeout_s=60)))
   assert whole['label'][whole['valid']].tolist() == [0, 1, 3, 5, 6, 7, 8]
-  assert [record.message.split(' cannot')[0] for record in caplog.records] == ['number 2', 'record 4 of numbers']
+  assert sorted(record.message.split(' cannot')[0] for record in caplog.records) == ['number 2', 'record 4 of numbers']
 
 
 # Threads.
@@ -237,6 +265,74 @@ def test_one_batch_is_read_by_many_threads_and_none_is_left_behind():
   assert readers() == 8
   batches.close()
   assert readers() == 0
+
+
+class Hanging(Numbers):
+  """Record 3 does not come before the test is over."""
+
+  def __init__(self, length: int):
+    super().__init__(length)
+    self.reached, self.over = threading.Event(), threading.Event()
+
+  def __getitem__(self, index):
+    if index == 3:
+      self.reached.set()
+      self.over.wait()
+    return super().__getitem__(index)
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+  monkeypatch.setattr(room, 'CLOSE_S', 0.1)
+  source = Hanging(12)
+  yield source
+  source.over.set()
+
+
+@pytest.mark.parametrize('reading', [
+  lambda source: loader(source, batch_size=12, stall_timeout_s=1).iterate(0),
+  lambda source: in_order(source, batch_size=12, canvas=3, threads=2, stall_timeout_s=1),
+], ids=['loader', 'in order'])
+def test_a_reader_that_hangs_is_shown_then_ends_the_run(reading, hanging, caplog, capfd):
+  start = time.perf_counter()
+  with pytest.raises(Stalled, match='data.stall_timeout_s=1: records 3 of numbers did not come within 2 s') as failure:
+    next(reading(hanging))
+  assert 2 <= time.perf_counter() - start < 4
+  assert failure.value.exit_code == 3 and '\n' not in str(failure.value)
+  warned, = caplog.records
+  assert 'records 3 of numbers did not come within 1 s' in warned.message
+  dumped = capfd.readouterr().err
+  assert 'in __getitem__' in dumped and dumped.count('in _wait\n') == 1
+
+
+def test_closing_leaves_a_thread_that_hangs_behind(hanging):
+  batches = in_order(hanging, batch_size=2, canvas=3, threads=2, stall_timeout_s=60)
+  next(batches)
+  hanging.reached.wait()
+  start = time.perf_counter()
+  batches.close()
+  assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize('seconds, warnings', [(0.4, 0), (1.2, 1)])
+def test_a_reader_that_is_slow_is_left_in_peace(seconds, warnings, caplog):
+  class Slower(Numbers):
+    def __getitem__(self, index):
+      time.sleep(seconds)
+      return super().__getitem__(index)
+
+  batches = list(in_order(Slower(3), batch_size=3, canvas=3, threads=1, stall_timeout_s=1))
+  assert batches[0]['label'].tolist() == [0, 1, 2] and len(caplog.records) == warnings
+
+
+def test_a_slow_row_is_waited_for_while_others_come(caplog):
+  class FirstIsSlow(Numbers):
+    def __getitem__(self, index):
+      time.sleep(0.4 if index else 2.5)
+      return super().__getitem__(index)
+
+  batch, = in_order(FirstIsSlow(6), batch_size=6, canvas=3, threads=2, stall_timeout_s=1)
+  assert batch['label'].tolist() == [*range(6)] and len(caplog.records) == 1
 
 
 def test_closing_does_not_wait_for_what_is_read_ahead():

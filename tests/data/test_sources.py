@@ -5,6 +5,7 @@ import io
 import itertools
 import os
 
+from array_record.python import array_record_module
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -167,11 +168,12 @@ def test_tfds_source_holds_each_record_with_its_label(data_dir, monkeypatch, in_
     assert list(pool.map(TFDS('tiny', 'train').__getitem__, [*range(30)] * 4)) == [source[i] for i in range(30)] * 4
 
 
-def test_tfds_source_equals_what_tfds_reads(data_dir):
-  prepare(data_dir, FEATURES, {'train': examples(9)})
-  theirs = tfds.data_source('tiny', split='train[3:]', data_dir=data_dir, decoders={
+@pytest.mark.parametrize('split', ['train[3:]', 'train[5:6]+test'])
+def test_tfds_source_equals_what_tfds_reads(data_dir, split):
+  prepare(data_dir, FEATURES, {'train': examples(9), 'test': examples(4)}, shards=2)
+  theirs = tfds.data_source('tiny', split=split, data_dir=data_dir, decoders={
     'picture': tfds.decode.SkipDecoding()})
-  ours = TFDS('tiny', 'train[3:]')
+  ours = TFDS('tiny', split)
   assert [(e.image, e.label) for e in ours] == [(e['picture'], e['kind']) for e in theirs]
 
 
@@ -228,13 +230,40 @@ def test_tfds_data_without_random_access(data_dir):
   assert f'tfds convert_format --dataset_version_dir={data_dir}/tiny/1.0.0 ' in one_line(failure)
 
 
-def test_tfds_missing_file_is_named(data_dir):
-  prepare(data_dir, FEATURES, {'train': examples(3)})
-  file, = data_dir.glob('tiny/1.0.0/*array_record*')
-  file.unlink()
-  with pytest.raises(DataError, match=file.name) as failure:
-    TFDS('tiny', 'train')
-  one_line(failure)
+def rewrite(shard, change) -> None:
+  """Writes a shard again with other records."""
+  reader = array_record_module.ArrayRecordReader(str(shard))
+  records = reader.read_all()
+  shard.unlink()
+  writer = array_record_module.ArrayRecordWriter(str(shard), 'group_size:1')
+  for record in change(records):
+    writer.write(record)
+  writer.close()
+
+
+DAMAGE = {
+  'missing': (lambda shard: shard.unlink(), 'No such file'),
+  'renamed': (lambda shard: shard.rename(shard.with_name('renamed')), 'No such file'),
+  'cut off': (lambda shard: os.truncate(shard, shard.stat().st_size - 100), 'Corrupted'),
+  'empty': (lambda shard: os.truncate(shard, 0), 'should be at least'),
+  'fewer records': (lambda shard: rewrite(shard, lambda records: records[:-1]), 'holds 9 records, not 10'),
+  'more records': (lambda shard: rewrite(shard, lambda records: records * 2), 'holds 20 records, not 10'),
+}
+
+
+@pytest.mark.parametrize('split', ['train', 'train[2:]', 'train[13:17]+test'])
+@pytest.mark.parametrize('in_memory', [0, sources.IN_MEMORY], ids=['from disk', 'from memory'])
+@pytest.mark.parametrize('damage', DAMAGE)
+def test_tfds_shard_that_is_not_whole_is_named(data_dir, monkeypatch, damage, in_memory, split):
+  monkeypatch.setattr(sources, 'IN_MEMORY', in_memory)
+  prepare(data_dir, FEATURES, {'train': examples(30), 'test': examples(3)}, shards=3)
+  TFDS('tiny', split)
+  shard = data_dir / 'tiny/1.0.0/tiny-train.array_record-00001-of-00003'
+  harm, reason = DAMAGE[damage]
+  harm(shard)
+  with pytest.raises(DataError, match=f'^config.data.source=tfds:tiny: .*{reason}') as failure:
+    TFDS('tiny', split)
+  assert str(shard) in one_line(failure) and failure.value.exit_code == 3
 
 
 def test_tfds_damaged_record_is_an_os_error_or_stops_at_the_start(data_dir, monkeypatch):
@@ -243,7 +272,7 @@ def test_tfds_damaged_record_is_an_os_error_or_stops_at_the_start(data_dir, monk
   data = bytearray(file.read_bytes())
   data[200] ^= 1
   file.write_bytes(data)
-  with pytest.raises(DataError, match='prepare it again') as failure:
+  with pytest.raises(DataError, match=f'{file}: Corrupted .* prepare it again') as failure:
     TFDS('tiny', 'train')
   one_line(failure)
 
