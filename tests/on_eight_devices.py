@@ -1,0 +1,126 @@
+"""The number of devices is not in the mathematics. Collected by test_elastic.py, in a process with eight devices."""
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from configs import msn_digits
+from maskrep import plan as planning
+from maskrep.checkpoint import Checkpoints
+from maskrep.mesh import global_batch, make_mesh
+from maskrep.train.collectives import collectives
+from maskrep.train.optim import Optim
+from maskrep.train.program import Program, make_program
+from tests.tiny import shrink
+
+STEPS = 20
+LOSSES = Path(__file__).parent / 'losses.json'
+# devices, fsdp, microbatch
+LAYOUTS = ONE, TWO, FOUR, EIGHT, SPLIT = (1, 1, 0), (2, 1, 0), (4, 1, 8), (8, 1, 0), (8, 2, 0)
+
+
+class SGD(Optim):
+  """Adam would turn round-off in a gradient that is nearly 0 into a full update."""
+
+  def optimizer(self, run_schedules):
+    return optax.sgd(0.01)
+
+
+def plan_of(microbatch: int) -> planning.Plan:
+  config = shrink(msn_digits.get_config())
+  config.batch_size = 16
+  config.encoder.update(drop_path=0.1)
+  config.objective.target_temperature = 0.1  # 0.025 would multiply round-off by 40
+  config.train.microbatch = microbatch
+  return planning.make(config)
+
+
+@functools.cache
+def made(layout: tuple[int, int, int]) -> tuple[planning.Plan, Program, jax.stages.Compiled]:
+  devices, fsdp, microbatch = layout
+  plan = plan_of(microbatch)
+  mesh = make_mesh(fsdp, jax.devices()[:devices])
+  optim = SGD(**vars(plan.optim))
+  program = make_program(plan.objective, optim, epochs=1.0, examples=STEPS * 16, batch_size=16, seed=0, mesh=mesh)
+  return plan, program, program.lower(plan.data.canvas).compile()
+
+
+def batch_of(plan: planning.Plan, program: Program, step: int):
+  local = plan.loader[step]
+  del local['broken']
+  return global_batch(program.mesh, local)
+
+
+def train(layout: tuple[int, int, int], state, stop: int):
+  """Returns the state after `stop` steps in all, and the losses on the way."""
+  plan, program, step_fn = made(layout)
+  losses = []
+  for step in range(int(state.step), stop):
+    state, metrics = step_fn(state, batch_of(plan, program, step))
+    losses.append(float(metrics['loss']))
+  return state, losses
+
+
+@pytest.fixture(scope='module')
+def straight():
+  return train(ONE, made(ONE)[1].init(), STEPS)
+
+
+def test_losses_are_those_on_file(straight):
+  """A change of these numbers is a change of what is trained: to be made on purpose, and said in the commit."""
+  found = straight[1]
+  assert found == pytest.approx(json.loads(LOSSES.read_text())['msn'], rel=1e-5), json.dumps(found)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS[1:], ids=str)
+def test_losses_are_those_of_one_device(straight, layout):
+  state, losses = train(layout, made(layout)[1].init(), STEPS)
+  np.testing.assert_allclose(losses, straight[1], rtol=1e-5)
+  if layout[1] > 1:
+    kernel = state.ema_params['encoder']['block0']['mlp']['fc1']['kernel']
+    assert kernel.addressable_shards[0].data.size * layout[1] == kernel.size
+
+
+def test_views_and_masks_are_those_of_one_device():
+  drawn = []
+  for layout in (ONE, EIGHT):
+    plan, program, _ = made(layout)
+    views = jax.jit(plan.objective.views)(jax.random.key(0), batch_of(plan, program, 3))
+    drawn.append(jax.tree.map(np.asarray, views))
+  np.testing.assert_array_equal(drawn[0]['keep_idx'], drawn[1]['keep_idx'])
+  for name in ('target', 'anchor', 'focal'):
+    np.testing.assert_allclose(drawn[0][name], drawn[1][name], atol=1e-5)
+
+
+def test_a_run_goes_on_on_other_devices(straight, tmp_path):
+  """8 -> 4, in microbatches -> 1 -> 8, split by twos: restored bit for bit, with the losses of a run that stayed."""
+  found, before = [], None
+  for layout, stop in {EIGHT: 5, FOUR: 10, ONE: 15, SPLIT: STEPS}.items():
+    program = made(layout)[1]
+    with Checkpoints(tmp_path, 1) as checkpoints:
+      state = checkpoints.restore(program.state) or program.init()
+      if before is not None:
+        jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.asarray, state))
+        assert all(a.sharding.is_equivalent_to(b.sharding, a.ndim) for a, b in zip(
+          jax.tree.leaves(state), jax.tree.leaves(program.state), strict=True))
+      state, losses = train(layout, state, stop)
+      found += losses
+      before = jax.tree.map(np.asarray, state)
+      checkpoints.save(state, stop)
+  np.testing.assert_allclose(found, straight[1], rtol=1e-5)
+
+
+def test_microbatches_move_no_image_between_devices():
+  plan, _, step_fn = made(FOUR)
+  sent = collectives(step_fn.as_text())
+  inside = [one for one in sent if one.times > 1]
+  assert {one.kind for one in inside} == {'all-reduce'}, 'only gradients are sent from within the loop'
+  tokens = 2 * plan.objective.encoder.width  # of the fewest images a device has in a microbatch: what it would send
+  gathered = [one for one in sent if one.kind != 'all-reduce']
+  assert all(one.bytes <= 4 * tokens * 16 for one in gathered), gathered
+  assert not any(len(shape) > 3 for one in sent for shape in one.shapes), 'images have four dimensions and more'

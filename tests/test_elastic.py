@@ -1,0 +1,15 @@
+"""Runs on_eight_devices.py: how many devices there are is fixed when a process starts."""
+
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_on_eight_devices():
+  done = subprocess.run(
+    [sys.executable, '-m', 'pytest', '-q', '-n', '0', 'tests/on_eight_devices.py'], cwd=ROOT, capture_output=True,
+    text=True, env=os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=8'})
+  assert done.returncode == 0, done.stdout
