@@ -56,7 +56,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
 def main(argv: list[str]) -> int:
   """Returns the exit code: see README.md."""
   started = time.monotonic() - time.process_time()  # importing this file took what the process has used so far
-  logging.set_verbosity(logging.WARNING)
+  logging.set_verbosity(logging.FATAL)  # orbax logs a failed save as several tracebacks; we say it in one line
   try:
     values = parse(argv)
     allocator.keep_pages()

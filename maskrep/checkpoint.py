@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from maskrep.errors import CheckpointError
 from maskrep.types import TrainState
 
+SHOWN = 10  # leaves that are named
 FAILURES = 3  # saves in a row that may fail before the run ends
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Checkpoints:
   def __init__(self, workdir: Path, keep: int):
     self._directory = (workdir / 'checkpoints').absolute()
     self._corrupt = workdir.absolute() / 'corrupt'
-    self._failures = 0
+    self._keep, self._failures, self._in_flight = keep, 0, False
     self._manager = ocp.CheckpointManager(
       self._directory,
       item_handlers={'state': ocp.StandardCheckpointHandler(), 'fingerprint': ocp.JsonCheckpointHandler()},
@@ -68,13 +69,13 @@ class Checkpoints:
     except Exception as error:  # of any type: orbax passes on what its storage raised
       raise CheckpointError(f'{self._directory}: the last checkpoint was not saved ({_line(error)}); free space or '
                             'mend the disk, then run the same command: it goes on from the one before') from error
-    if self._failures:
+    if self._failures and not self._in_flight:
       raise CheckpointError(f'{self._directory}: the last checkpoint was not saved; see the warnings above')
 
   def save(self, state: TrainState, step: int) -> None:
     """Starts to write; the arrays are copied before this returns, so the state may be donated to the next step.
 
-    A save that fails, or the one before it that failed since, is tried once more, then left with a warning.
+    A save that fails, now or in the background, is warned of, and what it left is removed, for the next to have space.
 
     Raises:
       CheckpointError: `FAILURES` saves in a row failed, or the step is there already.
@@ -82,24 +83,32 @@ class Checkpoints:
     prints = _as_json(_fingerprint(state))
     args = ocp.args.Composite(state=ocp.args.StandardSave(state), fingerprint=ocp.args.JsonSave(prints))
     try:
-      try:
-        self._manager.wait_until_finished()  # raises what the save before met in the background
-      except Exception as error:  # of any type, as above
-        log.warning('%s: the checkpoint before step %d was not saved: %s', self._directory, step, _line(error))
-        self._clean()
+      self._manager.wait_until_finished()  # raises what the save before met in the background
+      self._failures = 0 if self._in_flight else self._failures
+    except Exception as error:  # of any type, as above
+      self._failed('the checkpoint before', step, error)
+    self._in_flight = False
+    try:
       saved = self._manager.save(step, args=args)
     except Exception as error:  # of any type, as above
-      self._failures += 1
-      log.warning('%s: step %d was not saved: %s', self._directory, step, _line(error))
-      self._clean()
-      if self._failures == FAILURES:
-        raise CheckpointError(f'{self._directory}: {FAILURES} checkpoints in a row were not saved ({_line(error)}); '
-                              'free space or mend the disk, then run the same command') from error
+      self._failed('the checkpoint of', step, error)
       return
     if not saved:
       raise CheckpointError(f'{self._directory}: step {step} was not saved: a checkpoint of it or of a later one is '
                             'there already; move it away or choose another --workdir')
-    self._failures = 0
+    self._in_flight = True
+
+  def _failed(self, which: str, step: int, error: Exception) -> None:
+    """Counts a save that failed, and removes what it left, which may be what fills the disk."""
+    self._failures += 1
+    log.warning('%s: %s step %d was not saved: %s', self._directory, which, step, _line(error))
+    if jax.process_index() == 0:
+      for path in self._directory.glob('*.orbax-checkpoint-tmp*'):
+        shutil.rmtree(path, ignore_errors=True)
+    if self._failures == FAILURES:
+      raise CheckpointError(f'{self._directory}: {FAILURES} checkpoints in a row were not saved ({_line(error)}); '
+                            'free space or mend the disk, then run the same command') from error
+    self._manager.reload()
 
   def restore(self, template: TrainState) -> TrainState | None:
     """The newest state that is whole, placed by the shardings of `template`'s leaves; None where nothing was saved.
@@ -109,6 +118,7 @@ class Checkpoints:
     Raises:
       CheckpointError: there are checkpoints, and none fits `template` and is whole.
     """
+    self._warn_of_space(template)
     rejected = {}
     state = None
     for step in sorted(self._manager.all_steps(), reverse=True):
@@ -127,6 +137,13 @@ class Checkpoints:
       log.warning('%s: step %d is damaged (%s); it is set aside in %s', self._directory, step, reason, self._corrupt)
     self._set_aside(rejected)
     return state
+
+  def _warn_of_space(self, template: TrainState) -> None:
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template))
+    needed = (self._keep + 1 - len(self._manager.all_steps())) * size
+    if (free := shutil.disk_usage(self._directory).free) < needed:
+      log.warning('%s: has %.1f GB free, and the checkpoints to come need %.1f GB; free space, or lower '
+                  'config.train.keep_checkpoints', self._directory, free / 1e9, needed / 1e9)
 
   def _read(self, step: int, template: TrainState) -> TrainState:
     folder = self._directory / str(step)
@@ -153,13 +170,6 @@ class Checkpoints:
           path.rename(self._corrupt / f'{path.name}-{time.strftime("%Y%m%dT%H%M%S")}-{time.time_ns() % 10**6}')
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices('set aside')
-    self._manager.reload()
-
-  def _clean(self) -> None:
-    """Removes what failed saves left, which may be what fills the disk."""
-    if jax.process_index() == 0:
-      for path in self._directory.glob('*.orbax-checkpoint-tmp*'):
-        shutil.rmtree(path, ignore_errors=True)
     self._manager.reload()
 
 
@@ -194,7 +204,7 @@ def _mismatch(metadata, template: TrainState) -> str:
   stored, wanted = described(metadata), described(template)
   wrong = [f'{name} is {stored.get(name, "missing")} in the checkpoint and {wanted.get(name, "missing")} in this run'
            for name in sorted(stored.keys() | wanted.keys()) if stored.get(name) != wanted.get(name)]
-  return f'{wrong[0]} ({len(wrong)} leaves differ)' if wrong else ''
+  return ', '.join(wrong[:SHOWN]) + (f' and {len(wrong) - SHOWN} leaves more' if len(wrong) > SHOWN else '')
 
 
 def _everywhere(ok: bool) -> bool:

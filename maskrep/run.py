@@ -43,7 +43,7 @@ def run(
   with work.held(workdir):
     work.store_config(workdir, config, allowed_changes)
     with work.recorded(workdir, clock.seconds):
-      work.record_start(workdir)
+      work.record_start(workdir, plan.loader.fingerprint, allowed_changes)
       params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
       work.write_atomic(workdir / 'parameters.txt', overview + '\n')

@@ -1,7 +1,7 @@
 """What a run leaves on disk beside its checkpoints: its config, what it ran on, its metrics and its results.
 
   config.json     the config, as plain data
-  run.json        code revision, versions, devices; one object a start, newest last
+  run.json        data, code revision, versions, devices; one object a start, newest last
   metrics.jsonl   one object a line: `step` and named floats
   events.out.*    the same for TensorBoard
   results.jsonl   one object a line: what evaluation found
@@ -10,11 +10,13 @@
   lock            held by the run that is under way
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 import contextlib
 import fcntl
 from importlib import metadata
 import json
+import logging
 import os
 from pathlib import Path
 import platform
@@ -27,19 +29,22 @@ import time
 import jax
 from ml_collections import ConfigDict
 
-from maskrep.errors import CheckpointError, ConfigError, RunError
+from maskrep.errors import CheckpointError, ConfigError
 
-# What may differ on resume: it changes what is shown, kept or how fast, never what is computed.
+# Fields that may differ on resume: they change what is shown, kept or how fast, and what is computed only by round-off.
 FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'data.stall_timeout_s', 'train.log_every_steps',
-               'train.checkpoint_every_steps', 'train.keep_checkpoints')
+               'train.checkpoint_every_steps', 'train.keep_checkpoints', 'train.microbatch', 'train.fsdp',
+               'encoder.remat', 'encoder.scan')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
+
+log = logging.getLogger(__name__)
 
 
 def prepare(workdir: Path) -> None:
   """Makes the folder and proves that it can be written.
 
   Raises:
-    ConfigError: it cannot.
+    CheckpointError: it cannot.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -48,7 +53,7 @@ def prepare(workdir: Path) -> None:
       probe.flush()
       os.fsync(probe.fileno())
   except OSError as error:
-    raise ConfigError(f'--workdir={workdir}: cannot be written ({error.strerror}); give a folder on a disk with '
+    raise CheckpointError(f'--workdir={workdir}: cannot be written ({error.strerror}); give a folder on a disk with '
                       'space that you may write to') from error
 
 
@@ -74,17 +79,29 @@ def held(workdir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator[None]:
-  """Appends to events.jsonl that a run started, and how it ended, with the `seconds` of its phases."""
+  """Appends to events.jsonl that a run started, and how it ended, with the `seconds` of its phases.
+
+  Raises:
+    CheckpointError: in place of an OSError: the workdir is full, gone or read-only.
+  """
   record_event(workdir, 'start', process=os.getpid())
-  end = {'reason': 'finished', 'exit_code': 0}
+  error = None
   try:
     yield
-  except BaseException as error:
-    code = error.exit_code if isinstance(error, RunError) else 1
-    end = {'reason': f'{type(error).__name__}: {error}', 'exit_code': code}
+  except OSError as failed:
+    error = CheckpointError(f'--workdir={workdir}: cannot be written any more ({failed}); free space or mend the disk, '
+                            'then run the same command: it goes on from the newest checkpoint')
+    raise error from failed
+  except BaseException as failed:
+    error = failed
     raise
   finally:
-    record_event(workdir, 'end', **end, seconds=seconds())
+    code = getattr(error, 'exit_code', 1) if error else 0
+    reason = f'{type(error).__name__}: {error}' if error else 'finished'
+    try:
+      record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
+    except OSError as failed:  # the error on its way out says more
+      log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
 
 
 def record_event(workdir: Path, event: str, **fields) -> None:
@@ -95,12 +112,18 @@ def store_config(workdir: Path, config: ConfigDict, allowed: tuple[str, ...] = (
   """Stores the config of a new run; on resume, compares with the stored one.
 
   Raises:
-    ConfigError: a field differs that is neither free nor named in `allowed`; the message is the diff.
+    ConfigError: the batch size differs, or a field that is neither free nor named in `allowed`; the message is the
+      diff.
   """
   path = workdir / 'config.json'
   new = config.to_dict()
   if path.exists():
     changed = diff(json.loads(path.read_text()), json.loads(json.dumps(new)))
+    if 'batch_size' in changed:
+      old, now = changed['batch_size']
+      raise ConfigError(f'config.batch_size={now}: the run in --workdir={workdir} has {old}, and its place in the '
+                        'data follows from that; keep it (config.train.microbatch saves memory), or choose another '
+                        '--workdir')
     refused = {field: values for field, values in changed.items()
                if field not in allowed and not field.startswith(FREE_FIELDS)}
     if refused:
@@ -136,20 +159,40 @@ def diff(old: dict, new: dict, prefix: str = '') -> dict[str, tuple]:
   return changed
 
 
-def record_start(workdir: Path) -> None:
-  """Appends to run.json what this start runs on."""
-  append_json(workdir / 'run.json', {
+def record_start(workdir: Path, data: str, allowed: tuple[str, ...] = ()) -> None:
+  """Appends to run.json what this start runs on; on resume, compares with the start before.
+
+  Other code, versions or devices are allowed, with a warning: results then agree, but not bit for bit. `data` is the
+  fingerprint of the training data.
+
+  Raises:
+    ConfigError: the data are others, and `allowed` does not name 'data'.
+  """
+  path = workdir / 'run.json'
+  kinds = Counter(device.device_kind for device in jax.devices())
+  now = {
     'time': _now(),
     'command': sys.argv,
+    'data': data,
     'revision': _git('rev-parse', 'HEAD'),
     'modified': bool(_git('status', '--porcelain')),
     'python': platform.python_version(),
     'versions': {name: metadata.version(name) for name in PACKAGES},
-    'devices': [device.device_kind for device in jax.devices()],
+    'devices': ', '.join(f'{count} x {kind}' for kind, count in kinds.items()),
     'processes': jax.process_count(),
     'cores': os.cpu_count(),
     'xla_flags': os.environ.get('XLA_FLAGS', ''),
-  })
+  }
+  if path.exists():
+    changed = diff(json.loads(path.read_text().splitlines()[-1]), now)
+    changed = {field: values for field, values in changed.items() if field not in ('time', 'command')}
+    shown = ''.join(f'\n  {field}: {old} -> {new}' for field, (old, new) in sorted(changed.items()))
+    if 'data' in changed and 'data' not in allowed:
+      raise ConfigError(f'--workdir={workdir}: holds a run on other data:{shown}\nresume with the data of before, '
+                        'choose another --workdir, or accept with --allow_config_change=data')
+    if changed:
+      log.warning('%s: resumed on something else, so that results agree, but not bit for bit:%s', workdir, shown)
+  append_json(path, now)
 
 
 def append_json(path: Path, record: dict) -> None:

@@ -1,55 +1,85 @@
 """Two processes on this machine, by the same flags as on many; and what the flags refuse."""
 
-import json
-from pathlib import Path
-import socket
-import subprocess
-import sys
+import signal
+import time
 
 import pytest
 
 from maskrep.distributed import cluster, initialize
 from maskrep.errors import ConfigError
+from tests.processes import records, saved, start, start_two, wait_for_step
 
-ROOT = Path(__file__).parent.parent
-RUN = ['--config=configs/msn_digits.py', '--config.encoder.width=16', '--config.encoder.depth=1',
-       '--config.encoder.heads=1', '--config.head.hidden=16', '--config.views.num_focal=1',
-       '--config.train.log_every_steps=1', '--config.train.epochs=0.25', '--config.eval.max_train_examples=128']
+STEPS = 40
+# Adam divides by the root of tiny squares: round-off grows from step to step, less so in small steps.
+RUN = (f'--config.train.epochs={STEPS * 64 / 1438}', '--config.optim.learning_rate=1e-5',
+       '--config.optim.warmup_learning_rate=1e-5')
+LONG = '--config.train.epochs=1000.0'
+# Seconds after which a process that stands still is given up: 60 are too many for a test.
+IMPATIENT = '-c', """import sys
+from maskrep import distributed
+distributed.HEARTBEAT_S = 10
+import main
+main.leave(main.main(['main.py', *sys.argv[1:]]))"""
 
 
-def start(workdir: Path, *flags: str) -> subprocess.Popen:
-  return subprocess.Popen([sys.executable, 'main.py', f'--workdir={workdir}', *RUN, *flags], cwd=ROOT,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+  """The metrics of a run in one process."""
+  workdir = tmp_path_factory.mktemp('alone')
+  process = start(workdir, *RUN)
+  assert process.communicate() and process.returncode == 0
+  return records(workdir, 'metrics.jsonl')
 
 
-def metrics(workdir: Path) -> list[dict]:
-  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+def assert_same_run(found: list[dict], expected: list[dict]) -> None:
+  assert [record['step'] for record in found] == [record['step'] for record in expected] == list(range(1, STEPS + 1))
+  for a, b in zip(found, expected, strict=True):
+    assert a['loss'] == pytest.approx(b['loss'], rel=1e-4)
+  assert found[-1]['eval/knn'] == pytest.approx(expected[-1]['eval/knn'], abs=0.02)
 
 
-def test_two_processes_train_as_one(tmp_path):
-  with socket.socket() as probe:
-    probe.bind(('localhost', 0))
-    port = probe.getsockname()[1]
-  two = [start(tmp_path / 'two', f'--coordinator=localhost:{port}', '--num_processes=2', f'--process_id={i}')
-         for i in range(2)]
+def test_two_processes_train_as_one(alone, tmp_path):
+  two = start_two(tmp_path, *RUN)
   said = [process.communicate(timeout=300) for process in two]
   assert [process.returncode for process in two] == [0, 0], said
   assert '2 process(es), 2 device(s)' in said[0][0] and 'trained' in said[0][0] and 'trained' not in said[1][0]
-  one = start(tmp_path / 'one')
-  assert one.communicate() and one.returncode == 0
-  a, b = metrics(tmp_path / 'one'), metrics(tmp_path / 'two')
-  assert len(a) == len(b) == 6
-  for x, y in zip(a, b, strict=True):
-    # Adam divides by the root of tiny squares: round-off grows from step to step.
-    assert x['loss'] == pytest.approx(y['loss'], rel=1e-4)
-  assert a[-1]['eval/knn'] == pytest.approx(b[-1]['eval/knn'], abs=0.02)
+  assert_same_run(records(tmp_path, 'metrics.jsonl'), alone)
+
+
+def test_one_of_two_told_to_stop_stops_both_and_one_alone_goes_on(alone, tmp_path):
+  two = start_two(tmp_path, *RUN)
+  wait_for_step(tmp_path, two[0], 2)
+  two[1].send_signal(signal.SIGTERM)
+  said = [process.communicate(timeout=60) for process in two]
+  assert [process.returncode for process in two] == [75, 75], said
+  step, = saved(tmp_path)
+  assert 2 <= step < STEPS and all(f'after step {step},' in errors for _, errors in said)
+  last = start(tmp_path, *RUN)
+  assert 'processes: 2 -> 1' in last.communicate()[1] and last.returncode == 0
+  assert_same_run(records(tmp_path, 'metrics.jsonl'), alone)
+
+
+@pytest.mark.parametrize(('rank', 'number'), [
+  (0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)], ids=['0 killed', '1 killed', '1 stopped'])
+def test_where_one_is_gone_the_other_ends(rank, number, tmp_path):
+  two = start_two(tmp_path, LONG, program=IMPATIENT)
+  try:
+    wait_for_step(tmp_path, two[0], 3)
+    two[rank].send_signal(number)
+    since = time.monotonic()
+    _, said = two[1 - rank].communicate(timeout=60)
+    print(f'{time.monotonic() - since:.1f} s: {said[-600:]}')
+    assert two[1 - rank].returncode not in (0, 75)
+  finally:
+    for process in two:
+      process.kill()
 
 
 def test_a_process_that_finds_no_other_ends(tmp_path):
-  alone = start(tmp_path / 'run', '--coordinator=localhost:1', '--num_processes=2', '--process_id=1',
+  lone = start(tmp_path / 'run', '--coordinator=localhost:1', '--num_processes=2', '--process_id=1',
                 '--start_timeout_s=3')
-  _, said = alone.communicate(timeout=100)
-  assert alone.returncode == 2 and '--coordinator=localhost:1' in said and 'Traceback' not in said, said
+  _, said = lone.communicate(timeout=100)
+  assert lone.returncode == 2 and '--coordinator=localhost:1' in said and 'Traceback' not in said, said
 
 
 def test_half_of_the_flags_is_refused():

@@ -2,8 +2,11 @@
 
 import json
 from pathlib import Path
+import time
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 from maskrep.workdir import append_json, write_atomic
 
@@ -25,12 +28,12 @@ class MetricWriter:
       self.lost_steps = max((record['step'] - start_step for record in lost), default=0)
       self.lost_seconds = sum(record['seconds'] for record in lost)
       write_atomic(self._path, ''.join(line for line, record in zip(whole, records, strict=True) if record not in lost))
-    self._events = SummaryWriter(str(workdir), purge_step=start_step + 1)
+    # Written here: SummaryWriter's thread dies of a full disk, after which adding to its queue never returns.
+    self._events = EventsWriter(str(workdir / 'events'))
+    self._events.write_event(Event(step=start_step + 1, session_log=SessionLog(status=SessionLog.START)))
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     append_json(self._path, {'step': step} | metrics)
-    for name, value in metrics.items():
-      self._events.add_scalar(name, value, step)
-
-  def close(self) -> None:
-    self._events.close()
+    values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+    self._events.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+    self._events.flush()

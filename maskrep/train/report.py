@@ -41,8 +41,6 @@ class Report:
 
   def __exit__(self, *_):
     self._bar.close()
-    if self._metrics:
-      self._metrics.close()
 
   def add(self, step: int, metrics: dict, broken: int) -> None:
     """Notes a step that is under way, and settles the one before it."""
