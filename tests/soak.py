@@ -1,4 +1,4 @@
-"""Kills a digits run again and again, anywhere, and sees it end as if it never was: python tests/soak.py --kills 50
+"""Kills a digits run again and again, anywhere, and sees it end as if it never was: python -m tests.soak --kills 50
 
 Not a test that pytest collects: it takes minutes. A table of outcomes is printed; the exit code is 1 where anything was
 lost, damaged or different.
@@ -10,31 +10,20 @@ import json
 from pathlib import Path
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = Path(__file__).parent.parent
+from tests.processes import records, saved, start
+
 STEPS, SAVE_EVERY, EVALUATE_EVERY = 60, 5, 10
 PHASES = 'start-up', 'step', 'save', 'evaluation', 'exit'
-
-
-def command(workdir: Path) -> list[str]:
-  small = {
-    'encoder.width': 16, 'encoder.depth': 1, 'encoder.heads': 1, 'head.hidden': 16, 'views.num_focal': 1,
-    'train.epochs': STEPS * 64 / 1438, 'train.log_every_steps': 1, 'train.checkpoint_every_steps': SAVE_EVERY,
-    'eval.every_steps': EVALUATE_EVERY, 'eval.baselines': '()'}
-  return [sys.executable, 'main.py', '--config=configs/msn_digits.py', f'--workdir={workdir}',
-          *(f'--config.{field}={value}' for field, value in small.items())]
-
-
-def finished(workdir: Path) -> list[int]:
-  return [int(path.name) for path in workdir.glob('checkpoints/*') if path.name.isdigit()]
+RUN = (f'--config.train.epochs={STEPS * 64 / 1438}', f'--config.train.checkpoint_every_steps={SAVE_EVERY}',
+       f'--config.eval.every_steps={EVALUATE_EVERY}')
 
 
 def newest(workdir: Path) -> int:
-  return max(finished(workdir), default=0)
+  return max(saved(workdir), default=0)
 
 
 def logged(workdir: Path) -> int:
@@ -51,14 +40,14 @@ def reached(phase: str, workdir: Path, since: float, before: int, chance: random
   if phase == 'save':
     return any(workdir.glob('checkpoints/*tmp*'))
   if phase == 'evaluation':  # a step's metrics are written after its evaluation, so it is under way when they are due
-    return logged(workdir) > before and logged(workdir) % EVALUATE_EVERY == EVALUATE_EVERY - 2
+    return logged(workdir) > before and logged(workdir) % EVALUATE_EVERY == EVALUATE_EVERY - 1
   return newest(workdir) == STEPS
 
 
 def life(workdir: Path, phase: str | None, chance: random.Random) -> int:
   """Starts the run; kills it in a phase, or lets it end. Returns its exit code."""
   before, since = logged(workdir), time.monotonic()
-  process = subprocess.Popen(command(workdir), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+  process = start(workdir, *RUN)
   while phase and process.poll() is None:
     if reached(phase, workdir, since, before, chance):
       time.sleep(chance.uniform(0, 0.1))
@@ -74,7 +63,7 @@ def life(workdir: Path, phase: str | None, chance: random.Random) -> int:
 def outcome(workdir: Path) -> tuple:
   """What must be equal: the fingerprint of the last state, and every loss."""
   prints, = (workdir / 'checkpoints' / str(STEPS) / 'fingerprint').glob('metadata')
-  losses = [(record['step'], record['loss']) for record in map(json.loads, open(workdir / 'metrics.jsonl'))]
+  losses = [(record['step'], record['loss']) for record in records(workdir, 'metrics.jsonl')]
   return json.loads(prints.read_text()), losses
 
 
