@@ -1,5 +1,6 @@
 """Whatever happens to the newest checkpoint: what is restored is exactly what was saved, or there is an error."""
 
+import contextlib
 from pathlib import Path
 import shutil
 
@@ -151,3 +152,22 @@ def test_a_failed_last_save_is_not_silent(tmp_path, monkeypatch):
   with pytest.raises(CheckpointError, match='last checkpoint'), Checkpoints(tmp_path, 3) as checkpoints:
     monkeypatch.setattr(checkpoints._manager, 'save', lambda *_, **__: (_ for _ in ()).throw(OSError(28, 'full')))
     checkpoints.save(state(1), 1)
+
+
+@pytest.mark.parametrize('end', [None, ValueError, KeyboardInterrupt, SystemExit])
+def test_however_a_run_ends_the_save_in_flight_is_finished(end, tmp_path):
+  expected = pytest.raises(end) if end else contextlib.nullcontext()
+  with expected, Checkpoints(tmp_path, 3) as checkpoints:
+    checkpoints.save(state(1), 1)
+    if end:
+      raise end
+  assert restore(tmp_path) == 1
+
+
+def test_an_old_step_whose_deletion_was_cut_short_is_never_used(tmp_path):
+  save(tmp_path, 1, 2, 3)
+  for path in (tmp_path / 'checkpoints' / '1').rglob('*'):
+    if path.is_file() and 'ocdbt' in str(path):
+      path.unlink()
+  shutil.rmtree(tmp_path / 'checkpoints' / '3' / 'state')
+  assert restore(tmp_path) == 2
