@@ -37,8 +37,8 @@ setup(
   extras_require={
     'cuda': ['jax[cuda13]'],
     'tpu': ['jax[tpu]'],
-    'test': ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'torch==2.13.0', 'torchvision==0.28.0', 'timm==1.0.31',
-             'transformers'],
+    'test': ['pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'ruff', 'torch==2.13.0', 'torchvision==0.28.0',
+             'timm==1.0.31', 'transformers'],
     'export': ['tensorflow'],
     'prepare': ['tensorflow'],
   },

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -53,6 +54,9 @@ BAD = {
   'more labels than images': ([DIGITS, '--config.eval.max_train_examples=40'], 'labels_per_class=(1, 2, 5)'),
   'no patience': ([DIGITS, '--config.data.stall_timeout_s=0'], 'data.stall_timeout_s=0'),
   'microbatch does not divide': ([DIGITS, '--config.train.microbatch=48'], 'train.microbatch=48'),
+  'fsdp does not divide the devices': ([DIGITS, '--config.train.fsdp=3'], 'train.fsdp=3'),
+  'devices of a real run': ([DIGITS, '--devices=8'], '--devices=8'),
+  'dry run of a wrong config': ([DIGITS, '--dry_run', '--config.masking.ratio=2.0'], 'masking.ratio=2.0'),
   'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
 }
 
@@ -107,9 +111,19 @@ def test_a_file_system_that_hangs_does_not_hold_the_process(tmp_path):
   assert last['exit_code'] == 3 and last['reason'].startswith('Stalled: ')
 
 
+def test_dry_run_says_what_a_step_costs_and_writes_nothing(tmp_path, capsys):
+  small = '--config.encoder.width=16', '--config.encoder.depth=1', '--config.encoder.heads=1'
+  assert main.main(['main.py', DIGITS, '--dry_run', f'--workdir={tmp_path}/run', *small]) == 0
+  said = capsys.readouterr().out
+  for line in (r'parameters +[\d.]+ k \(encoder', r'computation +[\d.]+ MFLOP an image', r'memory +[\d.]+ MB a device',
+               r'sent +nothing', r'schedule +1438 examples: 1123 steps for 50 epochs, warm-up 67'):
+    assert re.search(line, said), said
+  assert not list(tmp_path.iterdir())
+
+
 def test_unwritable_workdir(tmp_path, capsys):
   (tmp_path / 'file').write_text('')
-  assert main.main(['main.py', DIGITS, f'--workdir={tmp_path}/file/run']) == 2
+  assert main.main(['main.py', DIGITS, f'--workdir={tmp_path}/file/run']) == 4
   assert 'cannot be written' in capsys.readouterr().err
 
 
