@@ -76,7 +76,7 @@ class Report:
         f'step {step}: {in_a_row} updates in a row and {in_all} in all were not finite and were skipped ({terms}); '
         'lower config.optim.learning_rate or look at the examples of this step: '
         f'{", ".join(self._loader.names(step - 1))}')
-    self._collapsed = self._collapsed + 1 if metrics['feature_std'] < COLLAPSED else 0
+    self._collapsed = self._collapsed + 1 if metrics.get('feature_std', 1) < COLLAPSED else 0
     if self._collapsed == COLLAPSED_STEPS:
       log.warning('step %d: collapsed: feature_std was below %g for %d steps, so all images look the same to the '
                   'encoder; see the metrics', step, COLLAPSED, COLLAPSED_STEPS)

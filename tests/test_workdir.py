@@ -1,0 +1,44 @@
+"""events.jsonl says why a run ended, whatever ended it."""
+
+import json
+
+import pytest
+
+from maskrep import errors
+from maskrep import workdir as work
+
+ENDS = [
+  (None, 'finished', 0),
+  (errors.ConfigError('a field'), 'ConfigError: a field', 2),
+  (errors.DataError('an image'), 'DataError: an image', 3),
+  (errors.Stalled('a disk'), 'Stalled: a disk', 3),
+  (errors.CheckpointError('a file'), 'CheckpointError: a file', 4),
+  (OSError(28, 'No space left on device'), 'No space left on device', 4),
+  (errors.NonFiniteError('a loss'), 'NonFiniteError: a loss', 5),
+  (errors.Preempted('a signal'), 'Preempted: a signal', 75),
+  (KeyboardInterrupt(), 'KeyboardInterrupt', 1),
+  (ZeroDivisionError('a fault of ours'), 'ZeroDivisionError: a fault of ours', 1),
+]
+
+
+@pytest.mark.parametrize(('error', 'reason', 'code'), ENDS, ids=lambda value: type(value).__name__)
+def test_the_last_event_says_why(error, reason, code, tmp_path):
+  try:
+    with work.recorded(tmp_path, lambda: {'step': 1.5}):
+      if error:
+        raise error
+  except BaseException as raised:
+    assert raised is error or isinstance(raised, errors.CheckpointError) and isinstance(error, OSError)
+  start, end = map(json.loads, (tmp_path / 'events.jsonl').read_text().splitlines())
+  assert start['event'] == 'start' and end['event'] == 'end'
+  assert reason in end['reason'] and end['exit_code'] == code and end['seconds'] == {'step': 1.5}
+
+
+def test_where_not_even_the_end_can_be_written_the_error_still_comes_out(tmp_path, caplog):
+  workdir = tmp_path / 'run'
+  workdir.mkdir()
+  with pytest.raises(errors.CheckpointError, match='cannot be written any more'), work.recorded(workdir, dict):
+    (workdir / 'events.jsonl').unlink()
+    workdir.rmdir()
+    work.append_json(workdir / 'metrics.jsonl', {})
+  assert 'could not be recorded' in caplog.text
