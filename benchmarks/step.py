@@ -1,10 +1,12 @@
 """What a training step costs: python benchmarks/step.py --config=configs/msn_vits16.py --config.batch_size=8
 
-Prints for each masking ratio the time of a whole step (views included) and of a step on views that are there already,
-images/s, model FLOPs, the share of the machine's own matrix-product speed, measured between the steps, and the memory
-of the compiled step. With --peer=torch the same step on timm's ViT in PyTorch runs in turn with ours, on equal views.
+Prints for each masking ratio, or whatever --row sets, the time of a whole step (views included) and of a step on views
+that are there already, images/s, model FLOPs, the share of the machine's own matrix-product speed, measured between the
+steps, and the memory of the compiled step. With --peer=torch the same step on timm's ViT in PyTorch runs too, on equal
+views. All rows are timed in turn: the speed of a shared machine changes.
 """
 
+import ast
 import dataclasses
 import statistics
 import sys
@@ -28,7 +30,8 @@ from maskrep.train.step import init_state, make_step  # noqa: E402
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file('config', None, 'The experiment to measure.')
-flags.DEFINE_list('masking.ratio', ['0', '0.3', '0.5', '0.7'], 'Masking ratios, each a row.')
+flags.DEFINE_multi_string('row', [f'masking.ratio={ratio}' for ratio in (0.0, 0.3, 0.5, 0.7)],
+                          'What a row changes in the config, as FIELD=VALUE,FIELD=VALUE.')
 flags.DEFINE_integer('rounds', 3, 'Timings of each kind; the median is shown.')
 flags.DEFINE_enum('peer', None, ['torch'], 'Also run the same step in this framework.')
 
@@ -95,8 +98,12 @@ def matmul_speed(dtype):
   return lambda: 2 * side**3 / seconds(product, a, a)
 
 
-def measure(config, ratio: float) -> dict[str, float]:
-  config.masking.ratio = ratio
+def prepare(config, row: str) -> dict:
+  """The compiled steps of a row: with the augmentation, on views, and the peer's."""
+  config = config.copy_and_resolve_references()
+  for change in row.split(','):
+    field, _, value = change.partition('=')
+    config.update_from_flattened_dict({field: ast.literal_eval(value)})
   planning.check(config)
   objective = build.build_objective(config)
   optim = build.section(planning.Optim, config.optim, 'optim')
@@ -104,40 +111,48 @@ def measure(config, ratio: float) -> dict[str, float]:
   optimizer = optim.optimizer(values)
   batch = random_batch(config)
   views = jax.jit(objective.views)(jax.random.key(0), batch)
-  whole = Stepper(objective, optimizer, values['ema_momentum'], batch)
-  core = Stepper(OnViews(objective), optimizer, values['ema_momentum'], views)
-  runs = {'whole': whole, 'core': core}
+  runs = {'whole': Stepper(objective, optimizer, values['ema_momentum'], batch),
+          'core': Stepper(OnViews(objective), optimizer, values['ema_momentum'], views)}
   if FLAGS.peer:
     from benchmarks import peer_torch
 
     runs['peer'] = peer_torch.Step(config, views)
-  speed = matmul_speed(build.compute_dtype(config))
-  for run in runs.values():
-    jax.block_until_ready(run())  # warm-up
-  times, speeds = {name: [] for name in runs}, []
+  return runs
+
+
+def measure(rows: list[dict], batch_size: int, dtype) -> list[dict[str, float]]:
+  speed = matmul_speed(dtype)
+  for runs in rows:
+    for run in runs.values():
+      jax.block_until_ready(run())  # warm-up
+  times = [{name: [] for name in (*runs, 'speed')} for runs in rows]
   for _ in range(FLAGS.rounds):
-    for name, run in runs.items():
-      speeds.append(speed())
-      times[name].append(seconds(run))
-  median = {name: statistics.median(values) for name, values in times.items()}
-  peak = statistics.median(speeds)
-  return {
-    'step s': median['whole'], 'images/s': config.batch_size / median['whole'], 'on views s': median['core'],
-    'GFLOP/image': core.flops / config.batch_size / 1e9, 'matmul GFLOP/s': peak / 1e9,
-    'share of it': core.flops / median['core'] / peak, 'memory GB': core.memory() / 1e9,
-    'compile s': whole.compile_seconds,
-  } | ({'peer s': median['peer'], 'peer/ours': median['peer'] / median['core']} if FLAGS.peer else {})
+    for runs, found in zip(rows, times, strict=True):
+      for name, run in runs.items():
+        found['speed'].append(speed())
+        found[name].append(seconds(run))
+  table = []
+  for runs, found in zip(rows, times, strict=True):
+    median = {name: statistics.median(values) for name, values in found.items()}
+    core = runs['core']
+    table.append({
+      'step s': median['whole'], 'images/s': batch_size / median['whole'], 'on views s': median['core'],
+      'GFLOP/image': core.flops / batch_size / 1e9, 'matmul GFLOP/s': median['speed'] / 1e9,
+      'share of it': core.flops / median['core'] / median['speed'], 'memory GB': core.memory() / 1e9,
+      'compile s': runs['whole'].compile_seconds,
+    } | ({'peer s': median['peer'], 'peer/ours': median['peer'] / median['core']} if FLAGS.peer else {}))
+  return table
 
 
 def main(_) -> None:
-  device = jax.devices()[0]
+  device, dtype = jax.devices()[0], build.compute_dtype(FLAGS.config)
   print(f'{device.device_kind} x {jax.device_count()}, jax {jax.__version__}, batch {FLAGS.config.batch_size}, '
-        f'{jnp.dtype(build.compute_dtype(FLAGS.config)).name}, median of {FLAGS.rounds}')
-  for i, ratio in enumerate(FLAGS['masking.ratio'].value):
-    found = measure(FLAGS.config, float(ratio))
-    if i == 0:
-      print('ratio'.rjust(6) + ''.join(name.rjust(16) for name in found))
-    print(ratio.rjust(6) + ''.join(f'{value:.3g}'.rjust(16) for value in found.values()), flush=True)
+        f'{jnp.dtype(dtype).name}, median of {FLAGS.rounds}', flush=True)
+  table = measure([prepare(FLAGS.config, row) for row in FLAGS.row], FLAGS.config.batch_size, dtype)
+  width = max(map(len, FLAGS.row))
+  print(' ' * width + ''.join(name.rjust(16) for name in table[0]))
+  for row, found in zip(FLAGS.row, table, strict=True):
+    print(row.ljust(width) + ''.join(f'{value:.3g}'.rjust(16) for value in found.values()))
 
 
 if __name__ == '__main__':

@@ -31,25 +31,26 @@ def logged(workdir: Path) -> int:
   return path.read_text().count('\n') if path.exists() else 0
 
 
-def reached(phase: str, workdir: Path, since: float, before: int, chance: random.Random) -> bool:
-  """Whether the run is where it shall be killed."""
+def reached(phase: str, workdir: Path, seconds: float, aim: int, chance: random.Random) -> bool:
+  """Whether the run, `seconds` old, is where it shall be killed: in a phase, from step `aim` on."""
   if phase == 'start-up':
-    return time.monotonic() - since > chance.uniform(0, 6)
-  if phase == 'step':
-    return logged(workdir) > before + 1
+    return seconds > chance.uniform(0, 6)
+  if phase == 'exit':
+    return newest(workdir) == STEPS
+  if logged(workdir) < aim:
+    return False
   if phase == 'save':
     return any(workdir.glob('checkpoints/*tmp*'))
-  if phase == 'evaluation':  # a step's metrics are written after its evaluation, so it is under way when they are due
-    return logged(workdir) > before and logged(workdir) % EVALUATE_EVERY == EVALUATE_EVERY - 1
-  return newest(workdir) == STEPS
+  # The metrics of an evaluated step are written after its evaluation, so that is under way when they are due.
+  return phase == 'step' or logged(workdir) % EVALUATE_EVERY == EVALUATE_EVERY - 1
 
 
 def life(workdir: Path, phase: str | None, chance: random.Random) -> int:
   """Starts the run; kills it in a phase, or lets it end. Returns its exit code."""
-  before, since = logged(workdir), time.monotonic()
+  aim, since = chance.randint(min(logged(workdir) + 2, STEPS - 1), STEPS - 1), time.monotonic()
   process = start(workdir, *RUN)
   while phase and process.poll() is None:
-    if reached(phase, workdir, since, before, chance):
+    if reached(phase, workdir, time.monotonic() - since, aim, chance):
       time.sleep(chance.uniform(0, 0.1))
       process.send_signal(signal.SIGKILL)
       break
