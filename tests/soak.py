@@ -85,8 +85,8 @@ def main() -> int:
       workdir = Path(folder) / str(runs)
       done = False
       while not done:
-        phase = PHASES[kills.total() % len(PHASES)] if kills.total() < options.kills else None
         had = newest(workdir)
+        phase = PHASES[kills.total() % len(PHASES)] if kills.total() < options.kills and had < STEPS else None
         code = life(workdir, phase, chance)
         kills[phase] += code == -signal.SIGKILL
         lost += newest(workdir) < had
