@@ -16,7 +16,7 @@ import time
 
 from tests.processes import records, saved, start
 
-STEPS, SAVE_EVERY, EVALUATE_EVERY = 60, 5, 10
+STEPS, SAVE_EVERY, EVALUATE_EVERY = 400, 20, 50
 PHASES = 'start-up', 'step', 'save', 'evaluation', 'exit'
 RUN = (f'--config.train.epochs={STEPS * 64 / 1438}', f'--config.train.checkpoint_every_steps={SAVE_EVERY}',
        f'--config.eval.every_steps={EVALUATE_EVERY}')
