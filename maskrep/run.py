@@ -41,9 +41,12 @@ def run(
   print(device_table(), flush=True)
   work.prepare(workdir)
   with work.held(workdir):
+    start = work.describe_start(plan.loader.fingerprint)
+    # Both are compared before either is written: a start that is refused changes nothing.
+    work.check_start(workdir, start, allowed_changes)
     work.store_config(workdir, config, allowed_changes)
     with work.recorded(workdir, clock.seconds):
-      work.record_start(workdir, plan.loader.fingerprint, allowed_changes)
+      work.record_start(workdir, start)
       params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
       work.write_atomic(workdir / 'parameters.txt', overview + '\n')

@@ -159,18 +159,10 @@ def diff(old: dict, new: dict, prefix: str = '') -> dict[str, tuple]:
   return changed
 
 
-def record_start(workdir: Path, data: str, allowed: tuple[str, ...] = ()) -> None:
-  """Appends to run.json what this start runs on; on resume, compares with the start before.
-
-  Other code, versions or devices are allowed, with a warning: results then agree, but not bit for bit. `data` is the
-  fingerprint of the training data.
-
-  Raises:
-    ConfigError: the data are others, and `allowed` does not name 'data'.
-  """
-  path = workdir / 'run.json'
+def describe_start(data: str) -> dict:
+  """What this start runs on; `data` is the fingerprint of the training data."""
   kinds = Counter(device.device_kind for device in jax.devices())
-  now = {
+  return {
     'time': _now(),
     'command': sys.argv,
     'data': data,
@@ -183,16 +175,34 @@ def record_start(workdir: Path, data: str, allowed: tuple[str, ...] = ()) -> Non
     'cores': os.cpu_count(),
     'xla_flags': os.environ.get('XLA_FLAGS', ''),
   }
-  if path.exists():
-    changed = diff(json.loads(path.read_text().splitlines()[-1]), now)
-    changed = {field: values for field, values in changed.items() if field not in ('time', 'command')}
-    shown = ''.join(f'\n  {field}: {old} -> {new}' for field, (old, new) in sorted(changed.items()))
-    if 'data' in changed and 'data' not in allowed:
-      raise ConfigError(f'--workdir={workdir}: holds a run on other data:{shown}\nresume with the data of before, '
-                        'choose another --workdir, or accept with --allow_config_change=data')
-    if changed:
-      log.warning('%s: resumed on something else, so that results agree, but not bit for bit:%s', workdir, shown)
-  append_json(path, now)
+
+
+def check_start(workdir: Path, now: dict, allowed: tuple[str, ...] = ()) -> None:
+  """On resume, compares what a start runs on with the start before.
+
+  Other code, versions or devices are allowed, with a warning: results then agree, but not bit for bit.
+
+  Raises:
+    ConfigError: the data are others, and `allowed` does not name 'data'.
+  """
+  path = workdir / 'run.json'
+  if not path.exists():
+    return
+  changed = diff(json.loads(path.read_text().splitlines()[-1]), now)
+  changed = {field: values for field, values in changed.items() if field not in ('time', 'command')}
+  shown = ''.join(f'\n  {field}: {old} -> {new}' for field, (old, new) in sorted(changed.items()))
+  if 'data' in changed and 'data' not in allowed:
+    raise ConfigError(f'--workdir={workdir}: holds a run on other data:{shown}\nresume with the data of before, '
+                      'choose another --workdir, or accept with --allow_config_change=data')
+  if changed:
+    log.warning('%s: resumed on something else, so that results agree, but not bit for bit:%s', workdir, shown)
+
+
+def record_start(workdir: Path, now: dict) -> None:
+  """Adds to run.json what this start runs on, whole or not at all: the next start reads it."""
+  path = workdir / 'run.json'
+  before = path.read_text() if path.exists() else ''
+  write_atomic(path, before + json.dumps(now) + '\n')
 
 
 def append_json(path: Path, record: dict) -> None:

@@ -42,3 +42,15 @@ def test_where_not_even_the_end_can_be_written_the_error_still_comes_out(tmp_pat
     workdir.rmdir()
     work.append_json(workdir / 'metrics.jsonl', {})
   assert 'could not be recorded' in caplog.text
+
+
+def test_a_start_on_other_data_is_refused_and_changes_nothing(tmp_path):
+  work.record_start(tmp_path, work.describe_start('digits'))
+  before = (tmp_path / 'run.json').read_text()
+  with pytest.raises(errors.ConfigError, match='data: digits -> letters'):
+    work.check_start(tmp_path, work.describe_start('letters'))
+  assert (tmp_path / 'run.json').read_text() == before
+  work.check_start(tmp_path, work.describe_start('letters'), ('data',))
+  work.record_start(tmp_path, work.describe_start('letters'))
+  work.check_start(tmp_path, work.describe_start('letters'))
+  assert (tmp_path / 'run.json').read_text().startswith(before)
