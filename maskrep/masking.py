@@ -36,6 +36,25 @@ def random_keep(keys: Array, num_patches: int, keep: int) -> Array:
   return jax.vmap(subset)(keys).astype(jnp.int32)
 
 
+def disjoint_keep(keys: Array, num_patches: int, keep: int, count: int) -> Array:
+  """`count` masks of each key that have no patch in common (ExtreMA, section 3): keys [B] -> int32 [B, count, K].
+
+  They are drawn without replacement; each is ascending, and by itself a uniformly random subset.
+
+  Raises:
+    ValueError: there are not enough patches.
+  """
+  if count * keep > num_patches:
+    raise ValueError(f'{count} disjoint masks that keep {keep} patches each need {count * keep}, and there are '
+                     f'{num_patches}')
+
+  def subsets(key):
+    _, index = jax.lax.top_k(jax.random.uniform(key, (num_patches,)), count * keep)
+    return jnp.sort(index.reshape(count, keep), axis=1)
+
+  return jax.vmap(subsets)(keys).astype(jnp.int32)
+
+
 def shared_keep(key: Array, batch: int, num_patches: int, keep: int) -> Array:
   """One random subset for the whole batch, as the MSN authors' code draws it: key -> ascending int32 [B, K]."""
   return jnp.broadcast_to(random_keep(key[None], num_patches, keep), (batch, keep))

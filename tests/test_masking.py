@@ -77,3 +77,23 @@ def test_keys_depend_on_name_and_position():
   per_view = rng.per_view(keys, 2)
   assert per_view.shape == (6,) and len({str(jax.random.key_data(k)) for k in per_view}) == 6
   np.testing.assert_array_equal(jax.random.key_data(per_view[2:4]), jax.random.key_data(rng.per_view(keys[1:2], 2)))
+
+
+@given(st.integers(1, 60), st.integers(1, 8), st.data())
+def test_disjoint_masks_share_no_patch(keep, count, data):
+  num_patches = data.draw(st.integers(count * keep, count * keep + 50))
+  index = np.asarray(masking.disjoint_keep(jax.random.split(jax.random.key(0), 2), num_patches, keep, count))
+  assert index.shape == (2, count, keep) and index.dtype == np.int32
+  assert (np.diff(index, axis=-1) > 0).all() and index.min() >= 0 and index.max() < num_patches
+  assert all(len(np.unique(example)) == count * keep for example in index)
+
+
+def test_each_of_disjoint_masks_is_uniform():
+  index = np.asarray(masking.disjoint_keep(jax.random.split(jax.random.key(2), 4000), 17, 3, 5))
+  for i in range(5):
+    assert stats.chisquare(np.bincount(index[:, i].ravel(), minlength=17)).pvalue > 1e-3
+
+
+def test_more_disjoint_masks_than_there_are_patches_are_refused():
+  with pytest.raises(ValueError, match='6 disjoint masks that keep 39 patches each need 234, and there are 196'):
+    masking.disjoint_keep(jax.random.split(jax.random.key(0), 2), 196, 39, 6)

@@ -1,4 +1,4 @@
-"""Learned position embeddings for another grid: bicubic resampling as one constant matrix."""
+"""Position embeddings: learned ones for another grid, resampled by one constant matrix, and fixed ones."""
 
 import numpy as np
 
@@ -23,3 +23,19 @@ def resampling_matrix(new: tuple[int, int], old: tuple[int, int]) -> np.ndarray:
   It is PyTorch's `F.interpolate(mode='bicubic', align_corners=False)`, which Hugging Face's ViTs use.
   """
   return np.kron(_cubic(new[0], old[0]), _cubic(new[1], old[1])).astype(np.float32)
+
+
+def sincos(grid: tuple[int, int], width: int) -> np.ndarray:
+  """Fixed 2-D sine-cosine embeddings, float32 [rows * columns, width], as in MAE (He et al. 2022, section 3).
+
+  A quarter of the channels each: sine and cosine of the column, sine and cosine of the row, of wavelengths from 2 pi to
+  10 000 * 2 pi.
+
+  Raises:
+    ValueError: the width is not a multiple of 4.
+  """
+  if width % 4:
+    raise ValueError(f'width {width} is not a multiple of 4, as sine-cosine position embeddings need')
+  frequencies = 10_000.0 ** -(np.arange(width // 4) / (width / 4))
+  rows, columns = (place.reshape(-1, 1) * frequencies for place in np.indices(grid))
+  return np.concatenate([np.sin(columns), np.cos(columns), np.sin(rows), np.cos(rows)], axis=1).astype(np.float32)

@@ -106,36 +106,49 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-  """Pre-norm transformer block: residual attention, residual MLP."""
+  """Pre-norm transformer block: residual attention, residual MLP.
+
+  With LayerScale (Touvron et al. 2021, arXiv:2103.17239, section 2) where `layer_scale`, its initial value, is not 0.
+  """
 
   heads: int
   mlp_ratio: float = 4.0
   dtype: jnp.dtype = jnp.float32
   weight_init: str = 'normal'
+  layer_scale: float = 0.0
 
   @nn.compact
   def __call__(self, x, part=ALL, *, keep=None):
     """Tokens [B, T, D] -> the new values of tokens part[0]:part[1], which see all; keep [2, B]: `stochastic_depth`."""
     one, two = (1, 1) if keep is None else keep[..., None, None].astype(self.dtype)
+    if self.layer_scale:
+      init = nn.initializers.constant(self.layer_scale)
+      one *= self.param('scale1', init, x.shape[-1]).astype(self.dtype)
+      two *= self.param('scale2', init, x.shape[-1]).astype(self.dtype)
     y = layer_norm(self.dtype, 'norm1')(x)
     queries = None if part == ALL else y[:, slice(*part)]
     x = x[:, slice(*part)] + one * Attention(self.heads, self.dtype, self.weight_init, name='attn')(y, queries)
     return x + two * Mlp(self.mlp_ratio, self.dtype, self.weight_init, name='mlp')(layer_norm(self.dtype, 'norm2')(x))
 
 
-def scan_blocks(block: Block, params: list, x: jax.Array, keep) -> jax.Array:
-  """Tokens [B, T, D] through blocks of these parameters, one after the other, in a loop that is compiled once.
+def run_blocks(blocks: list[Block], x: jax.Array, branches: jax.Array | None, scan: bool) -> jax.Array:
+  """Tokens [B, T, D] through blocks of one kind, one after the other; `branches` [B, depth, 2]: `stochastic_depth`.
 
-  The parameters are stacked for it, which copies them once a call. `keep` is [depth, 2, B], or a list of None.
+  With `scan` one block is compiled, and the parameters of all are stacked for a loop, which copies them once a call.
   """
-  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-  keep = None if isinstance(keep, list) else keep
+  keep = None if branches is None else branches.transpose(1, 2, 0)
+  if not scan or len(blocks) < 2 or blocks[0].is_initializing():
+    for i, block in enumerate(blocks):
+      x = block(x, ALL, keep=None if keep is None else keep[i])
+    return x
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(block.variables['params'] for block in blocks))
+  one = blocks[0].clone(parent=None)
 
   def body(x, each):
     params, keep = each
-    return block.apply({'params': params}, x, ALL, keep=keep), None
+    return one.apply({'params': params}, x, ALL, keep=keep), None
 
-  return jax.lax.scan(body, x, (stacked, keep))[0]
+  return jax.lax.scan(body, x, (stacked, None if keep is None else keep[:len(blocks)]))[0]
 
 
 def stochastic_depth(key: jax.Array, rate: float, depth: int, batch: int) -> jax.Array:

@@ -1,22 +1,11 @@
 """Vision Transformer, Dosovitskiy et al. 2021, arXiv:2010.11929, that embeds only the patches a mask keeps."""
 
-import functools
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from maskrep.models.position import resampling_matrix
-from maskrep.models.transformer import (
-  ALL,
-  INITIALIZERS,
-  Block,
-  Linear,
-  dense,
-  layer_norm,
-  scan_blocks,
-  stochastic_depth,
-)
+from maskrep.models.transformer import INITIALIZERS, Block, Linear, dense, layer_norm, run_blocks, stochastic_depth
 
 
 def patchify(images: jax.Array, patch_size: int) -> jax.Array:
@@ -94,18 +83,14 @@ class ViT(nn.Module):
     x = dense(patches, *Linear(self.width, self.dtype, self.weight_init, name='embed')(patches.shape[-1])) + pos
     x = jnp.concatenate([jnp.broadcast_to(cls, (b, 1, self.width)), x], axis=1).astype(self.dtype)
 
-    keep = [None] * self.depth if branches is None else branches.transpose(1, 2, 0)
-    block = functools.partial(nn.remat(Block, static_argnums=2) if self.remat else Block, self.heads, self.mlp_ratio,
-                              self.dtype, self.weight_init)
-    *blocks, last = (block(name=f'block{i}') for i in range(self.depth))
-    if self.scan and self.depth > 1 and not self.is_initializing():
-      x = scan_blocks(block(parent=None), [each.variables['params'] for each in blocks], x, keep[:-1])
-    else:
-      for each, k in zip(blocks, keep, strict=False):
-        x = each(x, ALL, keep=k)
+    block = nn.remat(Block, static_argnums=2) if self.remat else Block
+    *blocks, last = (block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
+                     for i in range(self.depth))
+    x = run_blocks(blocks, x, branches, self.scan)
+    keep = None if branches is None else branches[:, -1].T
     norm = layer_norm(jnp.float32, 'norm')
     # Class token and patches leave the last block apart, so that the one nobody reads is dead code.
     return {
-      'cls': norm(last(x, (0, 1), keep=keep[-1]))[:, 0],
-      'patches': norm(last(x, (1, None), keep=keep[-1])),
+      'cls': norm(last(x, (0, 1), keep=keep))[:, 0],
+      'patches': norm(last(x, (1, None), keep=keep)),
     }

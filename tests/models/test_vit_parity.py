@@ -10,23 +10,10 @@ import pytest
 from maskrep.models.vit import ViT
 
 torch = pytest.importorskip('torch')
+pytestmark = pytest.mark.usefixtures('torchvision')
 
 SMALL = dict(patch_size=8, width=48, depth=2, heads=3, image_size=40)
 VIT_S = dict(patch_size=16, width=384, depth=12, heads=6, image_size=224)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def torchvision():
-  """Both peers import torchvision, whose compiled operators do not load beside every build of torch."""
-  try:
-    yield pytest.importorskip('torchvision')
-  except RuntimeError:
-    library = torch.library.Library('torchvision', 'FRAGMENT')
-    for name in ('nms', 'qnms'):
-      library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    import torchvision
-
-    yield torchvision
 
 
 def randomise(model):

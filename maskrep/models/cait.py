@@ -1,0 +1,92 @@
+"""The encoder of ExtreMA, Wu et al. 2022, arXiv:2206.04667, section 3: self-attention trunk, then class attention.
+
+Class attention is CaiT's (Touvron et al. 2021, arXiv:2103.17239, section 3): only the class token is updated, and it
+sees all patches, so that a block costs O(N).
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from maskrep.models.position import sincos
+from maskrep.models.transformer import INITIALIZERS, Block, Linear, dense, layer_norm, run_blocks, stochastic_depth
+from maskrep.models.vit import patchify
+
+INSTANCE = 'class_attention', 'class_token', 'average'
+
+
+class CaiT(nn.Module):
+  """Patches, without a class token, through pre-norm blocks; then a class token that attends to them.
+
+  Attributes:
+    patch_size, width, depth, heads, mlp_ratio: the trunk.
+    class_depth, layer_scale: blocks of class attention, and the initial value of their LayerScale.
+    instance: what the representation of the image is: the paper's 'class_attention'; or one of the two that it finds
+      to fail (Figure 5), a 'class_token' that goes through the trunk as in a ViT, or the 'average' of the patches.
+    drop_path: rate of stochastic depth at the trunk's last block, growing linearly from 0 at the first.
+    dtype: of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
+  """
+
+  patch_size: int
+  width: int
+  depth: int
+  heads: int
+  mlp_ratio: float = 4.0
+  class_depth: int = 2
+  layer_scale: float = 0.1
+  instance: str = 'class_attention'
+  drop_path: float = 0.0
+  dtype: jnp.dtype = jnp.float32
+  weight_init: str = 'normal'
+  remat: bool = False
+  scan: bool = False
+
+  def draw_branches(self, key: jax.Array, batch: int) -> jax.Array | None:
+    """Which residual branches of each example are dropped, [batch, depth, 2]; None where the rate is 0."""
+    return stochastic_depth(key, self.drop_path, self.depth, batch) if self.drop_path else None
+
+  @nn.compact
+  def __call__(self, images, keep_idx=None, branches=None):
+    """Encodes float32 images [B, H, W, 3], or only their patches at int32 keep_idx [B, K], counted row by row.
+
+    In training, `branches` [B, depth, 2] is what `draw_branches` drew; without it none is dropped.
+
+    Returns:
+      Float32 {'cls': [B, D], the instance representation, 'patches': [B, N, D] or, in the order of keep_idx, [B, K, D],
+      the distributed one}.
+
+    Raises:
+      ValueError: the height or width is not a multiple of the patch size, or `instance` is unknown.
+    """
+    if self.instance not in INSTANCE:
+      raise ValueError(f'instance={self.instance!r}: must be one of {", ".join(INSTANCE)}')
+    b, h, w, _ = images.shape
+    patches = patchify(images, self.patch_size)
+    pos = jnp.asarray(sincos((h // self.patch_size, w // self.patch_size), self.width))
+    if keep_idx is not None:
+      patches = jnp.take_along_axis(patches, keep_idx[..., None], axis=1)
+      pos = pos[keep_idx]
+    x = dense(patches, *Linear(self.width, self.dtype, self.weight_init, name='embed')(patches.shape[-1])) + pos
+    x = x.astype(self.dtype)
+
+    if self.instance != 'average':
+      cls = self.param('cls', INITIALIZERS[self.weight_init][1], (1, 1, self.width))
+      cls = jnp.broadcast_to(cls, (b, 1, self.width)).astype(self.dtype)
+    if self.instance == 'class_token':
+      x = jnp.concatenate([cls, x], axis=1)
+    block = nn.remat(Block, static_argnums=2) if self.remat else Block
+    blocks = [block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
+              for i in range(self.depth)]
+    x = run_blocks(blocks, x, branches, self.scan)
+
+    norm = layer_norm(jnp.float32, 'norm')
+    if self.instance == 'class_token':
+      x = norm(x)
+      return {'cls': x[:, 0], 'patches': x[:, 1:]}
+    if self.instance == 'average':
+      x = norm(x)
+      return {'cls': x.mean(axis=1), 'patches': x}
+    for i in range(self.class_depth):
+      block = Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, self.layer_scale, name=f'class_block{i}')
+      cls = block(jnp.concatenate([cls, x], axis=1), (0, 1))
+    return {'cls': norm(cls)[:, 0], 'patches': norm(x)}
