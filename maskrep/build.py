@@ -1,25 +1,28 @@
 """From a config to objects. The only tables of names in the repo."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import difflib
 import types
 import typing
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from maskrep import masking
 from maskrep.augment.view import View
 from maskrep.data import sources
 from maskrep.errors import ConfigError
-from maskrep.models.heads import ProjectionHead
+from maskrep.models.cait import INSTANCE, CaiT
+from maskrep.models.heads import MLPHead, ProjectionHead
+from maskrep.models.transformer import INITIALIZERS
 from maskrep.models.vit import ViT
+from maskrep.objectives.extrema import ExtreMA
 from maskrep.objectives.msn import MSN
 from maskrep.types import Objective
 
-SECTIONS = ('data', 'views', 'masking', 'encoder', 'head', 'objective', 'optim', 'train', 'eval')
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
@@ -45,15 +48,11 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SiameseViews:
-  """The views of one image: a whole one, masked ones of the same recipe, and small focal ones; see `View`."""
+class OneView:
+  """How a view is made, see `View`."""
 
   size: int
-  focal_size: int
-  num_random: int
-  num_focal: int
   crop_scale: tuple[float, float]
-  focal_crop_scale: tuple[float, float]
   flip: float
   jitter: float
   jitter_strength: tuple[float, float, float, float]
@@ -64,23 +63,48 @@ class SiameseViews:
   std: tuple[float, float, float]
 
   def __post_init__(self):
-    for field in ('size', 'focal_size', 'num_random'):
-      if getattr(self, field) < 1:
-        raise ValueError(f'{field}={getattr(self, field)}: must be at least 1')
-    if self.num_focal < 0:
-      raise ValueError(f'num_focal={self.num_focal}: must be at least 0')
-    for field in ('crop_scale', 'focal_crop_scale'):
-      low, high = getattr(self, field)
-      if not 0 < low <= high <= 1:
-        raise ValueError(f'{field}={low, high}: must be rising within (0, 1], for example (0.3, 1.0)')
+    if self.size < 1:
+      raise ValueError(f'size={self.size}: must be at least 1')
+    _check_scale('crop_scale', self.crop_scale)
     for field in ('flip', 'jitter', 'grey', 'blur', 'solarise'):
       if not 0 <= getattr(self, field) <= 1:
         raise ValueError(f'{field}={getattr(self, field)}: is a probability, in [0, 1]')
 
-  def view(self, size: int, crop_scale: tuple[float, float]) -> View:
-    own = ('size', 'focal_size', 'num_random', 'num_focal', 'crop_scale', 'focal_crop_scale')
-    shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in own}
-    return View(size=size, crop_scale=crop_scale, **shared)
+  def view(self, **changes) -> View:
+    return View(**{field.name: getattr(self, field.name) for field in dataclasses.fields(OneView)} | changes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SiameseViews(OneView):
+  """MSN's views of one image: a whole one, masked ones of the same recipe, and small focal ones."""
+
+  focal_size: int
+  focal_crop_scale: tuple[float, float]
+  num_random: int
+  num_focal: int
+
+  def __post_init__(self):
+    super().__post_init__()
+    for field, least in (('focal_size', 1), ('num_random', 1), ('num_focal', 0)):
+      if getattr(self, field) < least:
+        raise ValueError(f'{field}={getattr(self, field)}: must be at least {least}')
+    _check_scale('focal_crop_scale', self.focal_crop_scale)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairedViews(OneView):
+  """ExtreMA's views of one image: the student's, of which masks show parts, and the teacher's.
+
+  Two augmentations draw the colours of each apart, and the crop too unless it is shared; one shows both the same.
+  """
+
+  augmentations: int
+  shared_crop: bool
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.augmentations not in (1, 2):
+      raise ValueError(f'augmentations={self.augmentations}: must be 1 or 2')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +117,20 @@ class TokenMask:
   def __post_init__(self):
     if not 0 <= self.ratio < 1:
       raise ValueError(f'ratio={self.ratio}: must be in [0, 1), for example 0.3')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DisjointMasks:
+  """The share of patches that each mask drops, and how many masks, with no patch in common, an image gets."""
+
+  ratio: float
+  count: int
+
+  def __post_init__(self):
+    if not 0 <= self.ratio < 1:
+      raise ValueError(f'ratio={self.ratio}: must be in [0, 1), for example 0.8')
+    if self.count < 1:
+      raise ValueError(f'count={self.count}: must be at least 1')
 
 
 def section(cls, config: Mapping[str, Any], name: str, **given):
@@ -132,11 +170,20 @@ def build_source(data: Data, split: str) -> sources.Source:
   raise ConfigError(f'config.data.source={data.source!r}: must be digits, tfds:NAME or folder:PATH')
 
 
+def method(config: ConfigDict) -> 'Method':
+  """The method that `config.method` names."""
+  if config.method not in METHODS:
+    raise ConfigError(f'config.method={config.method!r}: must be one of {", ".join(METHODS)}')
+  return METHODS[config.method]
+
+
 def build_objective(config: ConfigDict) -> Objective:
-  """The objective that `config.method` names, with its encoder and views."""
-  if config.method not in OBJECTIVES:
-    raise ConfigError(f'config.method={config.method!r}: must be one of {", ".join(OBJECTIVES)}')
-  return OBJECTIVES[config.method](config)
+  """The objective of `config.method`, with its encoder and views.
+
+  Raises:
+    ConfigError: a field of its sections cannot be right.
+  """
+  return method(config).build(config)
 
 
 def compute_dtype(config: ConfigDict) -> jnp.dtype:
@@ -151,18 +198,89 @@ def compute_dtype(config: ConfigDict) -> jnp.dtype:
 def _msn(config: ConfigDict) -> MSN:
   views = section(SiameseViews, config.views, 'views')
   mask = section(TokenMask, config.masking, 'masking')
-  dtype = compute_dtype(config)
-  whole = views.view(views.size, views.crop_scale)
+  encoder = _encoder(ViT, config, image_size=views.size)
+  for field in ('size', 'focal_size'):
+    _check_patches(field, getattr(views, field), encoder.patch_size)
+  _num_kept(views.size, encoder.patch_size, mask.ratio)
+  whole = views.view()
   return section(
-    MSN, config.objective, 'objective',
-    encoder=section(ViT, config.encoder, 'encoder', image_size=views.size, dtype=dtype),
-    head=section(ProjectionHead, config.head, 'head', dtype=dtype),
-    target_view=whole, anchor_view=whole, focal_view=views.view(views.focal_size, views.focal_crop_scale),
+    MSN, config.objective, 'objective', encoder=encoder, head=_head(ProjectionHead, config, 'head'),
+    target_view=whole, anchor_view=whole,
+    focal_view=views.view(size=views.focal_size, crop_scale=views.focal_crop_scale),
     num_random=views.num_random, num_focal=views.num_focal, ratio=mask.ratio, shared_mask=mask.shared,
     microbatch=config.train.microbatch)
 
 
-OBJECTIVES = {'msn': _msn}
+def _extrema(config: ConfigDict) -> ExtreMA:
+  views = section(PairedViews, config.views, 'views')
+  mask = section(DisjointMasks, config.masking, 'masking')
+  encoder = _encoder(CaiT, config)
+  _check_patches('size', views.size, encoder.patch_size)
+  keep, patches = _num_kept(views.size, encoder.patch_size, mask.ratio), (views.size // encoder.patch_size) ** 2
+  if mask.count * keep > patches:
+    raise ConfigError(f'config.masking.count={mask.count}: so many disjoint masks of {keep} patches need '
+                      f'{mask.count * keep}, and there are {patches}; choose at most {patches // keep}, or raise '
+                      'config.masking.ratio')
+  return section(
+    ExtreMA, config.objective, 'objective', encoder=encoder, projector=_head(MLPHead, config, 'projector'),
+    predictor=_head(MLPHead, config, 'predictor'), view=views.view(), augmentations=views.augmentations,
+    shared_crop=views.shared_crop, ratio=mask.ratio, num_masks=mask.count, microbatch=config.train.microbatch)
+
+
+class Method(NamedTuple):
+  """How an objective is built, from the sections of a config that are its own."""
+
+  build: Callable[[ConfigDict], Objective]
+  sections: tuple[str, ...]
+
+
+METHODS = {
+  'msn': Method(_msn, ('views', 'masking', 'encoder', 'head', 'objective')),
+  'extrema': Method(_extrema, ('views', 'masking', 'encoder', 'projector', 'predictor', 'objective')),
+}
+
+
+def _encoder(cls, config: ConfigDict, **given):
+  """An encoder module, whose sizes are checked here: modules cannot do so before they are used."""
+  encoder = section(cls, config.encoder, 'encoder', dtype=compute_dtype(config), **given)
+  _at_least_one('encoder', encoder, 'patch_size', 'width', 'depth', 'heads')
+  if encoder.width % encoder.heads:
+    raise ConfigError(f'config.encoder.heads={encoder.heads}: must divide config.encoder.width={encoder.width}')
+  for field, known in {'weight_init': INITIALIZERS, 'instance': INSTANCE}.items():
+    if getattr(encoder, field, next(iter(known))) not in known:
+      raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)!r}: must be one of {", ".join(known)}')
+  return encoder
+
+
+def _head(cls, config: ConfigDict, name: str):
+  head = section(cls, config[name], name, dtype=compute_dtype(config))
+  _at_least_one(name, head, 'hidden', 'output', 'layers')
+  return head
+
+
+def _at_least_one(name: str, module, *fields: str) -> None:
+  for field in fields:
+    if getattr(module, field) < 1:
+      raise ConfigError(f'config.{name}.{field}={getattr(module, field)}: must be at least 1')
+
+
+def _check_scale(field: str, scale: tuple[float, float]) -> None:
+  low, high = scale
+  if not 0 < low <= high <= 1:
+    raise ValueError(f'{field}={low, high}: must be rising within (0, 1], for example (0.3, 1.0)')
+
+
+def _check_patches(field: str, size: int, patch: int) -> None:
+  if size % patch:
+    raise ConfigError(f'config.views.{field}={size}: must be a multiple of config.encoder.patch_size={patch}, '
+                      f'for example {max(size // patch, 1) * patch}')
+
+
+def _num_kept(size: int, patch: int, ratio: float) -> int:
+  try:
+    return masking.num_kept((size // patch) ** 2, ratio)
+  except ValueError as error:
+    raise ConfigError(f'config.masking.ratio={ratio}: {error}; choose a lower ratio') from error
 
 
 def _is_of(value: Any, annotation: Any) -> bool:

@@ -6,21 +6,17 @@ import difflib
 import jax
 from ml_collections import ConfigDict
 
-from maskrep import build, masking
-from maskrep.build import Data, SiameseViews, TokenMask, section
+from maskrep import build
+from maskrep.build import Data, section
 from maskrep.data.loader import Loader
 from maskrep.data.sources import Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation.protocol import Eval
-from maskrep.models.transformer import INITIALIZERS
 from maskrep.train.loop import Train
 from maskrep.train.optim import Optim
 from maskrep.types import Objective
 
-TOP_FIELDS = ('method', 'seed', 'batch_size', 'compute_dtype', *build.SECTIONS)
-
-# Counts of modules, which cannot check themselves before they are built.
-POSITIVE = {'encoder': ('patch_size', 'width', 'depth', 'heads'), 'head': ('hidden', 'output', 'layers')}
+FIELDS = 'method', 'seed', 'batch_size', 'compute_dtype', 'data', 'optim', 'train', 'eval'  # of every method
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +26,6 @@ class Plan:
   seed: int
   objective: Objective
   data: Data
-  views: SiameseViews
   loader: Loader
   eval_source: Source | None
   optim: Optim
@@ -44,39 +39,21 @@ def check(config: ConfigDict) -> None:
   Raises:
     ConfigError: naming the field, its value and the remedy.
   """
+  if 'method' not in config:
+    raise ConfigError('config.method: is missing; add it to the config file')
+  fields = FIELDS + build.method(config).sections
   for field in config:
-    if field not in TOP_FIELDS:
-      near = difflib.get_close_matches(field, TOP_FIELDS, 1)
-      hint = f'did you mean {near[0]}?' if near else f'the fields are {", ".join(TOP_FIELDS)}'
+    if field not in fields:
+      near = difflib.get_close_matches(field, fields, 1)
+      hint = f'did you mean {near[0]}?' if near else f'the fields are {", ".join(fields)}'
       raise ConfigError(f'config.{field}={config[field]!r}: nothing reads this field; {hint}')
-  if missing := [field for field in TOP_FIELDS if field not in config]:
+  if missing := [field for field in fields if field not in config]:
     raise ConfigError(f'config.{missing[0]}: is missing; add it to the config file')
   if type(config.batch_size) is not int or config.batch_size < 1:
     raise ConfigError(f'config.batch_size={config.batch_size!r}: must be a whole number of at least 1')
   if type(config.seed) is not int or config.seed < 0:
     raise ConfigError(f'config.seed={config.seed!r}: must be a whole number of at least 0')
-  for name, fields in POSITIVE.items():
-    for field in fields:
-      value = config[name].get(field)
-      if type(value) is int and value < 1:
-        raise ConfigError(f'config.{name}.{field}={value}: must be at least 1')
-  if config.encoder.width % config.encoder.heads:
-    raise ConfigError(f'config.encoder.heads={config.encoder.heads}: must divide '
-                      f'config.encoder.width={config.encoder.width}')
-  if config.encoder.get('weight_init') not in INITIALIZERS:
-    raise ConfigError(f'config.encoder.weight_init={config.encoder.get("weight_init")!r}: must be one of '
-                      f'{", ".join(INITIALIZERS)}')
-  views, mask = section(SiameseViews, config.views, 'views'), section(TokenMask, config.masking, 'masking')
-  patch = config.encoder.patch_size
-  for field in ('size', 'focal_size'):
-    if getattr(views, field) % patch:
-      size = getattr(views, field)
-      raise ConfigError(f'config.views.{field}={size}: must be a multiple of config.encoder.patch_size={patch}, '
-                        f'for example {max(size // patch, 1) * patch}')
-  try:
-    masking.num_kept((views.size // patch) ** 2, mask.ratio)
-  except ValueError as error:
-    raise ConfigError(f'config.masking.ratio={mask.ratio}: {error}; choose a lower ratio') from error
+  build.build_objective(config)
 
 
 def check_devices(config: ConfigDict) -> None:
@@ -125,6 +102,5 @@ def make(config: ConfigDict) -> Plan:
       if needed > bank:
         raise ConfigError(f'config.eval.{field}={getattr(evaluation, field)}: needs {needed} examples, but the '
                           f'smaller of config.eval.max_train_examples and the training split is {bank}')
-  return Plan(
-    seed=config.seed, objective=objective, data=data, views=section(SiameseViews, config.views, 'views'),
-    loader=loader, eval_source=eval_source, optim=optim, train=train, eval=evaluation)
+  return Plan(seed=config.seed, objective=objective, data=data, loader=loader, eval_source=eval_source, optim=optim,
+              train=train, eval=evaluation)

@@ -57,10 +57,10 @@ def run(
 
 def train(plan: planning.Plan, workdir: Path, clock: Clock) -> list[table.Row]:
   """What every process does; returns the rows of the final table, which process 0 has written to results.jsonl."""
-  mesh = make_mesh(plan.train.fsdp)
+  mesh, view = make_mesh(plan.train.fsdp), plan.objective.view
   judge = Judge(
     objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,
-    size=plan.views.size, mean=plan.views.mean, std=plan.views.std, canvas=plan.data.canvas, threads=plan.data.threads,
+    size=view.size, mean=view.mean, std=view.std, canvas=plan.data.canvas, threads=plan.data.threads,
     stall_timeout_s=plan.data.stall_timeout_s, seed=plan.seed, mesh=mesh)
   state = loop.run(
     plan.objective, plan.loader, plan.optim, plan.train, seed=plan.seed, mesh=mesh, workdir=workdir, clock=clock,

@@ -47,6 +47,8 @@ class TrainState:
 class Objective(Protocol):
   """One paper. Pure functions of their arguments, written for the global batch as if there were one device."""
 
+  view: Any  # the recipe of a whole view; evaluation takes `size`, `mean` and `std` from it
+
   def init(self, key: Array) -> tuple[Params, Any]:
     """Returns (params, model_state)."""
 

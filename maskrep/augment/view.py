@@ -62,7 +62,11 @@ def normalise(image: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> 
 
 def view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
   """One view of one image: uint8 [S, S, 3] and int32 [2] -> float32 [size, size, 3], normalised."""
-  crop_key, colour_key = jax.random.split(key)
+  return view_of(*jax.random.split(key), canvas, size, recipe)
+
+
+def view_of(crop_key: Array, colour_key: Array, canvas: Array, size: Array, recipe: View) -> Array:
+  """As `view`, with a key for the crop and the flip and one for the colours, for views that share one of them."""
   image = colour_view(colour_key, crop_view(crop_key, canvas, size, recipe), recipe)
   return normalise(image, recipe.mean, recipe.std)
 

@@ -48,3 +48,23 @@ class ProjectionHead(nn.Module):
       x = nn.gelu(BatchNorm(name=f'bn{i}')(x, train=train), approximate=False)
     x = nn.Dense(self.output, dtype=self.dtype, kernel_init=init, name=f'fc{self.layers}')(x)
     return x.astype(jnp.float32)
+
+
+class MLPHead(nn.Module):
+  """ExtreMA's projector and predictor, arXiv:2206.04667 section 3: float [..., D] -> float32 [..., output].
+
+  LayerNorm and GELU follow every layer but the last. `dtype` is of the matrix products only.
+  """
+
+  hidden: int = 4096
+  output: int = 256
+  layers: int = 3
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x):
+    init = nn.initializers.normal(0.02)
+    for i in range(1, self.layers):
+      x = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name=f'fc{i}')(x)
+      x = nn.gelu(nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name=f'norm{i}')(x), approximate=False)
+    return nn.Dense(self.output, dtype=self.dtype, kernel_init=init, name=f'fc{self.layers}')(x).astype(jnp.float32)

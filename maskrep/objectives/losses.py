@@ -60,3 +60,23 @@ def prototypes_in_use(log_p: Array) -> Array:
   """How many prototypes are some example's first choice: [M, P] -> float32 scalar."""
   chosen = jnp.zeros(log_p.shape[-1]).at[jnp.argmax(log_p, axis=-1)].set(1.0)
   return jnp.sum(chosen)
+
+
+def cosine(x: Array, y: Array) -> Array:
+  """Cosine similarity over the last axis: [..., E], [..., E] -> float32 [...]."""
+  return jnp.sum(l2_normalize(x) * l2_normalize(y), axis=-1)
+
+
+def cosine_distance(x: Array, y: Array) -> Array:
+  """|x / |x| - y / |y||^2 = 2 - 2 cos (BYOL, Grill et al. 2020, equation 2): [..., E], [..., E] -> float32 [...]."""
+  return 2 - 2 * cosine(x, y)
+
+
+def info_nce(queries: Array, keys: Array, temperature: float) -> Array:
+  """-log of the probability of an example's own key among those of the whole batch (van den Oord et al. 2018).
+
+  [B, ..., E] queries, [B, E] keys -> float32 [B, ...].
+  """
+  log_p = log_assignments(queries, keys, temperature)
+  own = jnp.arange(len(keys)).reshape(-1, *(1,) * (queries.ndim - 1))
+  return -jnp.take_along_axis(log_p, own, axis=-1)[..., 0]

@@ -58,6 +58,10 @@ class MSN:
       if getattr(self, field) < least:
         raise ValueError(f'{field}={getattr(self, field)}: must be at least {least}')
 
+  @property
+  def view(self) -> view.View:
+    return self.target_view
+
   def init(self, key: Array) -> tuple[Params, dict]:
     encoder_key, head_key, prototype_key = jax.random.split(key, 3)
     images = jnp.zeros((2, self.target_view.size, self.target_view.size, 3))

@@ -1,0 +1,12 @@
+"""ExtreMA, ViT-B/16: five masks of 80 %, 300 epochs of ImageNet-1k, batch 2048 (arXiv:2206.04667).
+
+Not run by us yet.
+
+  python main.py --config=configs/extrema_vitb16.py --workdir=runs/extrema_vitb16
+"""
+
+from configs import common
+
+
+def get_config():
+  return common.extrema(size='B', ratio=0.8, count=5)

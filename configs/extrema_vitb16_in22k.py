@@ -1,0 +1,15 @@
+"""ExtreMA, ViT-B/16: five masks of 80 %, 30 epochs of ImageNet-22k, batch 2048 (arXiv:2206.04667).
+
+ImageNet-22k is not in tfds: data.source is a folder of its images. Not run by us yet.
+
+  python main.py --config=configs/extrema_vitb16_in22k.py --config.data.source=folder:PATH --workdir=DIR
+"""
+
+from configs import common
+
+
+def get_config():
+  config = common.extrema(size='B', ratio=0.8, count=5, epochs=30)
+  config.data.update(source='folder:imagenet22k', eval_split='')
+  config.optim.warmup_epochs = 4.0  # 40 are longer than the run
+  return config

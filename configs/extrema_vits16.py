@@ -1,0 +1,12 @@
+"""ExtreMA, ViT-S/16: five masks of 80 %, 300 epochs of ImageNet-1k, batch 2048 (arXiv:2206.04667).
+
+Not run by us yet.
+
+  python main.py --config=configs/extrema_vits16.py --workdir=runs/extrema_vits16
+"""
+
+from configs import common
+
+
+def get_config():
+  return common.extrema(size='S', ratio=0.8, count=5)
