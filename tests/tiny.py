@@ -11,10 +11,15 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   config.batch_size = 8
   patch = config.encoder.patch_size
   config.data.update(source='digits', train_split='train', eval_split='test', canvas=8, threads=1)
-  config.views.update(size=4 * patch, focal_size=2 * patch, num_focal=min(2, config.views.num_focal))
+  config.views.size = 4 * patch
   config.encoder.update(width=16, depth=2, heads=2)
-  config.head.update(hidden=16, output=8)
-  config.objective.update(num_prototypes=12)
+  if config.method == 'msn':
+    config.views.update(focal_size=2 * patch, num_focal=min(2, config.views.num_focal))
+    config.objective.num_prototypes = 12
+  else:
+    config.masking.update(ratio=0.75, count=min(3, config.masking.count))
+  for head in {'head', 'projector', 'predictor'}.intersection(config.keys()):
+    config[head].update(hidden=16, output=8)
   # Fast enough that a few steps move the weights and the teacher by more than round-off.
   config.optim.update(warmup_epochs=2 * 8 / 1438, warmup_learning_rate=1e-2, learning_rate=1e-2, ema_momentum=0.9)
   config.train.update(epochs=steps * 8 / 1438, log_every_steps=1, checkpoint_every_steps=2)
