@@ -57,7 +57,7 @@ def msn(*, size: str, patch_size: int, ratio: float, epochs: int) -> ml_collecti
   config.optim = section(
     warmup_learning_rate=per_image * 2e-4, learning_rate=per_image * 1e-3, final_learning_rate=1e-6, warmup_epochs=15.0,
     schedule_stretch=1.25, weight_decay=0.04, final_weight_decay=0.4, beta1=0.9, beta2=0.999, clip_norm=3.0,
-    ema_momentum=0.996, final_ema_momentum=1.0)
+    ema_momentum=0.996, final_ema_momentum=1.0, ema_schedule='linear')
   return config
 
 
@@ -80,5 +80,5 @@ def extrema(
   config.optim = section(
     warmup_learning_rate=0.0, learning_rate=per_image * 1.5e-4, final_learning_rate=0.0, warmup_epochs=40.0,
     schedule_stretch=1.0, weight_decay=0.1, final_weight_decay=0.1, beta1=0.9, beta2=0.95, clip_norm=0.0,
-    ema_momentum=0.996, final_ema_momentum=1.0)
+    ema_momentum=0.996, final_ema_momentum=1.0, ema_schedule='cosine')
   return config

@@ -215,6 +215,8 @@ def _extrema(config: ConfigDict) -> ExtreMA:
   views = section(PairedViews, config.views, 'views')
   mask = section(DisjointMasks, config.masking, 'masking')
   encoder = _encoder(CaiT, config)
+  if encoder.width % 4:
+    raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
   _check_patches('size', views.size, encoder.patch_size)
   keep, patches = _num_kept(views.size, encoder.patch_size, mask.ratio), (views.size // encoder.patch_size) ** 2
   if mask.count * keep > patches:

@@ -46,7 +46,8 @@ def check(config: ConfigDict) -> None:
     if field not in fields:
       near = difflib.get_close_matches(field, fields, 1)
       hint = f'did you mean {near[0]}?' if near else f'the fields are {", ".join(fields)}'
-      raise ConfigError(f'config.{field}={config[field]!r}: nothing reads this field; {hint}')
+      value = '' if isinstance(config[field], ConfigDict) else f'={config[field]!r}'
+      raise ConfigError(f'config.{field}{value}: nothing reads this field; {hint}')
   if missing := [field for field in fields if field not in config]:
     raise ConfigError(f'config.{missing[0]}: is missing; add it to the config file')
   if type(config.batch_size) is not int or config.batch_size < 1:

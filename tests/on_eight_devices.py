@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import msn_digits
+from configs import extrema_digits, msn_digits
 from maskrep import plan as planning
 from maskrep.checkpoint import Checkpoints
 from maskrep.mesh import global_batch, make_mesh
@@ -22,6 +22,9 @@ STEPS = 20
 LOSSES = Path(__file__).parent / 'losses.json'
 # devices, fsdp, microbatch
 LAYOUTS = ONE, TWO, FOUR, EIGHT, SPLIT = (1, 1, 0), (2, 1, 0), (4, 1, 8), (8, 1, 0), (8, 2, 0)
+METHODS = {'msn': msn_digits, 'extrema': extrema_digits}
+# One layout of many devices, with microbatches, is enough for the other methods: what moves the data is the same.
+CASES = [('msn', layout) for layout in LAYOUTS[1:]] + [('extrema', FOUR)]
 
 
 class SGD(Optim):
@@ -31,20 +34,21 @@ class SGD(Optim):
     return optax.sgd(0.001)
 
 
-def plan_of(microbatch: int) -> planning.Plan:
-  config = shrink(msn_digits.get_config())
+def plan_of(method: str, microbatch: int) -> planning.Plan:
+  config = shrink(METHODS[method].get_config())
   config.batch_size = 16
   config.encoder.update(drop_path=0.1, width=32)
-  config.head.update(hidden=64)
-  config.objective.update(target_temperature=0.2, temperature=0.2)  # 0.025 would multiply round-off by 40
+  if method == 'msn':
+    config.head.update(hidden=64)
+    config.objective.update(target_temperature=0.2, temperature=0.2)  # 0.025 would multiply round-off by 40
   config.train.microbatch = microbatch
   return planning.make(config)
 
 
 @functools.cache
-def made(layout: tuple[int, int, int]) -> tuple[planning.Plan, Program, jax.stages.Compiled]:
+def made(method: str, layout: tuple[int, int, int]) -> tuple[planning.Plan, Program, jax.stages.Compiled]:
   devices, fsdp, microbatch = layout
-  plan = plan_of(microbatch)
+  plan = plan_of(method, microbatch)
   mesh = make_mesh(fsdp, jax.devices()[:devices])
   optim = SGD(**vars(plan.optim))
   program = make_program(plan.objective, optim, epochs=1.0, examples=STEPS * 16, batch_size=16, seed=0, mesh=mesh)
@@ -57,9 +61,9 @@ def batch_of(plan: planning.Plan, program: Program, step: int):
   return global_batch(program.mesh, local)
 
 
-def train(layout: tuple[int, int, int], state, stop: int):
+def train(method: str, layout: tuple[int, int, int], state, stop: int):
   """Returns the state after `stop` steps in all, and the losses on the way."""
-  plan, program, step_fn = made(layout)
+  plan, program, step_fn = made(method, layout)
   losses = []
   for step in range(int(state.step), stop):
     state, metrics = step_fn(state, batch_of(plan, program, step))
@@ -67,21 +71,23 @@ def train(layout: tuple[int, int, int], state, stop: int):
   return state, losses
 
 
-@pytest.fixture(scope='module')
-def straight():
-  return train(ONE, made(ONE)[1].init(), STEPS)
+@functools.cache
+def straight(method: str) -> list[float]:
+  """The losses of one device."""
+  return train(method, ONE, made(method, ONE)[1].init(), STEPS)[1]
 
 
-def test_losses_are_those_on_file(straight):
+@pytest.mark.parametrize('method', METHODS)
+def test_losses_are_those_on_file(method):
   """A change of these numbers is a change of what is trained: to be made on purpose, and said in the commit."""
-  found = straight[1]
-  assert found == pytest.approx(json.loads(LOSSES.read_text())['msn'], rel=1e-5), json.dumps(found)
+  found = straight(method)
+  assert found == pytest.approx(json.loads(LOSSES.read_text())[method], rel=1e-5), json.dumps(found)
 
 
-@pytest.mark.parametrize('layout', LAYOUTS[1:], ids=str)
-def test_losses_are_those_of_one_device(straight, layout):
-  state, losses = train(layout, made(layout)[1].init(), STEPS)
-  np.testing.assert_allclose(losses, straight[1], rtol=1e-5)
+@pytest.mark.parametrize(('method', 'layout'), CASES, ids=str)
+def test_losses_are_those_of_one_device(method, layout):
+  state, losses = train(method, layout, made(method, layout)[1].init(), STEPS)
+  np.testing.assert_allclose(losses, straight(method), rtol=1e-5)
   if layout[1] > 1:
     kernel = state.ema_params['encoder']['block0']['mlp']['fc1']['kernel']
     assert kernel.addressable_shards[0].data.size * layout[1] == kernel.size
@@ -90,7 +96,7 @@ def test_losses_are_those_of_one_device(straight, layout):
 def test_views_and_masks_are_those_of_one_device():
   drawn = []
   for layout in (ONE, EIGHT):
-    plan, program, _ = made(layout)
+    plan, program, _ = made('msn', layout)
     views = jax.jit(plan.objective.views)(jax.random.key(0), batch_of(plan, program, 3))
     drawn.append(jax.tree.map(np.asarray, views))
   np.testing.assert_array_equal(drawn[0]['keep_idx'], drawn[1]['keep_idx'])
@@ -98,26 +104,27 @@ def test_views_and_masks_are_those_of_one_device():
     np.testing.assert_allclose(drawn[0][name], drawn[1][name], atol=1e-5)
 
 
-def test_a_run_goes_on_on_other_devices(straight, tmp_path):
+def test_a_run_goes_on_on_other_devices(tmp_path):
   """8 -> 4, in microbatches -> 1 -> 8, split by twos: restored bit for bit, with the losses of a run that stayed."""
   found, before = [], None
   for layout, stop in {EIGHT: 5, FOUR: 10, ONE: 15, SPLIT: STEPS}.items():
-    program = made(layout)[1]
+    program = made('msn', layout)[1]
     with Checkpoints(tmp_path, 1) as checkpoints:
       state = checkpoints.restore(program.state) or program.init()
       if before is not None:
         jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.asarray, state))
         assert all(a.sharding.is_equivalent_to(b.sharding, a.ndim) for a, b in zip(
           jax.tree.leaves(state), jax.tree.leaves(program.state), strict=True))
-      state, losses = train(layout, state, stop)
+      state, losses = train('msn', layout, state, stop)
       found += losses
       before = jax.tree.map(np.asarray, state)
       checkpoints.save(state, stop)
-  np.testing.assert_allclose(found, straight[1], rtol=1e-5)
+  np.testing.assert_allclose(found, straight('msn'), rtol=1e-5)
 
 
-def test_microbatches_move_no_image_between_devices():
-  plan, _, step_fn = made(FOUR)
+@pytest.mark.parametrize('method', METHODS)
+def test_microbatches_move_no_image_between_devices(method):
+  plan, _, step_fn = made(method, FOUR)
   sent = collectives(step_fn.as_text())
   inside = [one for one in sent if one.times > 1]
   assert {one.kind for one in inside} == {'all-reduce'}, 'only gradients are sent from within the loop'

@@ -16,6 +16,7 @@ from maskrep.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
 DIGITS = f'--config={ROOT}/configs/msn_digits.py'
+EXTREMA = f'--config={ROOT}/configs/extrema_digits.py'
 
 BAD = {
   'unknown flag': (['--nonsense=1'], 'nonsense'),
@@ -57,6 +58,14 @@ BAD = {
   'fsdp does not divide the devices': ([DIGITS, '--config.train.fsdp=3'], 'train.fsdp=3'),
   'devices of a real run': ([DIGITS, '--devices=8'], '--devices=8'),
   'dry run of a wrong config': ([DIGITS, '--dry_run', '--config.masking.ratio=2.0'], 'masking.ratio=2.0'),
+  "another method's section": ([EXTREMA, '--config.method=msn'], 'predictor'),
+  'more masks than patches': ([EXTREMA, '--config.masking.count=9'], 'masking.count=9'),
+  'three augmentations': ([EXTREMA, '--config.views.augmentations=3'], 'views.augmentations=3'),
+  'unknown representation': ([EXTREMA, '--config.encoder.instance=mean'], 'encoder.instance'),
+  'unknown loss': ([EXTREMA, '--config.objective.loss_kind=simclr'], 'objective.loss_kind'),
+  'unknown schedule': ([EXTREMA, '--config.optim.ema_schedule=sine'], 'optim.ema_schedule'),
+  'width without room for sines': ([EXTREMA, '--config.encoder.width=90', '--config.encoder.heads=3'],
+                                   'encoder.width=90'),
   'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
 }
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from maskrep.models.position import sincos
-from maskrep.models.transformer import INITIALIZERS, Block, Linear, dense, layer_norm, run_blocks, stochastic_depth
+from maskrep.models.transformer import Block, Linear, dense, layer_norm, run_blocks, stochastic_depth
 from maskrep.models.vit import patchify
 
 INSTANCE = 'class_attention', 'class_token', 'average'
@@ -70,7 +70,8 @@ class CaiT(nn.Module):
     x = x.astype(self.dtype)
 
     if self.instance != 'average':
-      cls = self.param('cls', INITIALIZERS[self.weight_init][1], (1, 1, self.width))
+      # Small whatever the width: LayerScale adds little to it, and what it starts with is the same for all images.
+      cls = self.param('cls', nn.initializers.normal(0.02), (1, 1, self.width))
       cls = jnp.broadcast_to(cls, (b, 1, self.width)).astype(self.dtype)
     if self.instance == 'class_token':
       x = jnp.concatenate([cls, x], axis=1)

@@ -10,6 +10,8 @@ from maskrep import schedules
 from maskrep.schedules import Schedule
 from maskrep.types import Params
 
+EMA_SCHEDULES = {'linear': schedules.linear, 'cosine': schedules.cosine}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optim:
@@ -23,7 +25,7 @@ class Optim:
     weight_decay, final_weight_decay: half a cosine; decay is decoupled and multiplied by the learning rate.
     beta1, beta2: of Adam.
     clip_norm: largest norm of the gradient, prototypes aside; 0 leaves it out.
-    ema_momentum, final_ema_momentum: a line.
+    ema_momentum, final_ema_momentum, ema_schedule: 'linear', or 'cosine' for half of one.
   """
 
   warmup_learning_rate: float
@@ -38,6 +40,7 @@ class Optim:
   clip_norm: float
   ema_momentum: float
   final_ema_momentum: float
+  ema_schedule: str
 
   def __post_init__(self):
     for field in ('beta1', 'beta2', 'ema_momentum', 'final_ema_momentum'):
@@ -47,6 +50,8 @@ class Optim:
                   'final_weight_decay', 'clip_norm'):
       if not 0 <= getattr(self, field) < float('inf'):
         raise ValueError(f'{field}={getattr(self, field)}: must be finite and not negative')
+    if self.ema_schedule not in EMA_SCHEDULES:
+      raise ValueError(f'ema_schedule={self.ema_schedule!r}: must be {" or ".join(EMA_SCHEDULES)}')
     if not 1 <= self.schedule_stretch < float('inf'):
       raise ValueError(f'schedule_stretch={self.schedule_stretch}: must be finite and at least 1')
 
@@ -57,7 +62,7 @@ class Optim:
       'learning_rate': schedules.warmup_cosine(
         self.warmup_learning_rate, self.learning_rate, self.final_learning_rate, warmup_steps, steps),
       'weight_decay': schedules.cosine(self.weight_decay, self.final_weight_decay, steps),
-      'ema_momentum': schedules.linear(self.ema_momentum, self.final_ema_momentum, steps),
+      'ema_momentum': EMA_SCHEDULES[self.ema_schedule](self.ema_momentum, self.final_ema_momentum, steps),
     }
 
   def optimizer(self, run_schedules: dict[str, Schedule]) -> optax.GradientTransformation:

@@ -10,7 +10,7 @@ from maskrep.train.optim import Optim, decayed
 RECIPE = dict(
   warmup_learning_rate=0.01, learning_rate=0.05, final_learning_rate=1e-3, warmup_epochs=1.0, schedule_stretch=1.25,
   weight_decay=0.04, final_weight_decay=0.4, beta1=0.9, beta2=0.999, clip_norm=3.0, ema_momentum=0.9,
-  final_ema_momentum=1.0)
+  final_ema_momentum=1.0, ema_schedule='linear')
 
 
 def params():
@@ -61,8 +61,14 @@ def test_schedules_are_stretched_but_not_the_warmup():
   np.testing.assert_allclose(values['learning_rate'](100), 1e-3, rtol=1e-5)
 
 
-@pytest.mark.parametrize(('field', 'value'), [('beta1', 1.5), ('learning_rate', float('nan')), ('clip_norm', -1.0),
-                                              ('schedule_stretch', 0.5), ('ema_momentum', -0.1)])
+def test_ema_momentum_may_follow_a_cosine():
+  momentum = Optim(**RECIPE | {'ema_schedule': 'cosine'}).schedules(total_steps=80, warmup_steps=20)['ema_momentum']
+  np.testing.assert_allclose(momentum(25), 1 - 0.1 * (1 + np.cos(np.pi / 4)) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(('field', 'value'), [
+  ('beta1', 1.5), ('learning_rate', float('nan')), ('clip_norm', -1.0), ('schedule_stretch', 0.5),
+  ('ema_momentum', -0.1), ('ema_schedule', 'sine')])
 def test_out_of_range(field, value):
   with pytest.raises(ValueError, match=field):
     Optim(**(RECIPE | {field: value}))
