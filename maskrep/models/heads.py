@@ -3,29 +3,7 @@
 from flax import linen as nn
 import jax.numpy as jnp
 
-
-class BatchNorm(nn.Module):
-  """PyTorch's BatchNorm1d, [B, D] -> [B, D] float32: momentum 0.1, eps 1e-5, unbiased running variance.
-
-  Statistics are of the whole batch given; jit over a mesh makes that the global batch. (Flax's own keeps the biased
-  variance, and computes it from mean squares.)
-  """
-
-  @nn.compact
-  def __call__(self, x, *, train: bool = False):
-    b, d = x.shape
-    x = x.astype(jnp.float32)
-    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, d)
-    running_var = self.variable('batch_stats', 'var', jnp.ones, d)
-    mean, var = running_mean.value, running_var.value
-    if train:
-      mean, var = x.mean(0), x.var(0)
-      if not self.is_initializing():
-        running_mean.value += 0.1 * (mean - running_mean.value)
-        running_var.value += 0.1 * (var * b / max(b - 1, 1) - running_var.value)
-    scale = self.param('scale', nn.initializers.ones, d)
-    bias = self.param('bias', nn.initializers.zeros, d)
-    return (x - mean) * (scale / jnp.sqrt(var + 1e-5)) + bias
+from maskrep.models.norm import BatchNorm
 
 
 class ProjectionHead(nn.Module):

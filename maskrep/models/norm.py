@@ -1,0 +1,32 @@
+"""Batch normalisation with PyTorch's statistics."""
+
+from flax import linen as nn
+import jax.numpy as jnp
+
+
+class BatchNorm(nn.Module):
+  """PyTorch's BatchNorm, [..., D] -> [..., D] float32: momentum 0.1, eps 1e-5, unbiased running variance.
+
+  Statistics are over all axes but the last, of the whole batch given; jit over a mesh makes that the global batch.
+  (Flax's own keeps the biased variance, and computes it from mean squares.)
+  """
+
+  scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+  @nn.compact
+  def __call__(self, x, *, train: bool = False):
+    d = x.shape[-1]
+    x = x.astype(jnp.float32)
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, d)
+    running_var = self.variable('batch_stats', 'var', jnp.ones, d)
+    mean, var = running_mean.value, running_var.value
+    if train:
+      axes = tuple(range(x.ndim - 1))
+      mean, var = x.mean(axes), x.var(axes)
+      if not self.is_initializing():
+        n = x.size // d
+        running_mean.value += 0.1 * (mean - running_mean.value)
+        running_var.value += 0.1 * (var * n / max(n - 1, 1) - running_var.value)
+    scale = self.param('scale', self.scale_init, d)
+    bias = self.param('bias', nn.initializers.zeros, d)
+    return (x - mean) * (scale / jnp.sqrt(var + 1e-5)) + bias
