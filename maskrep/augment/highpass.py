@@ -1,0 +1,23 @@
+"""Gaussian high-pass filter, which hides the edges of masks from a ConvNet (MSCN, arXiv:2206.07700)."""
+
+import math
+
+import jax.numpy as jnp
+
+from maskrep.augment.blur import gaussian_blur
+from maskrep.types import Array
+
+
+def high_pass(image: Array, sigma: float) -> Array:
+  """An image less its Gaussian blur, channel by channel: float32 [H, W, C] -> [H, W, C], of mean near 0.
+
+  The kernel ends at four standard deviations, and what lies beyond a border is the image's reflection in it (again and
+  again, where the kernel is wider than the image).
+
+  Raises:
+    ValueError: sigma, in pixels, is not above 0.
+  """
+  if not sigma > 0:
+    raise ValueError(f'sigma={sigma}: must be above 0')
+  blurred = gaussian_blur(jnp.moveaxis(image, -1, 0), sigma, math.ceil(4 * sigma))
+  return image - jnp.moveaxis(blurred, 0, -1)
