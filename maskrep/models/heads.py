@@ -46,3 +46,27 @@ class MLPHead(nn.Module):
       x = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name=f'fc{i}')(x)
       x = nn.gelu(nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name=f'norm{i}')(x), approximate=False)
     return nn.Dense(self.output, dtype=self.dtype, kernel_init=init, name=f'fc{self.layers}')(x).astype(jnp.float32)
+
+
+class SiameseHead(nn.Module):
+  """SimCLR's and BYOL's projector and BYOL's predictor: float [B, D] -> float32 [B, output].
+
+  Batch norm and ReLU follow every layer but the last; `norm_output` puts a batch norm behind that one too. `train` and
+  `dtype` are as in `ProjectionHead`.
+  """
+
+  hidden: int = 4096
+  output: int = 256
+  layers: int = 2
+  norm_output: bool = False
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x, *, train: bool = False):
+    for i in range(1, self.layers):
+      x = nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, name=f'fc{i}')(x)
+      x = nn.relu(BatchNorm(name=f'bn{i}')(x, train=train))
+    x = nn.Dense(self.output, use_bias=not self.norm_output, dtype=self.dtype, name=f'fc{self.layers}')(x)
+    if self.norm_output:
+      x = BatchNorm(name=f'bn{self.layers}')(x, train=train)
+    return x.astype(jnp.float32)

@@ -80,3 +80,15 @@ def info_nce(queries: Array, keys: Array, temperature: float) -> Array:
   log_p = log_assignments(queries, keys, temperature)
   own = jnp.arange(len(keys)).reshape(-1, *(1,) * (queries.ndim - 1))
   return -jnp.take_along_axis(log_p, own, axis=-1)[..., 0]
+
+
+def nt_xent(x: Array, y: Array, temperature: float) -> Array:
+  """-log of the probability of a view's partner among all other views of the batch (SimCLR, arXiv:2002.05709, eq. 1).
+
+  Two views of each example, [B, E] and [B, E] -> float32 [2, B]; a view has 2B - 1 others.
+  """
+  z = l2_normalize(jnp.concatenate([x, y]))
+  similarity = jnp.matmul(z, z.T, precision=jax.lax.Precision.HIGHEST) / temperature
+  log_p = jax.nn.log_softmax(jnp.where(jnp.eye(len(z), dtype=bool), -jnp.inf, similarity), axis=-1)
+  partner = jnp.roll(jnp.arange(len(z)), len(x))
+  return -jnp.take_along_axis(log_p, partner[:, None], axis=-1).reshape(2, -1)

@@ -1,6 +1,7 @@
 """Runs the expensive part of a step in microbatches, so that heads and loss can see the whole global batch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -16,9 +17,18 @@ def in_microbatches(function: Callable[..., Array], size: int, *arrays: Array | 
   Microbatch m holds rows m, m + M, m + 2M ... of the batch, M = B / size: each device then finds its part of every
   microbatch among its own rows, and nothing is moved.
   """
+  return in_ghost_batches(lambda *part: (function(*part), ()), size, *arrays)[0]
+
+
+def in_ghost_batches(function: Callable[..., tuple[Array, Any]], size: int, *arrays: Array | None) -> tuple[Array, Any]:
+  """As `in_microbatches`, for a trunk with batch norm: a function that returns rows and moved statistics.
+
+  Each microbatch is normalised by its own statistics (ghost batch norm, Hoffer et al. 2017, arXiv:1705.08741), so loss
+  and gradient depend on `size`. The statistics returned are the mean of what the microbatches moved them to.
+  """
   rows = next(a for a in arrays if a is not None).shape[0]
   if not size or size == rows:
     return function(*arrays)
   split = jax.tree.map(lambda a: a.reshape(size, rows // size, *a.shape[1:]).swapaxes(0, 1), arrays)
-  out = jax.lax.map(jax.checkpoint(lambda part: function(*part)), split)
-  return out.swapaxes(0, 1).reshape(rows, *out.shape[2:])
+  out, state = jax.lax.map(jax.checkpoint(lambda part: function(*part)), split)
+  return out.swapaxes(0, 1).reshape(rows, *out.shape[2:]), jax.tree.map(lambda s: s.mean(axis=0), state)

@@ -76,3 +76,17 @@ def test_collapse_measures():
   assert losses.feature_std(jnp.ones((9, 5))) < 1e-6
   np.testing.assert_allclose(losses.feature_std(jnp.float32(draw(5, 4000, 32))), 1, atol=0.02)
   assert losses.prototypes_in_use(jnp.eye(6)[jnp.array([0, 0, 3])]) == 2
+
+
+@given(st.integers(0, 1000))
+def test_nt_xent_counts_every_other_view_of_the_batch(seed):
+  x, y = draw(seed, 7, 5), draw(seed + 1, 7, 5)
+  z = np.concatenate([x, y])
+  z /= np.linalg.norm(z, axis=-1, keepdims=True)
+  expected = np.zeros((2, 7))
+  for i in range(14):
+    others = [np.exp(z[i] @ z[j] / 0.2) for j in range(14) if j != i]
+    expected[i // 7, i % 7] = -np.log(np.exp(z[i] @ z[(i + 7) % 14] / 0.2) / np.sum(others))
+  np.testing.assert_allclose(losses.nt_xent(jnp.float32(x), jnp.float32(y), 0.2), expected, rtol=1e-4)
+  gradient = jax.grad(lambda x: losses.nt_xent(x, jnp.float32(y), 0.2).mean())(jnp.float32(x))
+  assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
