@@ -25,6 +25,7 @@ class Plan:
 
   seed: int
   objective: Objective
+  frozen: Any
   data: Data
   loader: Loader
   eval_source: Source | None

@@ -48,6 +48,7 @@ class Objective(Protocol):
   """One paper. Pure functions of their arguments, written for the global batch as if there were one device."""
 
   view: Any  # the recipe of a whole view; evaluation takes `size`, `mean` and `std` from it
+  frozen: Any  # shapes and types of the arrays that the loss reads and nothing trains; None where there are none
 
   def init(self, key: Array) -> tuple[Params, Any]:
     """Returns (params, model_state)."""

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -45,9 +46,11 @@ class Train:
 
 def run(
   objective: Objective, loader: Loader, optim: Optim, train: Train, *, seed: int, mesh: Mesh, workdir: Path,
-  clock: Clock, evaluate: Callable[[TrainState], dict[str, float]], evaluate_every_steps: int,
+  clock: Clock, evaluate: Callable[[TrainState], dict[str, float]], evaluate_every_steps: int, frozen: Any,
 ) -> TrainState:
   """Trains to the last step, from the newest whole checkpoint where there is one; returns the final state.
+
+  `frozen` is what the objective's loss reads and the step does not change.
 
   Raises:
     Preempted: a signal asked to stop; everything is saved.
@@ -63,13 +66,14 @@ def run(
       start = int(state.step)
     with clock.phase('compile'):
       step_fn = program.lower(loader.canvas).compile()
+    frozen = jax.device_put(frozen, jax.tree.map(lambda leaf: leaf.sharding, program.frozen))
     with (Report(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps) as report,
           contextlib.closing(_on_device(loader, start, program.total_steps, mesh)) as batches):
       for step in range(start + 1, program.total_steps + 1):
         with clock.phase('data'):
           batch, broken = next(batches)
         with clock.phase('step'):
-          state, metrics = step_fn(state, batch)
+          state, metrics = step_fn(state, batch, frozen)
           # This reads step t - 1, after step t is dispatched: the device never waits for the log.
           report.add(step, metrics, broken)
         last = step == program.total_steps
