@@ -2,8 +2,8 @@
 
 Two deviations: the reconstruction is judged by pixels alone, as the paper's perceptual loss needs another network's
 weights; and the discriminator's term has a fixed weight, not that of equation (7), a ratio of two gradients, because a
-step takes one gradient of one loss. The entropy term, which keeps codes in use, is of MaskGIT's code (Chang et al. 2022,
-arXiv:2202.04200).
+step takes one gradient of one loss. The entropy term, which keeps codes in use, is of MaskGIT's code (Chang et al.
+2022, arXiv:2202.04200).
 """
 
 import dataclasses
