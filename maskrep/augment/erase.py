@@ -15,7 +15,7 @@ def erase(key: Array, image: Array, *, probability: float, noise: bool) -> Array
 
   Args:
     key: one key.
-    image: float32 [H, W, 3], normalised; sides within a factor of two, so that one of ten boxes fits.
+    image: float32 [H, W, 3], normalised, about as high as wide: of ten boxes the first that fits is erased.
     probability: how often.
     noise: whether each value of the box is normal noise; else 0, the data set's mean.
 

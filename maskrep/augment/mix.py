@@ -49,9 +49,10 @@ def mix(
 
 
 def smooth_labels(labels: Array, classes: int, smoothing: float) -> Array:
-  """`1 - smoothing + smoothing / classes` at the label and `smoothing / classes` elsewhere: int32 [B] -> float32 [B, C].
+  """One-hot, mixed with `smoothing` of the uniform distribution: int32 [B] -> float32 [B, C].
 
-  A row sums to 1, so one convention serves softmax and sigmoid cross-entropy; timm's has the same values for both.
+  That is `1 - smoothing + smoothing / classes` at the label and `smoothing / classes` elsewhere. A row sums to 1, so it
+  serves softmax and sigmoid cross-entropy alike; timm has the same values for both.
   """
   return (1 - smoothing) * jax.nn.one_hot(labels, classes) + smoothing / classes
 
@@ -64,7 +65,8 @@ def symmetric_beta(key: Array, alpha: float) -> Array:
   """
   radius, angle = jax.random.uniform(key, (2,), minval=jnp.finfo(jnp.float32).tiny)
   power, cosine = radius ** (1 / alpha), jnp.cos(2 * jnp.pi * angle)
-  return 0.5 + 0.5 * cosine * jnp.sqrt((1 - power) / (power + (1 - power) * cosine**2))
+  # Rounding may step over the ends.
+  return jnp.clip(0.5 + 0.5 * cosine * jnp.sqrt((1 - power) / (power + (1 - power) * cosine**2)), 0, 1)
 
 
 def _between(own: Array, share: Array) -> Array:

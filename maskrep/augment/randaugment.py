@@ -53,7 +53,7 @@ def rand_augment(key: Array, image: Array, *, layers: int, magnitude: Array | fl
   operation_key, way_key = jax.random.split(key)
   operations = jax.random.randint(operation_key, (layers,), 0, len(OPERATIONS))
   levels = jnp.where(jax.random.bernoulli(way_key, shape=(layers,)), magnitude, -magnitude) / 10
-  return jax.lax.fori_loop(0, layers, lambda i, image: apply(image, operations[i], levels[i]), image)
+  return jax.lax.scan(lambda image, drawn: (apply(image, *drawn), None), image, (operations, levels))[0]
 
 
 def apply(image: Array, operation: Array | int, level: Array | float) -> Array:
