@@ -2,11 +2,12 @@
 
 import dataclasses
 import difflib
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from maskrep import build
+from maskrep import build, weights
 from maskrep.build import Data, section
 from maskrep.data.loader import Loader
 from maskrep.data.sources import Source
@@ -104,5 +105,14 @@ def make(config: ConfigDict) -> Plan:
       if needed > bank:
         raise ConfigError(f'config.eval.{field}={getattr(evaluation, field)}: needs {needed} examples, but the '
                           f'smaller of config.eval.max_train_examples and the training split is {bank}')
-  return Plan(seed=config.seed, objective=objective, data=data, loader=loader, eval_source=eval_source, optim=optim,
+  if (classes_of := getattr(objective, 'num_classes', classes)) != classes:
+    raise ConfigError(f'config.regularisation.num_classes={classes_of}: {data.source} has {classes or "no"} classes; give as many')
+  return Plan(seed=config.seed, objective=objective, frozen=_frozen(config, objective), data=data, loader=loader, eval_source=eval_source, optim=optim,
               train=train, eval=evaluation)
+
+
+def _frozen(config: ConfigDict, objective: Objective) -> Any:
+  """The arrays that the objective's loss reads and nothing trains; None where there are none."""
+  if objective.frozen is None:
+    return None
+  return weights.load('target.weights', config.target.weights, 'tokenizer', objective.frozen)

@@ -64,7 +64,7 @@ def train(plan: planning.Plan, workdir: Path, clock: Clock) -> list[table.Row]:
     stall_timeout_s=plan.data.stall_timeout_s, seed=plan.seed, mesh=mesh)
   state = loop.run(
     plan.objective, plan.loader, plan.optim, plan.train, seed=plan.seed, mesh=mesh, workdir=workdir, clock=clock,
-    evaluate=judge.while_training, evaluate_every_steps=plan.eval.every_steps)
+    evaluate=judge.while_training, evaluate_every_steps=plan.eval.every_steps, frozen=plan.frozen)
   with clock.phase('table'):
     rows = judge.table(state)
   if jax.process_index() == 0:

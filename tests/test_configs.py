@@ -38,7 +38,7 @@ def test_real_size(path):
     build.build_objective(config), build.section(planning.Optim, config.optim, 'optim'), epochs=1.0, examples=1_281_167,
     batch_size=config.batch_size, seed=0, mesh=make_mesh())
   state, batch = program.state, program.batch(config.data.canvas)
-  after, metrics = jax.eval_shape(program.step, state, batch)
+  after, metrics = jax.eval_shape(program.step, state, batch, program.frozen)
   assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
   assert all(m.shape == () for m in metrics.values())
 

@@ -1,6 +1,5 @@
 """Supervised learning with masked image modelling beside it, Chen et al. 2023, section 3."""
 
-from collections.abc import Callable
 import dataclasses
 
 from flax import linen as nn
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 
 from maskrep import masking, rng
 from maskrep.augment import view
+from maskrep.augment.regularise import Regularise
 from maskrep.models.vit import patchify
 from maskrep.objectives import losses
 from maskrep.objectives.trunk import in_microbatches
@@ -30,8 +30,8 @@ class SupervisedMIM:
     tokenizer: images [B, S, S, 3] in [0, 1] -> int32 tokens [B, h, w], by its method `ids`; frozen. None predicts the
       pixels of a patch, normalised by their mean and deviation (He et al. 2022, section 3), in place of tokens.
     view: recipe of the view that both streams see.
-    regularise: what the supervised stream alone suffers: (keys [B], images [B, H, W, 3], labels [B]) -> (images,
-      targets [B, num_classes]).
+    regularise: what the supervised stream alone suffers.
+    dropout: rate at which values of the representation are dropped before the classifier.
     ratio, supervised_ratio: share of the patches that are dropped in each stream.
     supervised_pooling, mim_pooling: what represents the image to the classifier, and fills the places of dropped
       patches: 'average' of the patches seen, or 'class_token'.
@@ -45,7 +45,8 @@ class SupervisedMIM:
   decoder: nn.Module
   tokenizer: nn.Module | None
   view: view.View
-  regularise: Callable[[Array, Array, Array], tuple[Array, Array]]
+  regularise: Regularise
+  dropout: float
   ratio: float
   supervised_ratio: float
   supervised_pooling: str
@@ -60,8 +61,12 @@ class SupervisedMIM:
         raise ValueError(f'{field}={getattr(self, field)!r}: must be {" or ".join(POOLING)}')
     if not 0 <= self.mim_weight < float('inf'):
       raise ValueError(f'mim_weight={self.mim_weight}: must be finite and not negative')
-    if not 0 <= self.supervised_ratio < 1:
-      raise ValueError(f'supervised_ratio={self.supervised_ratio}: must be in [0, 1), for example 0.2')
+    if not 0 <= self.dropout < 1:
+      raise ValueError(f'dropout={self.dropout}: must be in [0, 1)')
+
+  @property
+  def num_classes(self) -> int:
+    return self.regularise.num_classes
 
   @property
   def grid(self) -> int:
@@ -101,11 +106,12 @@ class SupervisedMIM:
   def loss(
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen
   ) -> tuple[Array, Aux]:
-    supervised_key, mim_key = jax.random.split(key)
+    supervised_key, mim_key, dropout_key = jax.random.split(key, 3)
     representation = self._trunk(
       lambda out: pooled(out, self.supervised_pooling), params, views['supervised'], views.get('supervised_keep'),
       supervised_key)
-    logits = self.classify(params, representation)
+    kept = jax.random.bernoulli(dropout_key, 1 - self.dropout, representation.shape) / (1 - self.dropout)
+    logits = self.classify(params, representation * kept if self.dropout else representation)
     classification = jnp.mean(losses.sigmoid_cross_entropy(logits, views['target']))
     metrics = {
       'classification': classification,

@@ -72,6 +72,7 @@ class TrainVQGAN:
   discriminator_weight: float
   discriminator_start_step: int
   microbatch: int
+  frozen = None
 
   def __post_init__(self):
     if self.reconstruction_kind not in RECONSTRUCTIONS:
