@@ -105,10 +105,11 @@ def make(config: ConfigDict) -> Plan:
       if needed > bank:
         raise ConfigError(f'config.eval.{field}={getattr(evaluation, field)}: needs {needed} examples, but the '
                           f'smaller of config.eval.max_train_examples and the training split is {bank}')
-  if (classes_of := getattr(objective, 'num_classes', classes)) != classes:
-    raise ConfigError(f'config.regularisation.num_classes={classes_of}: {data.source} has {classes or "no"} classes; give as many')
-  return Plan(seed=config.seed, objective=objective, frozen=_frozen(config, objective), data=data, loader=loader, eval_source=eval_source, optim=optim,
-              train=train, eval=evaluation)
+  if (learnt := getattr(objective, 'num_classes', classes)) != classes:
+    raise ConfigError(f'config.regularisation.num_classes={learnt}: {data.source} has {classes or "no"} classes; give '
+                      'as many')
+  return Plan(seed=config.seed, objective=objective, frozen=_frozen(config, objective), data=data, loader=loader,
+              eval_source=eval_source, optim=optim, train=train, eval=evaluation)
 
 
 def _frozen(config: ConfigDict, objective: Objective) -> Any:

@@ -39,7 +39,11 @@ class Judge:
   mesh: Mesh
 
   def while_training(self, state: TrainState) -> dict[str, float]:
-    """{'rankme', 'feature_std', and 'knn' where there are labels}, prefixed by 'eval/'."""
+    """{'rankme', 'feature_std'}, and where there are labels {'knn', 'recall_at_1'}, prefixed by 'eval/'.
+
+    Recall@1 is the share of the evaluation split whose nearest training example is of its class. An objective with a
+    classifier of its own also gets the 'accuracy' of that.
+    """
     weights = state.ema_params, state.model_state
     train = self._extract(self._encoder, weights, self._bank)
     few = train.features[::len(train.features) // COLLAPSE_EXAMPLES + 1]
@@ -48,6 +52,10 @@ class Judge:
       test = self._extract(self._encoder, weights, self.eval_source)
       found['knn'] = knn_accuracy(
         *train, *test, k=self.options.knn_neighbours, temperature=self.options.knn_temperature)
+      found['recall_at_1'] = knn_accuracy(*train, *test, k=1)
+      if classify := getattr(self.objective, 'classify', None):
+        logits = jax.jit(classify)(state.ema_params, test.features)
+        found['accuracy'] = float((logits.argmax(-1) == test.labels).mean())
     return {f'eval/{name}': value for name, value in found.items()}
 
   def table(self, state: TrainState) -> list[table.Row]:

@@ -8,15 +8,14 @@ from maskrep.models.transformer import INITIALIZERS, Block, Linear, dense, layer
 
 
 def restore_order(visible: jax.Array, fill: jax.Array, keep_idx: jax.Array, patches: int) -> jax.Array:
-  """Puts visible patches [B, K, D] back to their places keep_idx [B, K], and `fill` [B, D] into all others: [B, N, D]."""
+  """Puts visible patches [B, K, D] back to their places keep_idx [B, K], `fill` [B, D] into all others: [B, N, D]."""
   at = keep_idx[:, None] == jnp.arange(patches)[:, None]
   index = jnp.where(at.any(-1), at.argmax(-1), keep_idx.shape[1])
   return jnp.take_along_axis(jnp.concatenate([visible, fill[:, None]], axis=1), index[..., None], axis=1)
 
 
 class TokenDecoder(nn.Module):
-  """A shallow transformer over all places, Chen et al. 2023, "Improve Supervised Representation Learning with Masked Image
-  Modeling", section 3.
+  """A shallow transformer over all places (Chen et al. 2023, section 3).
 
   Attributes:
     patches, output: places, and what is predicted for each: logits of tokens or values of pixels.
