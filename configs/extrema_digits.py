@@ -1,7 +1,7 @@
 """ExtreMA on the 1797 handwritten digits that ship inside scikit-learn: no download, minutes on two CPU cores.
 
-Not in the paper, whose BYOL loss collapses on so few and small images: this run has its other one, InfoNCE. It beats raw
-pixels and the untrained encoder with 1, 2 and 5 labels per class; see docs/extrema.md.
+Not in the paper, whose BYOL loss collapses on so few and small images: this run has the other one, InfoNCE. It beats
+raw pixels and the untrained encoder with 1, 2 and 5 labels per class; see docs/extrema.md.
 
   python main.py --config=configs/extrema_digits.py --workdir=runs/extrema_digits
 """
