@@ -218,7 +218,8 @@ def _extrema(config: ConfigDict) -> ExtreMA:
   if encoder.width % 4:
     raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
   _check_patches('size', views.size, encoder.patch_size)
-  keep, patches = _num_kept(views.size, encoder.patch_size, mask.ratio), (views.size // encoder.patch_size) ** 2
+  patches = (views.size // encoder.patch_size) ** 2
+  keep = _num_kept(views.size, encoder.patch_size, mask.ratio)
   if mask.count * keep > patches:
     raise ConfigError(f'config.masking.count={mask.count}: so many disjoint masks of {keep} patches need '
                       f'{mask.count * keep}, and there are {patches}; choose at most {patches // keep}, or raise '

@@ -52,7 +52,8 @@ def final_state(workdir: Path, config):
 
 # Made small, the ImageNet configs are the same but for patch size and ratio: the two ends of them are enough.
 @pytest.mark.parametrize('path', [path for path in CONFIGS if path.stem not in (
-  'msn_vits16', 'msn_vitb8', 'msn_vitb4', 'msn_vitl16', 'extrema_vits16', 'extrema_vitb16', 'extrema_vitb16_in22k')], ids=lambda path: path.stem)
+  'msn_vits16', 'msn_vitb8', 'msn_vitb4', 'msn_vitl16', 'extrema_vits16', 'extrema_vitb16',
+  'extrema_vitb16_in22k')], ids=lambda path: path.stem)
 def test_interrupted_is_uninterrupted(path, tmp_path, monkeypatch):
   """2 steps, stop, 2 more = 4 straight: every leaf and every loss, bit for bit."""
   config = shrink(load(path).get_config())
