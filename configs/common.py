@@ -29,7 +29,8 @@ def imagenet(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
     source='tfds:imagenet2012', train_split='train', eval_split='validation', download=False, canvas=512, threads=16,
     max_broken_fraction=0.001, stall_timeout_s=600)
   config.train = section(
-    epochs=float(epochs), microbatch=0, fsdp=1, log_every_steps=50, checkpoint_every_steps=1000, keep_checkpoints=3)
+    epochs=float(epochs), init_from='', microbatch=0, fsdp=1, log_every_steps=50, checkpoint_every_steps=1000,
+    keep_checkpoints=3)
   config.eval = section(
     every_steps=12510, batch_size=512, crop_fraction=0.875, max_train_examples=100_000, knn_neighbours=20,
     knn_temperature=0.07, labels_per_class=(1, 2, 5), label_draws=3, baselines=())
@@ -55,6 +56,7 @@ def msn(*, size: str, patch_size: int, ratio: float, epochs: int) -> ml_collecti
     entropy_weight=0.0)
   per_image = config.get_ref('batch_size').to_float() / 1024
   config.optim = section(
+    optimizer_kind='adamw',
     warmup_learning_rate=per_image * 2e-4, learning_rate=per_image * 1e-3, final_learning_rate=1e-6, warmup_epochs=15.0,
     schedule_stretch=1.25, weight_decay=0.04, final_weight_decay=0.4, beta1=0.9, beta2=0.999, clip_norm=3.0,
     ema_momentum=0.996, final_ema_momentum=1.0, ema_schedule='linear')
@@ -78,6 +80,7 @@ def extrema(
   config.objective = section(loss_kind=loss, temperature=0.2)
   per_image = config.get_ref('batch_size').to_float() / 256
   config.optim = section(
+    optimizer_kind='adamw',
     warmup_learning_rate=0.0, learning_rate=per_image * 1.5e-4, final_learning_rate=0.0, warmup_epochs=40.0,
     schedule_stretch=1.0, weight_decay=0.1, final_weight_decay=0.1, beta1=0.9, beta2=0.95, clip_norm=0.0,
     ema_momentum=0.996, final_ema_momentum=1.0, ema_schedule='cosine')
@@ -105,6 +108,7 @@ def supervised_mim(
     supervised_pooling='average', mim_pooling='average', mim_weight=mim_weight, masked_only=False,
     dropout=0.1 if augreg else 0.0)
   config.optim = section(
+    optimizer_kind='adamw',
     warmup_learning_rate=0.0, learning_rate=1e-3, final_learning_rate=0.0, warmup_epochs=10_000 * 4096 / 1_281_167,
     schedule_stretch=1.0, weight_decay=weight_decay, final_weight_decay=weight_decay, beta1=0.9, beta2=0.96,
     clip_norm=1.0, ema_momentum=0.0, final_ema_momentum=0.0, ema_schedule='linear')
@@ -126,6 +130,13 @@ def vqgan_f16() -> ml_collections.ConfigDict:
     input_range=(-1.0, 1.0), design='taming', attention_levels=(4,), groups=32)
 
 
+def vqgan_digits() -> ml_collections.ConfigDict:
+  """A small one: 16 pixels to 4x4 tokens."""
+  return section(
+    channels=8, multipliers=(1, 2, 4), encoder_blocks=1, decoder_blocks=1, embedding=16, codebook_size=64,
+    input_range=(0.0, 1.0), design='maskgit', attention_levels=(), groups=4)
+
+
 def vqgan() -> ml_collections.ConfigDict:
   """Training that tokenizer on ImageNet-1k (Esser et al. 2021)."""
   config = imagenet(batch_size=256, epochs=50)
@@ -140,7 +151,8 @@ def vqgan() -> ml_collections.ConfigDict:
     discriminator_weight=0.1, discriminator_start_step=50_000)
   per_image = config.get_ref('batch_size').to_float() / 256
   config.optim = section(
+    optimizer_kind='adamw',
     warmup_learning_rate=0.0, learning_rate=per_image * 1e-4, final_learning_rate=0.0, warmup_epochs=1.0,
-    schedule_stretch=1.0, weight_decay=1e-4, final_weight_decay=1e-4, beta1=0.0, beta2=0.99, clip_norm=0.0,
+    schedule_stretch=1.0, weight_decay=0.0, final_weight_decay=0.0, beta1=0.5, beta2=0.9, clip_norm=0.0,
     ema_momentum=0.999, final_ema_momentum=0.999, ema_schedule='linear')
   return config

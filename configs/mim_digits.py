@@ -17,9 +17,7 @@ def get_config():
   config.encoder.update(patch_size=4, width=96, depth=2, heads=4, weight_init='fan_in')
   config.decoder.update(width=96, heads=4)
   config.target.update(size=16, weights='runs/vqgan_digits')
-  config.tokenizer.update(
-    channels=16, multipliers=(1, 2, 2), encoder_blocks=1, decoder_blocks=1, embedding=16, codebook_size=64,
-    attention_levels=(), groups=8)
+  config.tokenizer = common.vqgan_digits()
   config.regularisation.num_classes = 10
   config.optim.update(warmup_learning_rate=2e-4, learning_rate=2e-3, warmup_epochs=3.0, beta2=0.95)
   config.train.update(log_every_steps=50, checkpoint_every_steps=500)

@@ -73,7 +73,7 @@ def train(plan: planning.Plan, workdir: Path, clock: Clock) -> list[table.Row]:
 
   state = loop.run(
     plan.objective, plan.loader, plan.optim, plan.train, seed=plan.seed, mesh=mesh, workdir=workdir, clock=clock,
-    evaluate=evaluate, evaluate_every_steps=plan.eval.every_steps, frozen=plan.frozen)
+    evaluate=evaluate, evaluate_every_steps=plan.eval.every_steps, frozen=plan.frozen, warm_start=plan.warm_start)
   with clock.phase('table'):
     rows = judge.table(state)
   if jax.process_index() == 0:

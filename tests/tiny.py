@@ -4,6 +4,8 @@ import copy
 
 from ml_collections import ConfigDict
 
+from configs import common
+
 
 def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   """The same experiment with a tiny encoder, 8 images a step and `steps` steps."""
@@ -27,8 +29,8 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
     config.target.size = 16
     config.regularisation.num_classes = 10
   if 'tokenizer' in config:
-    config.tokenizer.update(channels=8, multipliers=(1, 2, 2), encoder_blocks=1, decoder_blocks=1, embedding=8,
-                            codebook_size=16, attention_levels=(), groups=4)
+    config.tokenizer = common.vqgan_digits()
+    config.tokenizer.update(embedding=8, codebook_size=16)
   for head in {'head', 'projector', 'predictor'}.intersection(config.keys()):
     config[head].update(hidden=16, output=8)
   # Fast enough that a few steps move the weights and the teacher by more than round-off.
