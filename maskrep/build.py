@@ -264,6 +264,7 @@ def _extrema(config: ConfigDict) -> ExtreMA:
   views = section(PairedViews, config.views, 'views')
   mask = section(DisjointMasks, config.masking, 'masking')
   encoder = _encoder(CaiT, config)
+  _at_least_one('encoder', encoder, 'class_depth')
   if encoder.width % 4:
     raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
   _check_patches('size', views.size, encoder.patch_size)
@@ -354,6 +355,8 @@ def _encoder(cls, config: ConfigDict, **given):
   encoder = section(cls, config.encoder, 'encoder', dtype=compute_dtype(config), **given)
   _at_least_one('encoder', encoder, 'patch_size')
   _check_heads('encoder', encoder)
+  if not 0 <= encoder.drop_path < 1:
+    raise ConfigError(f'config.encoder.drop_path={encoder.drop_path}: must be in [0, 1), for example 0.1')
   for field, known in {'weight_init': INITIALIZERS, 'instance': INSTANCE}.items():
     if getattr(encoder, field, next(iter(known))) not in known:
       raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)!r}: must be one of {", ".join(known)}')
