@@ -61,6 +61,12 @@ def random_batch(config) -> dict[str, jax.Array]:
                          'position': np.arange(b, dtype=np.uint32), 'label': np.zeros(b, np.int32)})
 
 
+def random_like(shapes):
+  """Small normal values in these shapes, in place of trained weights."""
+  rng = np.random.default_rng(0)
+  return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.02, leaf.shape), leaf.dtype), shapes)
+
+
 def seconds(function, *arguments) -> float:
   start = time.perf_counter()
   jax.block_until_ready(function(*arguments))
@@ -73,14 +79,15 @@ class Stepper:
   def __init__(self, objective, optimizer, momentum, batch):
     step = make_step(objective, optimizer, momentum, seed=0)
     self.state = jax.jit(lambda: init_state(objective, optimizer, 0))()
-    self.flops = matmul_flops(step, self.state, batch)
+    self.frozen = random_like(objective.frozen)
+    self.flops = matmul_flops(step, self.state, batch, self.frozen)
     start = time.perf_counter()
-    self.compiled = jax.jit(step, donate_argnums=0).lower(self.state, batch).compile()
+    self.compiled = jax.jit(step, donate_argnums=0).lower(self.state, batch, self.frozen).compile()
     self.compile_seconds = time.perf_counter() - start
     self.batch = batch
 
   def __call__(self):
-    self.state, metrics = self.compiled(self.state, self.batch)
+    self.state, metrics = self.compiled(self.state, self.batch, self.frozen)
     return metrics
 
   def memory(self) -> int:

@@ -29,7 +29,8 @@ def imagenet(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
     source='tfds:imagenet2012', train_split='train', eval_split='validation', download=False, canvas=512, threads=16,
     max_broken_fraction=0.001, stall_timeout_s=600)
   config.train = section(
-    epochs=float(epochs), microbatch=0, fsdp=1, log_every_steps=50, checkpoint_every_steps=1000, keep_checkpoints=3)
+    epochs=float(epochs), init_from='', microbatch=0, fsdp=1, log_every_steps=50, checkpoint_every_steps=1000,
+    keep_checkpoints=3)
   config.eval = section(
     every_steps=12510, batch_size=512, crop_fraction=0.875, max_train_examples=100_000, knn_neighbours=20,
     knn_temperature=0.07, labels_per_class=(1, 2, 5), label_draws=3, baselines=())
@@ -55,6 +56,7 @@ def msn(*, size: str, patch_size: int, ratio: float, epochs: int) -> ml_collecti
     entropy_weight=0.0)
   per_image = config.get_ref('batch_size').to_float() / 1024
   config.optim = section(
+    optimizer_kind='adamw',
     warmup_learning_rate=per_image * 2e-4, learning_rate=per_image * 1e-3, final_learning_rate=1e-6, warmup_epochs=15.0,
     schedule_stretch=1.25, weight_decay=0.04, final_weight_decay=0.4, beta1=0.9, beta2=0.999, clip_norm=3.0,
     ema_momentum=0.996, final_ema_momentum=1.0, ema_schedule='linear')
@@ -78,7 +80,79 @@ def extrema(
   config.objective = section(loss_kind=loss, temperature=0.2)
   per_image = config.get_ref('batch_size').to_float() / 256
   config.optim = section(
+    optimizer_kind='adamw',
     warmup_learning_rate=0.0, learning_rate=per_image * 1.5e-4, final_learning_rate=0.0, warmup_epochs=40.0,
     schedule_stretch=1.0, weight_decay=0.1, final_weight_decay=0.1, beta1=0.9, beta2=0.95, clip_norm=0.0,
     ema_momentum=0.996, final_ema_momentum=1.0, ema_schedule='cosine')
+  return config
+
+
+def supervised_mim(
+  *, size: str, epochs: int, weight_decay: float, mim_weight: float = 1.0, augreg: bool = True
+) -> ml_collections.ConfigDict:
+  """Supervised + MIM on VQGAN tokens, ImageNet-1k, patches of 14 (Chen et al. 2023, section 4)."""
+  config = imagenet(batch_size=4096, epochs=epochs)
+  config.method = 'mim'
+  config.views = section(
+    size=224, crop_scale=(0.05, 1.0), flip=0.5, jitter=0.0, jitter_strength=(0.0, 0.0, 0.0, 0.0), grey=0.0, blur=0.0,
+    solarise=0.0, mean=(0.5,) * 3, std=(0.5,) * 3, rand_layers=2 if augreg else 0, rand_magnitude=15.0)
+  config.masking = section(ratio=0.2, supervised_ratio=0.0)
+  config.encoder = vit(size, 14)
+  config.encoder.drop_path = 0.1 if augreg else 0.0
+  config.decoder = section(width=768, depth=1, heads=12)
+  config.target = section(kind='tokens', size=256, weights='')
+  config.tokenizer = vqgan_f16()
+  config.regularisation = section(
+    num_classes=1000, label_smoothing=0.0, mixup_alpha=0.5 if augreg else 0.0, cutmix_alpha=0.0, erase=0.0)
+  config.objective = section(
+    supervised_pooling='average', mim_pooling='average', mim_weight=mim_weight, masked_only=False,
+    dropout=0.1 if augreg else 0.0)
+  config.optim = section(
+    optimizer_kind='adamw',
+    warmup_learning_rate=0.0, learning_rate=1e-3, final_learning_rate=0.0, warmup_epochs=10_000 * 4096 / 1_281_167,
+    schedule_stretch=1.0, weight_decay=weight_decay, final_weight_decay=weight_decay, beta1=0.9, beta2=0.96,
+    clip_norm=1.0, ema_momentum=0.0, final_ema_momentum=0.0, ema_schedule='linear')
+  return config
+
+
+def in21k(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """The same on a folder of ImageNet-21k."""
+  config.data.update(source='folder:imagenet21k', eval_split='')
+  config.regularisation.num_classes = 21_841
+  config.optim.warmup_epochs = 10_000 * 4096 / 14_197_122
+  return config
+
+
+def vqgan_f16() -> ml_collections.ConfigDict:
+  """The tokenizer that was published as vqgan_imagenet_f16_1024 (Esser et al. 2021): 256 pixels to 16x16 tokens."""
+  return section(
+    channels=128, multipliers=(1, 1, 2, 2, 4), encoder_blocks=2, decoder_blocks=3, embedding=256, codebook_size=1024,
+    input_range=(-1.0, 1.0), design='taming', attention_levels=(4,), groups=32)
+
+
+def vqgan_digits() -> ml_collections.ConfigDict:
+  """A small one: 16 pixels to 4x4 tokens."""
+  return section(
+    channels=8, multipliers=(1, 2, 4), encoder_blocks=1, decoder_blocks=1, embedding=16, codebook_size=64,
+    input_range=(0.0, 1.0), design='maskgit', attention_levels=(), groups=4)
+
+
+def vqgan() -> ml_collections.ConfigDict:
+  """Training that tokenizer on ImageNet-1k (Esser et al. 2021)."""
+  config = imagenet(batch_size=256, epochs=50)
+  config.method = 'vqgan'
+  config.views = section(
+    size=256, crop_scale=(0.5, 1.0), flip=0.5, jitter=0.0, jitter_strength=(0.0, 0.0, 0.0, 0.0), grey=0.0, blur=0.0,
+    solarise=0.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+  config.tokenizer = vqgan_f16()
+  config.discriminator = section(width=64, layers=3, groups=32)
+  config.objective = section(
+    reconstruction_kind='l1', commitment_weight=0.25, entropy_weight=0.1, entropy_temperature=0.01,
+    discriminator_weight=0.1, discriminator_start_step=50_000)
+  per_image = config.get_ref('batch_size').to_float() / 256
+  config.optim = section(
+    optimizer_kind='adamw',
+    warmup_learning_rate=0.0, learning_rate=per_image * 1e-4, final_learning_rate=0.0, warmup_epochs=1.0,
+    schedule_stretch=1.0, weight_decay=0.0, final_weight_decay=0.0, beta1=0.5, beta2=0.9, clip_norm=0.0,
+    ema_momentum=0.999, final_ema_momentum=0.999, ema_schedule='linear')
   return config

@@ -12,15 +12,21 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from maskrep import masking
+from maskrep.augment.regularise import Regularise
 from maskrep.augment.view import View
 from maskrep.data import sources
 from maskrep.errors import ConfigError
 from maskrep.models.cait import INSTANCE, CaiT
-from maskrep.models.heads import MLPHead, ProjectionHead
+from maskrep.models.decoder import TokenDecoder
+from maskrep.models.discriminator import PatchDiscriminator
+from maskrep.models.heads import Classifier, MLPHead, ProjectionHead
 from maskrep.models.transformer import INITIALIZERS
 from maskrep.models.vit import ViT
+from maskrep.models.vqgan import DESIGNS, VQGAN
 from maskrep.objectives.extrema import ExtreMA
+from maskrep.objectives.mim import SupervisedMIM
 from maskrep.objectives.msn import MSN
+from maskrep.objectives.vqgan import TrainVQGAN
 from maskrep.types import Objective
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -108,6 +114,23 @@ class PairedViews(OneView):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SupervisedViews(OneView):
+  """The one view that both streams of supervised + MIM see, with RandAugment on top."""
+
+  rand_layers: int
+  rand_magnitude: float
+
+  def __post_init__(self):
+    super().__post_init__()
+    for field in ('rand_layers', 'rand_magnitude'):
+      if not 0 <= getattr(self, field) < float('inf'):
+        raise ValueError(f'{field}={getattr(self, field)}: must be finite and not negative')
+
+  def view(self) -> View:
+    return super().view(rand_layers=self.rand_layers, rand_magnitude=self.rand_magnitude)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenMask:
   """The share of patches that a masked view drops, and whether a whole batch shares one mask."""
 
@@ -117,6 +140,19 @@ class TokenMask:
   def __post_init__(self):
     if not 0 <= self.ratio < 1:
       raise ValueError(f'ratio={self.ratio}: must be in [0, 1), for example 0.3')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StreamMasks:
+  """The share of patches that each stream of supervised + MIM drops."""
+
+  ratio: float
+  supervised_ratio: float
+
+  def __post_init__(self):
+    for field in ('ratio', 'supervised_ratio'):
+      if not 0 <= getattr(self, field) < 1:
+        raise ValueError(f'{field}={getattr(self, field)}: must be in [0, 1), for example 0.2')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,6 +167,19 @@ class DisjointMasks:
       raise ValueError(f'ratio={self.ratio}: must be in [0, 1), for example 0.8')
     if self.count < 1:
       raise ValueError(f'count={self.count}: must be at least 1')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MIMTarget:
+  """What masked image modelling predicts."""
+
+  kind: str  # tokens, or pixels
+  size: int  # pixels of the square that the tokenizer sees
+  weights: str  # workdir of the run that trained the tokenizer
+
+  def __post_init__(self):
+    if self.kind not in ('tokens', 'pixels'):
+      raise ValueError(f'kind={self.kind!r}: must be tokens or pixels')
 
 
 def section(cls, config: Mapping[str, Any], name: str, **given):
@@ -201,7 +250,7 @@ def _msn(config: ConfigDict) -> MSN:
   encoder = _encoder(ViT, config, image_size=views.size)
   for field in ('size', 'focal_size'):
     _check_patches(field, getattr(views, field), encoder.patch_size)
-  _num_kept(views.size, encoder.patch_size, mask.ratio)
+  _num_kept(views.size, encoder.patch_size, 'ratio', mask.ratio)
   whole = views.view()
   return section(
     MSN, config.objective, 'objective', encoder=encoder, head=_head(ProjectionHead, config, 'head'),
@@ -215,10 +264,12 @@ def _extrema(config: ConfigDict) -> ExtreMA:
   views = section(PairedViews, config.views, 'views')
   mask = section(DisjointMasks, config.masking, 'masking')
   encoder = _encoder(CaiT, config)
+  _at_least_one('encoder', encoder, 'class_depth')
   if encoder.width % 4:
     raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
   _check_patches('size', views.size, encoder.patch_size)
-  keep, patches = _num_kept(views.size, encoder.patch_size, mask.ratio), (views.size // encoder.patch_size) ** 2
+  patches = (views.size // encoder.patch_size) ** 2
+  keep = _num_kept(views.size, encoder.patch_size, 'ratio', mask.ratio)
   if mask.count * keep > patches:
     raise ConfigError(f'config.masking.count={mask.count}: so many disjoint masks of {keep} patches need '
                       f'{mask.count * keep}, and there are {patches}; choose at most {patches // keep}, or raise '
@@ -227,6 +278,61 @@ def _extrema(config: ConfigDict) -> ExtreMA:
     ExtreMA, config.objective, 'objective', encoder=encoder, projector=_head(MLPHead, config, 'projector'),
     predictor=_head(MLPHead, config, 'predictor'), view=views.view(), augmentations=views.augmentations,
     shared_crop=views.shared_crop, ratio=mask.ratio, num_masks=mask.count, microbatch=config.train.microbatch)
+
+
+def _mim(config: ConfigDict) -> SupervisedMIM:
+  views = section(SupervisedViews, config.views, 'views')
+  mask = section(StreamMasks, config.masking, 'masking')
+  encoder = _encoder(ViT, config, image_size=views.size)
+  _check_patches('size', views.size, encoder.patch_size)
+  for field in ('ratio', 'supervised_ratio'):
+    _num_kept(views.size, encoder.patch_size, field, getattr(mask, field))
+  regularise = section(Regularise, config.regularisation, 'regularisation')
+  target = section(MIMTarget, config.target, 'target')
+  grid, tokenizer, output = views.size // encoder.patch_size, None, 3 * encoder.patch_size**2
+  if target.kind == 'tokens':
+    tokenizer = _tokenizer(config)
+    output = tokenizer.codebook_size
+    if target.size != grid * tokenizer.stride:
+      raise ConfigError(
+        f'config.target.size={target.size}: has {target.size / tokenizer.stride:g} tokens along a side, and the view '
+        f'{grid} patches; both must be the same: choose {grid * tokenizer.stride}, or another encoder.patch_size')
+  decoder = section(TokenDecoder, config.decoder, 'decoder', patches=grid**2, output=output,
+                    weight_init=encoder.weight_init, dtype=compute_dtype(config))
+  _check_heads('decoder', decoder)
+  return section(
+    SupervisedMIM, config.objective, 'objective', encoder=encoder,
+    classifier=Classifier(regularise.num_classes, compute_dtype(config)), decoder=decoder, tokenizer=tokenizer,
+    view=views.view(), regularise=regularise, ratio=mask.ratio, supervised_ratio=mask.supervised_ratio,
+    microbatch=config.train.microbatch)
+
+
+def _vqgan(config: ConfigDict) -> TrainVQGAN:
+  views, tokenizer = section(OneView, config.views, 'views'), _tokenizer(config)
+  discriminator = section(PatchDiscriminator, config.discriminator, 'discriminator', dtype=compute_dtype(config))
+  _at_least_one('discriminator', discriminator, 'width', 'layers', 'groups')
+  try:
+    return section(TrainVQGAN, config.objective, 'objective', tokenizer=tokenizer, discriminator=discriminator,
+                   view=views.view(), microbatch=config.train.microbatch)
+  except ConfigError as error:
+    # What the objective says of its view is said of another section here.
+    raise ConfigError(str(error).replace('config.objective.view.', 'config.views.')) from error
+
+
+def _tokenizer(config: ConfigDict) -> VQGAN:
+  tokenizer = section(VQGAN, config.tokenizer, 'tokenizer', dtype=compute_dtype(config))
+  _at_least_one('tokenizer', tokenizer, 'channels', 'encoder_blocks', 'decoder_blocks', 'embedding', 'codebook_size',
+                'groups')
+  for multiplier in tokenizer.multipliers:
+    if multiplier < 1 or tokenizer.channels * multiplier % tokenizer.groups:
+      raise ConfigError(f'config.tokenizer.multipliers={tokenizer.multipliers}: times channels={tokenizer.channels} '
+                        f'they must be multiples of groups={tokenizer.groups}')
+  if tokenizer.design not in DESIGNS:
+    raise ConfigError(f'config.tokenizer.design={tokenizer.design!r}: must be {" or ".join(DESIGNS)}')
+  if tokenizer.attention_levels and tokenizer.design != 'taming':
+    raise ConfigError(f'config.tokenizer.attention_levels={tokenizer.attention_levels}: design '
+                      f'{tokenizer.design!r} has no attention; leave it ()')
+  return tokenizer
 
 
 class Method(NamedTuple):
@@ -239,15 +345,18 @@ class Method(NamedTuple):
 METHODS = {
   'msn': Method(_msn, ('views', 'masking', 'encoder', 'head', 'objective')),
   'extrema': Method(_extrema, ('views', 'masking', 'encoder', 'projector', 'predictor', 'objective')),
+  'mim': Method(_mim, ('views', 'masking', 'encoder', 'decoder', 'target', 'tokenizer', 'regularisation', 'objective')),
+  'vqgan': Method(_vqgan, ('views', 'tokenizer', 'discriminator', 'objective')),
 }
 
 
 def _encoder(cls, config: ConfigDict, **given):
   """An encoder module, whose sizes are checked here: modules cannot do so before they are used."""
   encoder = section(cls, config.encoder, 'encoder', dtype=compute_dtype(config), **given)
-  _at_least_one('encoder', encoder, 'patch_size', 'width', 'depth', 'heads')
-  if encoder.width % encoder.heads:
-    raise ConfigError(f'config.encoder.heads={encoder.heads}: must divide config.encoder.width={encoder.width}')
+  _at_least_one('encoder', encoder, 'patch_size')
+  _check_heads('encoder', encoder)
+  if not 0 <= encoder.drop_path < 1:
+    raise ConfigError(f'config.encoder.drop_path={encoder.drop_path}: must be in [0, 1), for example 0.1')
   for field, known in {'weight_init': INITIALIZERS, 'instance': INSTANCE}.items():
     if getattr(encoder, field, next(iter(known))) not in known:
       raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)!r}: must be one of {", ".join(known)}')
@@ -258,6 +367,12 @@ def _head(cls, config: ConfigDict, name: str):
   head = section(cls, config[name], name, dtype=compute_dtype(config))
   _at_least_one(name, head, 'hidden', 'output', 'layers')
   return head
+
+
+def _check_heads(name: str, transformer) -> None:
+  _at_least_one(name, transformer, 'width', 'depth', 'heads')
+  if transformer.width % transformer.heads:
+    raise ConfigError(f'config.{name}.heads={transformer.heads}: must divide config.{name}.width={transformer.width}')
 
 
 def _at_least_one(name: str, module, *fields: str) -> None:
@@ -278,11 +393,11 @@ def _check_patches(field: str, size: int, patch: int) -> None:
                       f'for example {max(size // patch, 1) * patch}')
 
 
-def _num_kept(size: int, patch: int, ratio: float) -> int:
+def _num_kept(size: int, patch: int, field: str, ratio: float) -> int:
   try:
     return masking.num_kept((size // patch) ** 2, ratio)
   except ValueError as error:
-    raise ConfigError(f'config.masking.ratio={ratio}: {error}; choose a lower ratio') from error
+    raise ConfigError(f'config.masking.{field}={ratio}: {error}; choose a lower ratio') from error
 
 
 def _is_of(value: Any, annotation: Any) -> bool:

@@ -107,11 +107,12 @@ def _sent(hlo: str) -> list[str]:
 
 def _step_seconds(program: Program, compiled: jax.stages.Compiled, canvas: int) -> float:
   """The median time of a step on black images."""
-  zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding), program.batch(canvas))
+  zeros, frozen = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding),
+                               (program.batch(canvas), program.frozen))
   batch, state, times = zeros | {'size': zeros['size'] + canvas}, program.init(), []
   for _ in range(1 + TIMED_STEPS):
     started = time.perf_counter()
-    state, metrics = compiled(state, batch)
+    state, metrics = compiled(state, batch, frozen)
     jax.block_until_ready(metrics)
     times.append(time.perf_counter() - started)
   return statistics.median(times[1:])

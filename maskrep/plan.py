@@ -1,12 +1,14 @@
 """Everything a run needs, built from its config and checked before anything is compiled."""
 
+from collections.abc import Callable
 import dataclasses
 import difflib
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from maskrep import build
+from maskrep import build, weights
 from maskrep.build import Data, section
 from maskrep.data.loader import Loader
 from maskrep.data.sources import Source
@@ -14,7 +16,7 @@ from maskrep.errors import ConfigError
 from maskrep.evaluation.protocol import Eval
 from maskrep.train.loop import Train
 from maskrep.train.optim import Optim
-from maskrep.types import Objective
+from maskrep.types import Objective, TrainState
 
 FIELDS = 'method', 'seed', 'batch_size', 'compute_dtype', 'data', 'optim', 'train', 'eval'  # of every method
 
@@ -25,6 +27,8 @@ class Plan:
 
   seed: int
   objective: Objective
+  frozen: Any
+  warm_start: Callable[[TrainState], TrainState]
   data: Data
   loader: Loader
   eval_source: Source | None
@@ -103,5 +107,31 @@ def make(config: ConfigDict) -> Plan:
       if needed > bank:
         raise ConfigError(f'config.eval.{field}={getattr(evaluation, field)}: needs {needed} examples, but the '
                           f'smaller of config.eval.max_train_examples and the training split is {bank}')
-  return Plan(seed=config.seed, objective=objective, data=data, loader=loader, eval_source=eval_source, optim=optim,
-              train=train, eval=evaluation)
+  if (learnt := getattr(objective, 'num_classes', classes)) != classes:
+    raise ConfigError(f'config.regularisation.num_classes={learnt}: {data.source} has {classes or "no"} classes; give '
+                      'as many')
+  return Plan(seed=config.seed, objective=objective, frozen=_frozen(config, objective),
+              warm_start=_warm_start(train, objective), data=data, loader=loader, eval_source=eval_source,
+              optim=optim, train=train, eval=evaluation)
+
+
+def _frozen(config: ConfigDict, objective: Objective) -> Any:
+  """The arrays that the objective's loss reads and nothing trains; None where there are none."""
+  if objective.frozen is None:
+    return None
+  return weights.load('target.weights', config.target.weights, 'tokenizer', objective.frozen)
+
+
+def _warm_start(train: Train, objective: Objective) -> Callable[[TrainState], TrainState]:
+  """Puts the encoder of `train.init_from`, if any, into a new state; the rest of it stays."""
+  if not train.init_from:
+    return lambda state: state
+  params, _ = jax.eval_shape(objective.init, jax.random.key(0))
+  encoder = weights.load('train.init_from', train.init_from, 'encoder', params['encoder'])
+
+  def warm_start(state):
+    place = lambda tree: tree | {'encoder': jax.tree.map(  # noqa: E731
+      lambda new, old: jax.device_put(new, old.sharding), encoder, tree['encoder'])}
+    return state.replace(params=place(state.params), ema_params=place(state.ema_params))
+
+  return warm_start

@@ -15,6 +15,7 @@ from maskrep.distributed import device_table
 from maskrep.evaluation import table
 from maskrep.evaluation.judge import Judge
 from maskrep.mesh import make_mesh
+from maskrep.show.reconstructions import reconstructions_png
 from maskrep.train import loop
 from maskrep.train.goodput import Clock
 
@@ -62,9 +63,17 @@ def train(plan: planning.Plan, workdir: Path, clock: Clock) -> list[table.Row]:
     objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,
     size=view.size, mean=view.mean, std=view.std, canvas=plan.data.canvas, threads=plan.data.threads,
     stall_timeout_s=plan.data.stall_timeout_s, seed=plan.seed, mesh=mesh)
+
+  def evaluate(state):
+    if reconstruct := getattr(plan.objective, 'reconstruct', None):
+      picture = reconstructions_png(*judge.reconstructions(reconstruct, state))
+      if jax.process_index() == 0:
+        work.write_atomic(workdir / 'reconstructions.png', picture)
+    return judge.while_training(state)
+
   state = loop.run(
     plan.objective, plan.loader, plan.optim, plan.train, seed=plan.seed, mesh=mesh, workdir=workdir, clock=clock,
-    evaluate=judge.while_training, evaluate_every_steps=plan.eval.every_steps)
+    evaluate=evaluate, evaluate_every_steps=plan.eval.every_steps, frozen=plan.frozen, warm_start=plan.warm_start)
   with clock.phase('table'):
     rows = judge.table(state)
   if jax.process_index() == 0:

@@ -45,9 +45,14 @@ class TrainState:
 
 
 class Objective(Protocol):
-  """One paper. Pure functions of their arguments, written for the global batch as if there were one device."""
+  """One paper. Pure functions of their arguments, written for the global batch as if there were one device.
+
+  One that trains a classifier also has `num_classes` and `classify(params, representation [B, D]) -> logits [B, C]`,
+  and one that makes images `reconstruct(params, images) -> images`: evaluation then shows what they are worth.
+  """
 
   view: Any  # the recipe of a whole view; evaluation takes `size`, `mean` and `std` from it
+  frozen: Any  # shapes and types of the arrays that the loss reads and nothing trains; None where there are none
 
   def init(self, key: Array) -> tuple[Params, Any]:
     """Returns (params, model_state)."""

@@ -2,6 +2,7 @@
 
   config.json     the config, as plain data
   run.json        data, code revision, versions, devices; one object a start, newest last
+  reconstructions.png  of a tokenizer: images over what it makes of them, at the last evaluation
   metrics.jsonl   one object a line: `step` and named floats
   events.out.*    the same for TensorBoard
   results.jsonl   one object a line: what evaluation found
@@ -211,11 +212,11 @@ def append_json(path: Path, record: dict) -> None:
     file.write(json.dumps(record) + '\n')
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, content: str | bytes) -> None:
   """Replaces a file: readers see the old or the new content, never a part."""
   partial = path.with_name(path.name + '.partial')
-  with open(partial, 'w') as file:
-    file.write(text)
+  with open(partial, 'wb') as file:
+    file.write(content.encode() if isinstance(content, str) else content)
     file.flush()
     os.fsync(file.fileno())
   partial.replace(path)

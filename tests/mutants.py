@@ -24,6 +24,15 @@ MUTANTS = {
     'tests/test_masking.py'),
   'gradient through the targets': (
     'maskrep/objectives/msn.py', 'log_q = jax.lax.stop_gradient(log_q)', 'pass', 'tests/objectives/test_msn.py'),
+  'masks of an image overlap': (
+    'maskrep/masking.py', 'index.reshape(count, keep)', 'jax.numpy.tile(index[:keep], (count, 1))',
+    'tests/test_masking.py'),
+  "gradient through ExtreMA's targets": (
+    'maskrep/objectives/extrema.py', 'target = jax.lax.stop_gradient(', 'target = (',
+    'tests/objectives/test_extrema.py'),
+  'the student sees the colours of the teacher': (
+    'maskrep/objectives/extrema.py', 'see(student_keys, student_keys,', 'see(student_keys, teacher_keys,',
+    'tests/objectives/test_extrema.py'),
   'Sinkhorn ends on the prototypes': (
     'maskrep/objectives/losses.py', 'axis=0, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=1',
     'axis=1, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=0', 'tests/objectives/test_losses.py'),

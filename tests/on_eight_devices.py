@@ -66,7 +66,7 @@ def train(method: str, layout: tuple[int, int, int], state, stop: int):
   plan, program, step_fn = made(method, layout)
   losses = []
   for step in range(int(state.step), stop):
-    state, metrics = step_fn(state, batch_of(plan, program, step))
+    state, metrics = step_fn(state, batch_of(plan, program, step), plan.frozen)
     losses.append(float(metrics['loss']))
   return state, losses
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import vqgan_digits
 from maskrep import build
 from maskrep import plan as planning
 from maskrep import run as running
@@ -38,7 +39,7 @@ def test_real_size(path):
     build.build_objective(config), build.section(planning.Optim, config.optim, 'optim'), epochs=1.0, examples=1_281_167,
     batch_size=config.batch_size, seed=0, mesh=make_mesh())
   state, batch = program.state, program.batch(config.data.canvas)
-  after, metrics = jax.eval_shape(program.step, state, batch)
+  after, metrics = jax.eval_shape(program.step, state, batch, program.frozen)
   assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
   assert all(m.shape == () for m in metrics.values())
 
@@ -50,12 +51,23 @@ def final_state(workdir: Path, config):
     return checkpoints.restore(program.state)
 
 
+@pytest.fixture(scope='module')
+def tokenizer(tmp_path_factory):
+  """The workdir of a tokenizer that was trained for a step."""
+  workdir = tmp_path_factory.mktemp('tokenizer')
+  running.run(shrink(vqgan_digits.get_config(), steps=1), workdir)
+  return workdir
+
+
 # Made small, the ImageNet configs are the same but for patch size and ratio: the two ends of them are enough.
 @pytest.mark.parametrize('path', [path for path in CONFIGS if path.stem not in (
-  'msn_vits16', 'msn_vitb8', 'msn_vitb4', 'msn_vitl16')], ids=lambda path: path.stem)
-def test_interrupted_is_uninterrupted(path, tmp_path, monkeypatch):
+  'msn_vits16', 'msn_vitb8', 'msn_vitb4', 'msn_vitl16', 'extrema_vits16', 'extrema_vitb16', 'extrema_vitb16_in22k',
+  'mim_vitb14_in21k', 'mim_vitl14_in21k')], ids=lambda path: path.stem)
+def test_interrupted_is_uninterrupted(path, request, tmp_path, monkeypatch):
   """2 steps, stop, 2 more = 4 straight: every leaf and every loss, bit for bit."""
   config = shrink(load(path).get_config())
+  if config.method == 'mim':
+    config.target.weights = str(request.getfixturevalue('tokenizer'))
   running.run(config, tmp_path / 'straight')
 
   class Stop(Exception):

@@ -66,6 +66,8 @@ BAD = {
   'unknown schedule': ([EXTREMA, '--config.optim.ema_schedule=sine'], 'optim.ema_schedule'),
   'width without room for sines': ([EXTREMA, '--config.encoder.width=90', '--config.encoder.heads=3'],
                                    'encoder.width=90'),
+  'no class attention': ([EXTREMA, '--config.encoder.class_depth=0'], 'encoder.class_depth=0'),
+  'every branch dropped': ([EXTREMA, '--config.encoder.drop_path=1.0'], 'encoder.drop_path=1.0'),
   'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
 }
 

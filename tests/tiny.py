@@ -4,20 +4,33 @@ import copy
 
 from ml_collections import ConfigDict
 
+from configs import common
+
 
 def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   """The same experiment with a tiny encoder, 8 images a step and `steps` steps."""
   config = copy.deepcopy(config)
   config.batch_size = 8
-  patch = config.encoder.patch_size
   config.data.update(source='digits', train_split='train', eval_split='test', canvas=8, threads=1)
-  config.views.size = 4 * patch
-  config.encoder.update(width=16, depth=2, heads=2)
+  if config.method == 'vqgan':
+    config.views.size = 16
+    config.discriminator.update(width=8, layers=2, groups=4)
+  else:
+    patch = config.encoder.patch_size
+    config.views.size = 4 * patch
+    config.encoder.update(width=16, depth=2, heads=2)
   if config.method == 'msn':
     config.views.update(focal_size=2 * patch, num_focal=min(2, config.views.num_focal))
     config.objective.num_prototypes = 12
-  else:
+  if config.method == 'extrema':
     config.masking.update(ratio=0.75, count=min(3, config.masking.count))
+  if config.method == 'mim':
+    config.decoder.update(width=16, heads=2)
+    config.target.size = 16
+    config.regularisation.num_classes = 10
+  if 'tokenizer' in config:
+    config.tokenizer = common.vqgan_digits()
+    config.tokenizer.update(embedding=8, codebook_size=16)
   for head in {'head', 'projector', 'predictor'}.intersection(config.keys()):
     config[head].update(hidden=16, output=8)
   # Fast enough that a few steps move the weights and the teacher by more than round-off.

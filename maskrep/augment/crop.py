@@ -80,3 +80,9 @@ def _weights(in_size: int, out_size: int, box: Array, within: Array) -> Array:
   weights = jnp.maximum(0, 1 - jnp.abs(pixels - centres[:, None]) / jnp.maximum(scale, 1))
   weights = jnp.where((pixels > within[0]) & (pixels < within[0] + within[1]), weights, 0)
   return weights / jnp.sum(weights, axis=1, keepdims=True)
+
+
+def inside(box: Array, height: int, width: int) -> Array:
+  """Which pixels lie in a box of whole numbers (top, left, height and width): bool [height, width]."""
+  row, column = jnp.arange(height)[:, None], jnp.arange(width)
+  return (row >= box[0]) & (row < box[0] + box[2]) & (column >= box[1]) & (column < box[1] + box[3])

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from maskrep.augment import blur, colour, crop
+from maskrep.augment.randaugment import rand_augment
 from maskrep.types import Array
 
 
@@ -24,6 +25,8 @@ class View:
   blur: float
   blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
   solarise: float
+  rand_layers: int = 0  # of RandAugment, on top of all else
+  rand_magnitude: float = 0.0  # 10 is the whole range of each operation
   mean: tuple[float, float, float]
   std: tuple[float, float, float]
 
@@ -68,6 +71,9 @@ def view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
 def view_of(crop_key: Array, colour_key: Array, canvas: Array, size: Array, recipe: View) -> Array:
   """As `view`, with a key for the crop and the flip and one for the colours, for views that share one of them."""
   image = colour_view(colour_key, crop_view(crop_key, canvas, size, recipe), recipe)
+  if recipe.rand_layers:
+    image = rand_augment(
+      jax.random.fold_in(colour_key, 2), image, layers=recipe.rand_layers, magnitude=recipe.rand_magnitude)
   return normalise(image, recipe.mean, recipe.std)
 
 

@@ -5,9 +5,12 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
+import numpy as np
 
 from maskrep import rng
+from maskrep.augment.view import eval_views
 from maskrep.data.sources import Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation import features, table
@@ -18,6 +21,7 @@ from maskrep.evaluation.logistic import TooFewLabels
 from maskrep.evaluation.protocol import Eval
 from maskrep.types import Objective, TrainState
 
+PICTURES = 16  # of a tokenizer
 COLLAPSE_EXAMPLES = 10_000  # an effective rank of at most some thousand dimensions needs no more
 
 
@@ -39,7 +43,11 @@ class Judge:
   mesh: Mesh
 
   def while_training(self, state: TrainState) -> dict[str, float]:
-    """{'rankme', 'feature_std', and 'knn' where there are labels}, prefixed by 'eval/'."""
+    """{'rankme', 'feature_std'}, and where there are labels {'knn', 'recall_at_1'}, prefixed by 'eval/'.
+
+    Recall@1 is the share of the evaluation split whose nearest training example is of its class. An objective with a
+    classifier of its own also gets the 'accuracy' of that.
+    """
     weights = state.ema_params, state.model_state
     train = self._extract(self._encoder, weights, self._bank)
     few = train.features[::len(train.features) // COLLAPSE_EXAMPLES + 1]
@@ -48,7 +56,25 @@ class Judge:
       test = self._extract(self._encoder, weights, self.eval_source)
       found['knn'] = knn_accuracy(
         *train, *test, k=self.options.knn_neighbours, temperature=self.options.knn_temperature)
+      found['recall_at_1'] = knn_accuracy(*train, *test, k=1)
+      if classify := getattr(self.objective, 'classify', None):
+        logits = jax.jit(classify)(state.ema_params, test.features)
+        found['accuracy'] = float((logits.argmax(-1) == test.labels).mean())
     return {f'eval/{name}': value for name, value in found.items()}
+
+  def reconstructions(self, reconstruct: Callable, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
+    """Some images of the evaluation split, or of training where there is none, and what the objective makes of them."""
+    source = features.sample(self.eval_source or self.train_source, PICTURES)
+    view = functools.partial(eval_views, size=self.size, crop_fraction=self.options.crop_fraction, mean=self.mean,
+                             std=self.std)
+
+    def both(params, canvases, sizes):
+      images = view(canvases, sizes)
+      return jnp.stack([images, reconstruct(params, images)], axis=1)
+
+    encoder = features.jit_encoder(both, self.mesh)
+    images = self._extract(encoder, state.ema_params, source).features
+    return images[:, 0], images[:, 1]
 
   def table(self, state: TrainState) -> list[table.Row]:
     """The rows of the final table: the baselines asked for, then the trained encoder; none without labels.

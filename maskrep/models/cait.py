@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from maskrep.models.position import sincos
-from maskrep.models.transformer import Block, Linear, dense, layer_norm, run_blocks, stochastic_depth
-from maskrep.models.vit import patchify
+from maskrep.models.transformer import Block, Linear, layer_norm, run_blocks, stochastic_depth
+from maskrep.models.vit import embed
 
 INSTANCE = 'class_attention', 'class_token', 'average'
 
@@ -61,13 +61,9 @@ class CaiT(nn.Module):
     if self.instance not in INSTANCE:
       raise ValueError(f'instance={self.instance!r}: must be one of {", ".join(INSTANCE)}')
     b, h, w, _ = images.shape
-    patches = patchify(images, self.patch_size)
     pos = jnp.asarray(sincos((h // self.patch_size, w // self.patch_size), self.width))
-    if keep_idx is not None:
-      patches = jnp.take_along_axis(patches, keep_idx[..., None], axis=1)
-      pos = pos[keep_idx]
-    x = dense(patches, *Linear(self.width, self.dtype, self.weight_init, name='embed')(patches.shape[-1])) + pos
-    x = x.astype(self.dtype)
+    linear = Linear(self.width, self.dtype, self.weight_init, name='embed')
+    x = embed(images, pos, keep_idx, self.patch_size, linear).astype(self.dtype)
 
     if self.instance != 'average':
       # Small whatever the width: LayerScale adds little to it, and what it starts with is the same for all images.

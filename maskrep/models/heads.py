@@ -1,5 +1,7 @@
 """What pre-training puts on an encoder and drops afterwards."""
 
+import math
+
 from flax import linen as nn
 import jax.numpy as jnp
 
@@ -26,6 +28,22 @@ class ProjectionHead(nn.Module):
       x = nn.gelu(BatchNorm(name=f'bn{i}')(x, train=train), approximate=False)
     x = nn.Dense(self.output, dtype=self.dtype, kernel_init=init, name=f'fc{self.layers}')(x)
     return x.astype(jnp.float32)
+
+
+class Classifier(nn.Module):
+  """A linear layer for sigmoid cross-entropy: float [..., D] -> float32 logits [..., classes].
+
+  It starts at 0, with a bias that gives each class the probability 1 / classes (Beyer et al. 2020, arXiv:2006.07159).
+  """
+
+  classes: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x):
+    bias = nn.initializers.constant(-math.log(self.classes))
+    dense = nn.Dense(self.classes, dtype=self.dtype, kernel_init=nn.initializers.zeros, bias_init=bias, name='dense')
+    return dense(x).astype(jnp.float32)
 
 
 class MLPHead(nn.Module):

@@ -22,6 +22,15 @@ def patchify(images: jax.Array, patch_size: int) -> jax.Array:
   return patches.reshape(b, rows * cols, patch_size * patch_size * c)
 
 
+def embed(images, pos, keep_idx, patch_size: int, linear: Linear) -> jax.Array:
+  """Patches of images [B, H, W, C], or only those at keep_idx [B, K], embedded and placed by pos [N, D]: [B, K, D]."""
+  patches = patchify(images, patch_size)
+  if keep_idx is not None:
+    patches = jnp.take_along_axis(patches, keep_idx[..., None], axis=1)
+    pos = pos[keep_idx]
+  return dense(patches, *linear(patches.shape[-1])) + pos
+
+
 class ViT(nn.Module):
   """Patches and a class token through pre-norm blocks and a final LayerNorm.
 
@@ -66,7 +75,6 @@ class ViT(nn.Module):
       ValueError: the height or width is not a multiple of the patch size.
     """
     b, h, w, _ = images.shape
-    patches = patchify(images, self.patch_size)
     grid = (h // self.patch_size, w // self.patch_size)
     native = (self.image_size // self.patch_size,) * 2
 
@@ -76,11 +84,9 @@ class ViT(nn.Module):
     cls, pos = cls + pos[0], pos[1:]
     if grid != native:
       pos = jnp.dot(resampling_matrix(grid, native), pos, precision='highest')
-    if keep_idx is not None:
-      patches = jnp.take_along_axis(patches, keep_idx[..., None], axis=1)
-      pos = pos[keep_idx]
 
-    x = dense(patches, *Linear(self.width, self.dtype, self.weight_init, name='embed')(patches.shape[-1])) + pos
+    linear = Linear(self.width, self.dtype, self.weight_init, name='embed')
+    x = embed(images, pos, keep_idx, self.patch_size, linear)
     x = jnp.concatenate([jnp.broadcast_to(cls, (b, 1, self.width)), x], axis=1).astype(self.dtype)
 
     block = nn.remat(Block, static_argnums=2) if self.remat else Block

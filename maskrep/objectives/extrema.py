@@ -40,6 +40,7 @@ class ExtreMA:
   loss_kind: str
   temperature: float
   microbatch: int
+  frozen = None
 
   def __post_init__(self):
     if self.loss_kind not in ('byol', 'infonce'):

@@ -72,6 +72,11 @@ def cosine_distance(x: Array, y: Array) -> Array:
   return 2 - 2 * cosine(x, y)
 
 
+def sigmoid_cross_entropy(logits: Array, targets: Array) -> Array:
+  """One binary cross-entropy a class, summed over classes (Beyer et al. 2020, arXiv:2006.07159): [..., C] -> [...]."""
+  return -jnp.sum(targets * jax.nn.log_sigmoid(logits) + (1 - targets) * jax.nn.log_sigmoid(-logits), axis=-1)
+
+
 def info_nce(queries: Array, keys: Array, temperature: float) -> Array:
   """-log of the probability of an example's own key among those of the whole batch (van den Oord et al. 2018).
 

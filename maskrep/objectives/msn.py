@@ -49,6 +49,7 @@ class MSN:
   memax_weight: float
   entropy_weight: float
   microbatch: int
+  frozen = None
 
   def __post_init__(self):
     for field in ('temperature', 'target_temperature'):

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -29,6 +30,7 @@ class Train:
   """How long a run is, how its memory is spent, and how often it logs and saves."""
 
   epochs: float
+  init_from: str  # workdir of the run whose EMA encoder a new run starts with; '' for a random one
   microbatch: int  # images of the global batch that the encoder sees at once; 0 is all
   fsdp: int  # devices among which parameters, EMA and optimiser state are split; 1 copies them to each
   log_every_steps: int
@@ -45,9 +47,12 @@ class Train:
 
 def run(
   objective: Objective, loader: Loader, optim: Optim, train: Train, *, seed: int, mesh: Mesh, workdir: Path,
-  clock: Clock, evaluate: Callable[[TrainState], dict[str, float]], evaluate_every_steps: int,
+  clock: Clock, evaluate: Callable[[TrainState], dict[str, float]], evaluate_every_steps: int, frozen: Any,
+  warm_start: Callable[[TrainState], TrainState],
 ) -> TrainState:
   """Trains to the last step, from the newest whole checkpoint where there is one; returns the final state.
+
+  `frozen` is what the objective's loss reads and the step does not change; `warm_start` changes the state of a new run.
 
   Raises:
     Preempted: a signal asked to stop; everything is saved.
@@ -59,17 +64,18 @@ def run(
                          batch_size=loader.batch_size, seed=seed, mesh=mesh)
   with Checkpoints(workdir, train.keep_checkpoints) as checkpoints, Stop() as stop:
     with clock.phase('restore'):
-      state = checkpoints.restore(program.state) or program.init()
+      state = checkpoints.restore(program.state) or warm_start(program.init())
       start = int(state.step)
     with clock.phase('compile'):
       step_fn = program.lower(loader.canvas).compile()
+    frozen = jax.device_put(frozen, jax.tree.map(lambda leaf: leaf.sharding, program.frozen))
     with (Report(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps) as report,
           contextlib.closing(_on_device(loader, start, program.total_steps, mesh)) as batches):
       for step in range(start + 1, program.total_steps + 1):
         with clock.phase('data'):
           batch, broken = next(batches)
         with clock.phase('step'):
-          state, metrics = step_fn(state, batch)
+          state, metrics = step_fn(state, batch, frozen)
           # This reads step t - 1, after step t is dispatched: the device never waits for the log.
           report.add(step, metrics, broken)
         last = step == program.total_steps

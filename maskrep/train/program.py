@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,9 @@ class Program:
     total_steps, warmup_steps: lengths of the run and of its warm-up.
     schedules: step -> value, by name.
     state: shapes, dtypes and shardings of the training state.
+    frozen: the same of what the loss reads and the step does not change; None where there is nothing.
     init: makes the first state, where `state` says.
-    step: (state, batch) -> (state, metrics), jitted; the state is donated.
+    step: (state, batch, frozen) -> (state, metrics), jitted; the state is donated.
   """
 
   mesh: Mesh
@@ -34,6 +36,7 @@ class Program:
   warmup_steps: int
   schedules: dict[str, Schedule]
   state: TrainState
+  frozen: Any
   init: Callable[[], TrainState]
   step: Callable
 
@@ -49,7 +52,7 @@ class Program:
 
   def lower(self, canvas: int) -> jax.stages.Lowered:
     """The step for canvases of `canvas` pixels, traced and not yet compiled."""
-    return self.step.lower(self.state, self.batch(canvas))
+    return self.step.lower(self.state, self.batch(canvas), self.frozen)
 
 
 def make_program(
@@ -68,10 +71,12 @@ def make_program(
   sharding = state_sharding(mesh, shapes)
   state = jax.tree.map(
     lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, sharding)
-  whole = functools.partial(jax.lax.with_sharding_constraint, shardings=NamedSharding(mesh, PartitionSpec()))
+  copied = NamedSharding(mesh, PartitionSpec())
+  frozen = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=copied), objective.frozen)
+  whole = functools.partial(jax.lax.with_sharding_constraint, shardings=copied)
   step = jax.jit(
     make_step(objective, optimizer, values['ema_momentum'], seed, whole), donate_argnums=0,
-    in_shardings=(sharding, batch_sharding(mesh)), out_shardings=(sharding, None))
+    in_shardings=(sharding, batch_sharding(mesh), copied), out_shardings=(sharding, None))
   return Program(
     mesh=mesh, batch_size=batch_size, total_steps=total_steps, warmup_steps=warmup_steps, schedules=values, state=state,
-    init=jax.jit(init, out_shardings=sharding), step=step)
+    frozen=frozen, init=jax.jit(init, out_shardings=sharding), step=step)

@@ -1,6 +1,7 @@
 """One update: gradient, optimiser, EMA. Nothing else happens in a step."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,21 +28,21 @@ def init_state(objective: Objective, optimizer: optax.GradientTransformation, se
 def make_step(
   objective: Objective, optimizer: optax.GradientTransformation, ema_momentum: Schedule, seed: int,
   whole: Callable[[Params], Params] = lambda params: params,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
-  """Returns the pure function (state, batch) -> (state, metrics), to be jitted by the caller.
+) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, Array]]]:
+  """Returns the pure function (state, batch, frozen) -> (state, metrics), to be jitted by the caller.
 
   `whole` gathers parameters that are split over devices. Left alone, the partitioner would rather move activations.
   Where the loss, or anything the update would write, is not finite, the state stays as it is but for its counts.
   """
 
-  def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+  def step(state: TrainState, batch: Batch, frozen: Any = None) -> tuple[TrainState, dict[str, Array]]:
     views = objective.views(rng.stream(seed, 'views'), batch)
     teacher = whole(state.ema_params)
 
     def loss(params):
       key = jax.random.fold_in(rng.stream(seed, 'loss'), state.step)
       return objective.loss(whole(params), views, key=key, step=state.step, ema_params=teacher,
-                            model_state=state.model_state, frozen=None)
+                            model_state=state.model_state, frozen=frozen)
 
     (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
     gradient_norm = optax.tree.norm(gradient)

@@ -46,13 +46,6 @@ def msn() -> MSN:
 
 
 @pytest.fixture(scope='module')
-def batch():
-  rng = np.random.default_rng(0)
-  return {'image': rng.integers(0, 256, (6, 24, 24, 3), np.uint8), 'size': np.array([[24, 24], [20, 10]] * 3, np.int32),
-          'position': np.arange(40, 46, dtype=np.uint32), 'label': np.full(6, -1, np.int32)}
-
-
-@pytest.fixture(scope='module')
 def drawn(msn, batch):
   """(views, params, other params as a teacher, model_state)"""
   params, model_state = msn.init(jax.random.key(0))

@@ -8,6 +8,7 @@ import pytest
 from maskrep.train.optim import Optim, decayed
 
 RECIPE = dict(
+  optimizer_kind='adamw',
   warmup_learning_rate=0.01, learning_rate=0.05, final_learning_rate=1e-3, warmup_epochs=1.0, schedule_stretch=1.25,
   weight_decay=0.04, final_weight_decay=0.4, beta1=0.9, beta2=0.999, clip_norm=3.0, ema_momentum=0.9,
   final_ema_momentum=1.0, ema_schedule='linear')
@@ -53,6 +54,21 @@ def test_three_updates_are_adamw_with_clipping():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
 
 
+def test_sgd_is_heavy_ball_with_decoupled_decay():
+  sgd = Optim(**RECIPE | {'optimizer_kind': 'sgd', 'clip_norm': 0.0})
+  values = sgd.schedules(total_steps=8, warmup_steps=2)
+  optimizer, p = sgd.optimizer(values), params()
+  state, momentum = optimizer.init(p), 0.0
+  kernel = np.asarray(p['encoder']['dense']['kernel'], np.float64)
+  for t in range(3):
+    gradient = jax.tree.map(jnp.cos, p)
+    momentum = 0.9 * momentum + np.cos(kernel)
+    kernel = kernel - float(values['learning_rate'](t)) * (momentum + float(values['weight_decay'](t)) * kernel)
+    updates, state = optimizer.update(gradient, state, p)
+    p = jax.tree.map(jnp.add, p, updates)
+  np.testing.assert_allclose(p['encoder']['dense']['kernel'], kernel, rtol=1e-5)
+
+
 def test_schedules_are_stretched_but_not_the_warmup():
   values = Optim(**RECIPE).schedules(total_steps=80, warmup_steps=20)
   np.testing.assert_allclose(values['learning_rate'](20), 0.05, rtol=1e-6)
@@ -68,7 +84,7 @@ def test_ema_momentum_may_follow_a_cosine():
 
 @pytest.mark.parametrize(('field', 'value'), [
   ('beta1', 1.5), ('learning_rate', float('nan')), ('clip_norm', -1.0), ('schedule_stretch', 0.5),
-  ('ema_momentum', -0.1), ('ema_schedule', 'sine')])
+  ('ema_momentum', -0.1), ('ema_schedule', 'sine'), ('optimizer_kind', 'adam')])
 def test_out_of_range(field, value):
   with pytest.raises(ValueError, match=field):
     Optim(**(RECIPE | {field: value}))

@@ -1,0 +1,45 @@
+"""What pre-training puts behind an encoder to predict its patches, and drops afterwards."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from maskrep.models.transformer import INITIALIZERS, Block, Linear, dense, layer_norm, run_blocks
+
+
+def restore_order(visible: jax.Array, fill: jax.Array, keep_idx: jax.Array, patches: int) -> jax.Array:
+  """Puts visible patches [B, K, D] back to their places keep_idx [B, K], `fill` [B, D] into all others: [B, N, D]."""
+  at = keep_idx[:, None] == jnp.arange(patches)[:, None]
+  index = jnp.where(at.any(-1), at.argmax(-1), keep_idx.shape[1])
+  return jnp.take_along_axis(jnp.concatenate([visible, fill[:, None]], axis=1), index[..., None], axis=1)
+
+
+class TokenDecoder(nn.Module):
+  """A shallow transformer over all places (Chen et al. 2023, section 3).
+
+  Attributes:
+    patches, output: places, and what is predicted for each: logits of tokens or values of pixels.
+    width, depth, heads, mlp_ratio: the transformer.
+    dtype: of the computation. Parameters and the returned array are float32.
+  """
+
+  patches: int
+  output: int
+  width: int
+  depth: int
+  heads: int
+  mlp_ratio: float = 4.0
+  weight_init: str = 'normal'
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, visible, fill, keep_idx):
+    """Patches [B, K, D] seen at int32 keep_idx [B, K], and what stands for the others [B, D] -> [B, N, output]."""
+    linear = lambda features, name: Linear(features, self.dtype, self.weight_init, name=name)  # noqa: E731
+    x = restore_order(visible, fill, keep_idx, self.patches)
+    pos = self.param('pos', INITIALIZERS[self.weight_init][1], (self.patches, self.width))
+    x = (dense(x, *linear(self.width, 'embed')(x.shape[-1])) + pos).astype(self.dtype)
+    blocks = [Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
+              for i in range(self.depth)]
+    x = layer_norm(self.dtype, 'norm')(run_blocks(blocks, x, None, scan=False))
+    return dense(x, *linear(self.output, 'predict')(self.width)).astype(jnp.float32)

@@ -1,0 +1,29 @@
+"""A patch discriminator after Isola et al. 2017, arXiv:1611.07004: a logit for every patch of an image."""
+
+from flax import linen as nn
+import jax.numpy as jnp
+
+from maskrep.models.vqgan import group_norm
+
+
+class PatchDiscriminator(nn.Module):
+  """float [B, H, W, 3] in [0, 1] -> float32 logits [B, H / 2^layers, W / 2^layers], rounded up.
+
+  Strided 4x4 convolutions, each twice as wide as the one before, and leaky ReLU. Group norm stands in for the paper's
+  batch norm, so that images do not see each other; zeros around the image keep one logit of a small one.
+  """
+
+  width: int
+  layers: int = 3
+  groups: int = 32
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, images):
+    x = 2 * images - 1
+    for i in range(self.layers):
+      x = nn.Conv(self.width * 2**i, (4, 4), strides=2, dtype=self.dtype, name=f'conv{i}')(x)
+      if i:
+        x = group_norm(self.groups, self.dtype, f'norm{i}')(x)
+      x = nn.leaky_relu(x, 0.2)
+    return nn.Conv(1, (4, 4), dtype=self.dtype, name='conv_out')(x)[..., 0].astype(jnp.float32)

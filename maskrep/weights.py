@@ -1,0 +1,57 @@
+"""Trained weights out of the workdir of another run."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from maskrep import build, workdir
+from maskrep.checkpoint import Checkpoints
+from maskrep.errors import CheckpointError, ConfigError
+from maskrep.mesh import make_mesh
+from maskrep.train.optim import Optim
+from maskrep.train.program import make_program
+from maskrep.types import Params
+
+
+def load(field: str, path: str, part: str, wanted: Any) -> Params:
+  """The EMA parameters of `part` ('encoder', 'tokenizer') from the newest checkpoint of a run, on all devices.
+
+  Args:
+    field, path: the field of the config that names the workdir, for errors, and its value.
+    part: of the parameters.
+    wanted: pytree of the shapes and types that they must have.
+
+  Raises:
+    ConfigError: there is no such run, it has no such part, or the part has other shapes.
+    CheckpointError: no checkpoint of it is whole, or the run is under way.
+  """
+  run = Path(path).expanduser()
+  if not (run / 'config.json').exists() or not (run / 'checkpoints').is_dir():
+    raise ConfigError(f'config.{field}={path!r}: holds no run; give the --workdir of a run that trained it')
+  config = workdir.load_config(run)
+  program = make_program(
+    build.build_objective(config), build.section(Optim, config.optim, 'optim'), epochs=1.0, examples=config.batch_size,
+    batch_size=config.batch_size, seed=config.seed, mesh=make_mesh())
+  found = program.state.params.get(part)
+  if found is None:
+    raise ConfigError(f'config.{field}={path!r}: is a run of {config.method}, which has no {part}')
+  if wrong := _differences(found, wanted):
+    raise ConfigError(f'config.{field}={path!r}: its {part} is another than this config asks for: {wrong}')
+  # The lock: opening the checkpoints of a run that is under way would clear away what it is just writing.
+  with workdir.held(run), Checkpoints(run, keep=1) as checkpoints:
+    state = checkpoints.restore(program.state)
+  if state is None:
+    raise CheckpointError(f'config.{field}={path!r}: has no checkpoint yet')
+  return state.ema_params[part]
+
+
+def _differences(found: Params, wanted: Params) -> str:
+  """The first leaf whose shape differs, and how many do; '' where all agree."""
+  found, wanted = ({jax.tree_util.keystr(path, simple=True, separator='.'): leaf.shape
+                    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)} for tree in (found, wanted))
+  names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+  if not names:
+    return ''
+  return (f'{names[0]} is {found.get(names[0], "missing")} and not {wanted.get(names[0], "wanted")}'
+          f' ({len(names)} of {len(wanted)} leaves differ)')
