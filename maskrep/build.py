@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from maskrep import masking
+from maskrep.augment.pixel_masks import PixelMask
 from maskrep.augment.regularise import Regularise
 from maskrep.augment.view import View
 from maskrep.data import sources
@@ -19,12 +20,14 @@ from maskrep.errors import ConfigError
 from maskrep.models.cait import INSTANCE, CaiT
 from maskrep.models.decoder import TokenDecoder
 from maskrep.models.discriminator import PatchDiscriminator
-from maskrep.models.heads import Classifier, MLPHead, ProjectionHead
+from maskrep.models.heads import Classifier, MLPHead, ProjectionHead, SiameseHead
+from maskrep.models.resnet import STAGES, STEMS, ResNet
 from maskrep.models.transformer import INITIALIZERS
 from maskrep.models.vit import ViT
 from maskrep.models.vqgan import DESIGNS, VQGAN
 from maskrep.objectives.extrema import ExtreMA
 from maskrep.objectives.mim import SupervisedMIM
+from maskrep.objectives.mscn import MSCN
 from maskrep.objectives.msn import MSN
 from maskrep.objectives.vqgan import TrainVQGAN
 from maskrep.types import Objective
@@ -250,7 +253,7 @@ def _msn(config: ConfigDict) -> MSN:
   encoder = _encoder(ViT, config, image_size=views.size)
   for field in ('size', 'focal_size'):
     _check_patches(field, getattr(views, field), encoder.patch_size)
-  _num_kept(views.size, encoder.patch_size, 'ratio', mask.ratio)
+  _num_kept(views.size, encoder.patch_size, 'masking.ratio', mask.ratio)
   whole = views.view()
   return section(
     MSN, config.objective, 'objective', encoder=encoder, head=_head(ProjectionHead, config, 'head'),
@@ -269,7 +272,7 @@ def _extrema(config: ConfigDict) -> ExtreMA:
     raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
   _check_patches('size', views.size, encoder.patch_size)
   patches = (views.size // encoder.patch_size) ** 2
-  keep = _num_kept(views.size, encoder.patch_size, 'ratio', mask.ratio)
+  keep = _num_kept(views.size, encoder.patch_size, 'masking.ratio', mask.ratio)
   if mask.count * keep > patches:
     raise ConfigError(f'config.masking.count={mask.count}: so many disjoint masks of {keep} patches need '
                       f'{mask.count * keep}, and there are {patches}; choose at most {patches // keep}, or raise '
@@ -286,7 +289,7 @@ def _mim(config: ConfigDict) -> SupervisedMIM:
   encoder = _encoder(ViT, config, image_size=views.size)
   _check_patches('size', views.size, encoder.patch_size)
   for field in ('ratio', 'supervised_ratio'):
-    _num_kept(views.size, encoder.patch_size, field, getattr(mask, field))
+    _num_kept(views.size, encoder.patch_size, f'masking.{field}', getattr(mask, field))
   regularise = section(Regularise, config.regularisation, 'regularisation')
   target = section(MIMTarget, config.target, 'target')
   grid, tokenizer, output = views.size // encoder.patch_size, None, 3 * encoder.patch_size**2
@@ -305,6 +308,36 @@ def _mim(config: ConfigDict) -> SupervisedMIM:
     classifier=Classifier(regularise.num_classes, compute_dtype(config)), decoder=decoder, tokenizer=tokenizer,
     view=views.view(), regularise=regularise, ratio=mask.ratio, supervised_ratio=mask.supervised_ratio,
     microbatch=config.train.microbatch)
+
+
+def _mscn(config: ConfigDict) -> MSCN:
+  views = section(OneView, config.views, 'views')
+  masks = {name: section(PixelMask, config[name], name) for name in ('first_mask', 'second_mask')}
+  for name, mask in masks.items():
+    if views.size % mask.cell:
+      raise ConfigError(f'config.{name}.cell={mask.cell}: must divide config.views.size={views.size}')
+    _num_kept(views.size, mask.cell, f'{name}.ratio', mask.ratio)
+  objective = section(
+    MSCN, config.objective, 'objective', encoder=_resnet(config), projector=_head(SiameseHead, config, 'projector'),
+    predictor=_head(SiameseHead, config, 'predictor') if 'predictor' in config else None, view=views.view(),
+    microbatch=config.train.microbatch, **masks)
+  if objective.loss_kind == 'infonce':
+    for field in ('ema_momentum', 'final_ema_momentum'):
+      if config.optim[field]:
+        raise ConfigError(f'config.optim.{field}={config.optim[field]}: must be 0 with infonce, which has no teacher: '
+                          'its batch statistics are those of the student')
+  return objective
+
+
+def _resnet(config: ConfigDict) -> ResNet:
+  encoder = section(ResNet, config.encoder, 'encoder', dtype=compute_dtype(config))
+  for field, known in {'depth': STAGES, 'stem': STEMS}.items():
+    if getattr(encoder, field) not in known:
+      raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)!r}: must be one of '
+                        f'{", ".join(map(str, known))}')
+  if encoder.width <= 0 or 64 * encoder.width % 1:
+    raise ConfigError(f'config.encoder.width={encoder.width}: must give a whole number of channels, a multiple of 1/64')
+  return encoder
 
 
 def _vqgan(config: ConfigDict) -> TrainVQGAN:
@@ -340,11 +373,14 @@ class Method(NamedTuple):
 
   build: Callable[[ConfigDict], Objective]
   sections: tuple[str, ...]
+  optional: tuple[str, ...] = ()
 
 
 METHODS = {
   'msn': Method(_msn, ('views', 'masking', 'encoder', 'head', 'objective')),
   'extrema': Method(_extrema, ('views', 'masking', 'encoder', 'projector', 'predictor', 'objective')),
+  'mscn': Method(
+    _mscn, ('views', 'first_mask', 'second_mask', 'encoder', 'projector', 'objective'), optional=('predictor',)),
   'mim': Method(_mim, ('views', 'masking', 'encoder', 'decoder', 'target', 'tokenizer', 'regularisation', 'objective')),
   'vqgan': Method(_vqgan, ('views', 'tokenizer', 'discriminator', 'objective')),
 }
@@ -397,7 +433,7 @@ def _num_kept(size: int, patch: int, field: str, ratio: float) -> int:
   try:
     return masking.num_kept((size // patch) ** 2, ratio)
   except ValueError as error:
-    raise ConfigError(f'config.masking.{field}={ratio}: {error}; choose a lower ratio') from error
+    raise ConfigError(f'config.{field}={ratio}: {error}; choose a lower ratio') from error
 
 
 def _is_of(value: Any, annotation: Any) -> bool:

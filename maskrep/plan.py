@@ -45,19 +45,22 @@ def check(config: ConfigDict) -> None:
   """
   if 'method' not in config:
     raise ConfigError('config.method: is missing; add it to the config file')
-  fields = FIELDS + build.method(config).sections
+  method = build.method(config)
+  needed = FIELDS + method.sections
+  fields = needed + method.optional
   for field in config:
     if field not in fields:
       near = difflib.get_close_matches(field, fields, 1)
       hint = f'did you mean {near[0]}?' if near else f'the fields are {", ".join(fields)}'
       value = '' if isinstance(config[field], ConfigDict) else f'={config[field]!r}'
       raise ConfigError(f'config.{field}{value}: nothing reads this field; {hint}')
-  if missing := [field for field in fields if field not in config]:
+  if missing := [field for field in needed if field not in config]:
     raise ConfigError(f'config.{missing[0]}: is missing; add it to the config file')
   if type(config.batch_size) is not int or config.batch_size < 1:
     raise ConfigError(f'config.batch_size={config.batch_size!r}: must be a whole number of at least 1')
   if type(config.seed) is not int or config.seed < 0:
     raise ConfigError(f'config.seed={config.seed!r}: must be a whole number of at least 0')
+  section(Optim, config.optim, 'optim')
   build.build_objective(config)
 
 

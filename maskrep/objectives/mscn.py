@@ -28,7 +28,7 @@ class MSCN:
     projector: [B, D] -> [B, E], with batch statistics.
     predictor: [B, E] -> [B, E], with batch statistics: of BYOL; None for InfoNCE.
     view: recipe of the crop and of the colours of both views, which are drawn apart.
-    sigma: of the high-pass filter, in pixels; evaluation filters too.
+    sigma: of the high-pass filter, in pixels; evaluation filters too. 0 is no filter.
     first_mask, second_mask: how the versions of the first view and the second view are masked; their noise differs.
     num_masks: masked versions of the first view.
     loss_kind: 'infonce', SimCLR's over the views of the global batch, or 'byol'.
@@ -47,15 +47,17 @@ class MSCN:
   loss_kind: str
   temperature: float
   microbatch: int
+  frozen = None
 
   def __post_init__(self):
     if self.loss_kind not in ('infonce', 'byol'):
       raise ValueError(f'loss_kind={self.loss_kind!r}: must be infonce or byol')
     if (self.predictor is None) != (self.loss_kind == 'infonce'):
-      raise ValueError(f'loss_kind={self.loss_kind!r}: byol needs a predictor, infonce has none')
-    for field in ('temperature', 'sigma'):
-      if not getattr(self, field) > 0:
-        raise ValueError(f'{field}={getattr(self, field)}: must be above 0')
+      raise ValueError(f'loss_kind={self.loss_kind!r}: byol needs the section predictor, infonce has none')
+    if not self.temperature > 0:
+      raise ValueError(f'temperature={self.temperature}: must be above 0')
+    if not 0 <= self.sigma < float('inf'):
+      raise ValueError(f'sigma={self.sigma}: must be finite and not negative; 0 is no filter')
     if self.num_masks < 1:
       raise ValueError(f'num_masks={self.num_masks}: must be at least 1')
 
@@ -128,7 +130,7 @@ class MSCN:
     return ('encoder', 'projector') if self.predictor is None else ('encoder', 'projector', 'predictor')
 
   def _filtered(self, images) -> Array:
-    return jax.vmap(lambda image: high_pass(image, self.sigma))(images)
+    return jax.vmap(lambda image: high_pass(image, self.sigma))(images) if self.sigma else images
 
   def _embed(self, params, images, stats) -> tuple[Array, Array, dict]:
     """Images [B, M, H, W, 3] -> features [B, M, D], embeddings [B, M, E] and the moved statistics."""

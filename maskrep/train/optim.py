@@ -10,21 +10,23 @@ from maskrep import schedules
 from maskrep.schedules import Schedule
 from maskrep.types import Params
 
+OPTIMIZERS = 'adamw', 'sgd', 'lars'
 EMA_SCHEDULES = {'linear': schedules.linear, 'cosine': schedules.cosine}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optim:
-  """AdamW, or SGD with momentum, with warm-up and cosine, growing weight decay and EMA momentum.
+  """AdamW, SGD with momentum, or LARS, with warm-up and cosine, growing weight decay and EMA momentum.
 
   Attributes:
-    optimizer_kind: 'adamw' or 'sgd'.
+    optimizer_kind: 'adamw', 'sgd' or 'lars'.
     warmup_learning_rate, learning_rate, final_learning_rate: the line of the warm-up, then half a cosine.
     warmup_epochs: length of the warm-up; never stretched.
     schedule_stretch: all schedules are laid out for this many times the steps of the run and cut off at its end
       (1.25 in the MSN authors' code).
-    weight_decay, final_weight_decay: half a cosine; decay is decoupled and multiplied by the learning rate.
-    beta1, beta2: of Adam; `beta1` is SGD's momentum.
+    weight_decay, final_weight_decay: half a cosine; decay is decoupled and multiplied by the learning rate. LARS's is part of
+      the gradient that it scales.
+    beta1, beta2: of Adam; `beta1` is the momentum of SGD and LARS.
     clip_norm: largest norm of the gradient, prototypes aside; 0 leaves it out.
     ema_momentum, final_ema_momentum, ema_schedule: 'linear', or 'cosine' for half of one.
   """
@@ -52,8 +54,8 @@ class Optim:
                   'final_weight_decay', 'clip_norm'):
       if not 0 <= getattr(self, field) < float('inf'):
         raise ValueError(f'{field}={getattr(self, field)}: must be finite and not negative')
-    if self.optimizer_kind not in ('adamw', 'sgd'):
-      raise ValueError(f'optimizer_kind={self.optimizer_kind!r}: must be adamw or sgd')
+    if self.optimizer_kind not in OPTIMIZERS:
+      raise ValueError(f'optimizer_kind={self.optimizer_kind!r}: must be one of {", ".join(OPTIMIZERS)}')
     if self.ema_schedule not in EMA_SCHEDULES:
       raise ValueError(f'ema_schedule={self.ema_schedule!r}: must be {" or ".join(EMA_SCHEDULES)}')
     if not 1 <= self.schedule_stretch < float('inf'):
@@ -70,13 +72,19 @@ class Optim:
     }
 
   def optimizer(self, run_schedules: dict[str, Schedule]) -> optax.GradientTransformation:
-    """Clipping, Adam or momentum, decoupled decay, learning rate.
+    """Clipping, Adam or momentum, decoupled decay, learning rate; or clipping and LARS.
 
-    Prototypes are neither clipped nor decayed, as in MSN's code.
+    Prototypes are neither clipped nor decayed, as in MSN's code. LARS (arXiv:1708.03888) adapts what is decayed, by a
+    trust coefficient of 0.001, as in SimCLR and BYOL: biases and norms get plain momentum.
     """
+    clip = (optax.masked(optax.clip_by_global_norm(self.clip_norm), _without_prototypes) if self.clip_norm
+            else optax.identity())
+    if self.optimizer_kind == 'lars':
+      return optax.chain(clip, optax.lars(
+        run_schedules['learning_rate'], run_schedules['weight_decay'], weight_decay_mask=decayed,
+        trust_coefficient=0.001, trust_ratio_mask=decayed, momentum=self.beta1))
     return optax.chain(
-      optax.masked(optax.clip_by_global_norm(self.clip_norm), _without_prototypes) if self.clip_norm
-      else optax.identity(),
+      clip,
       optax.scale_by_adam(self.beta1, self.beta2) if self.optimizer_kind == 'adamw' else optax.trace(self.beta1),
       optax.add_decayed_weights(run_schedules['weight_decay'], decayed),
       optax.scale_by_learning_rate(run_schedules['learning_rate']),

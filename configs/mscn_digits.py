@@ -1,0 +1,23 @@
+"""MSCN on the 1797 handwritten digits that ship inside scikit-learn: no download, minutes on two CPU cores.
+
+  python main.py --config=configs/mscn_digits.py --workdir=runs/mscn_digits
+"""
+
+from configs import common
+
+
+def get_config():
+  config = common.mscn(epochs=40)
+  config.batch_size = 64
+  config.data.update(source='digits', eval_split='test', canvas=8, threads=1)
+  config.views.update(
+    size=16, crop_scale=(0.7, 1.0), flip=0.0, jitter=0.0, grey=0.0, blur=0.0, mean=(0.3,) * 3, std=(0.38,) * 3)
+  config.first_mask.cell = config.second_mask.cell = 4
+  config.encoder.update(depth=18, width=0.25, stem='small', zero_init_residual=False)
+  config.projector.update(hidden=256, output=64)
+  config.objective.update(sigma=2.0)
+  config.optim.update(
+    optimizer_kind='adamw', learning_rate=2e-3, warmup_epochs=4.0, weight_decay=1e-2, final_weight_decay=1e-2)
+  config.train.update(log_every_steps=50, checkpoint_every_steps=500)
+  config.eval.update(every_steps=200, batch_size=256, crop_fraction=1.0, baselines=('pixels', 'untrained'))
+  return config
