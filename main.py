@@ -42,7 +42,8 @@ def parse(argv: list[str]) -> flags.FlagValues:
     rest = values(argv)[1:]
     list(values.config or ())  # a config file that could not be loaded says so only when it is read
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    raise ConfigError(' '.join(str(error).split())) from error
+    # Before what a config file says itself, ml_collections puts a traceback.
+    raise ConfigError(' '.join(str(error).rpartition('\nValueError: ')[2].split())) from error
   if rest:
     raise ConfigError(f'{rest[0]}: is no flag; every argument is --NAME=VALUE')
   if values.devices and not values.dry_run:

@@ -1,14 +1,16 @@
 """Every shipped config can be built at its real size, and, made small, it resumes bit for bit."""
 
 import importlib.util
+import itertools
 import json
 from pathlib import Path
 
+from flax.traverse_util import flatten_dict
 import jax
 import numpy as np
 import pytest
 
-from configs import vqgan_digits
+from configs import mscn_ablation, mscn_resnet50_simclr_100ep, vqgan_digits
 from maskrep import build
 from maskrep import plan as planning
 from maskrep import run as running
@@ -28,12 +30,17 @@ def load(path: Path):
   return module
 
 
+def made(module):
+  """The config; of one with variants the last, which has all."""
+  return module.get_config(*getattr(module, 'VARIANTS', ())[-1:])
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_real_size(path):
   """Shapes of initialisation and of a step at the config's own size, without computing anything."""
   module = load(path)
   assert 'main.py --config=configs/' + path.name in module.__doc__, 'the docstring gives the command'
-  config = module.get_config()
+  config = made(module)
   planning.check(config)
   program = make_program(
     build.build_objective(config), build.section(planning.Optim, config.optim, 'optim'), epochs=1.0, examples=1_281_167,
@@ -42,6 +49,19 @@ def test_real_size(path):
   after, metrics = jax.eval_shape(program.step, state, batch, program.frozen)
   assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
   assert all(m.shape == () for m in metrics.values())
+
+
+def test_ablation_adds_one_piece_at_a_time():
+  configs = [flatten_dict(mscn_ablation.get_config(variant).to_dict(), sep='.') for variant in mscn_ablation.VARIANTS]
+  changed = [{field for field in a if a[field] != b[field]} for a, b in itertools.pairwise(configs)]
+  assert changed == [set(step) for step in mscn_ablation.WITHOUT.values()][1:]
+  assert configs[-1] == flatten_dict(mscn_resnet50_simclr_100ep.get_config().to_dict(), sep='.')
+  for variant in mscn_ablation.VARIANTS:
+    objective = build.build_objective(shrink(mscn_ablation.get_config(variant)))
+    batch = {'image': np.zeros((8, 8, 8, 3), np.uint8), 'size': np.zeros((8, 2), np.int32),
+             'position': np.zeros(8, np.uint32)}
+    views = jax.eval_shape(objective.views, jax.random.key(0), batch)
+    assert views['first'].shape == (8, objective.num_masks, 16, 16, 3) and views['second'].shape == (8, 16, 16, 3)
 
 
 def final_state(workdir: Path, config):
@@ -59,13 +79,14 @@ def tokenizer(tmp_path_factory):
   return workdir
 
 
-# Made small, the ImageNet configs are the same but for patch size and ratio: the two ends of them are enough.
+# Made small, many ImageNet configs are the same but for patch size, ratio and epochs: the two ends of them are enough.
 @pytest.mark.parametrize('path', [path for path in CONFIGS if path.stem not in (
   'msn_vits16', 'msn_vitb8', 'msn_vitb4', 'msn_vitl16', 'extrema_vits16', 'extrema_vitb16', 'extrema_vitb16_in22k',
-  'mim_vitb14_in21k', 'mim_vitl14_in21k')], ids=lambda path: path.stem)
+  'mim_vitb14_in21k', 'mim_vitl14_in21k', 'mscn_resnet50_simclr', 'mscn_resnet50_simclr_100ep', 'mscn_ablation',
+)], ids=lambda path: path.stem)
 def test_interrupted_is_uninterrupted(path, request, tmp_path, monkeypatch):
   """2 steps, stop, 2 more = 4 straight: every leaf and every loss, bit for bit."""
-  config = shrink(load(path).get_config())
+  config = shrink(made(load(path)))
   if config.method == 'mim':
     config.target.weights = str(request.getfixturevalue('tokenizer'))
   running.run(config, tmp_path / 'straight')

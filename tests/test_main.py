@@ -17,6 +17,8 @@ from maskrep.errors import ConfigError
 ROOT = Path(__file__).parent.parent
 DIGITS = f'--config={ROOT}/configs/msn_digits.py'
 EXTREMA = f'--config={ROOT}/configs/extrema_digits.py'
+MSCN = f'--config={ROOT}/configs/mscn_digits.py'
+ABLATION = f'--config={ROOT}/configs/mscn_ablation.py'
 
 BAD = {
   'unknown flag': (['--nonsense=1'], 'nonsense'),
@@ -68,6 +70,20 @@ BAD = {
                                    'encoder.width=90'),
   'no class attention': ([EXTREMA, '--config.encoder.class_depth=0'], 'encoder.class_depth=0'),
   'every branch dropped': ([EXTREMA, '--config.encoder.drop_path=1.0'], 'encoder.drop_path=1.0'),
+  'unknown variant': ([f'{ABLATION}:nose'], 'the variants are grid, crops'),
+  'no variant': ([ABLATION], 'the variants are grid, crops'),
+  'cell does not divide the view': ([MSCN, '--config.first_mask.cell=3'], 'first_mask.cell=3'),
+  'grid shows nothing': ([MSCN, '--config.second_mask.ratio=0.99'], 'second_mask.ratio=0.99'),
+  'noise below 0': ([MSCN, '--config.second_mask.noise_std=-1.0'], 'second_mask.noise_std=-1.0'),
+  'endless filter': ([MSCN, '--config.objective.sigma=inf'], 'objective.sigma=inf'),
+  'no masks': ([MSCN, '--config.objective.num_masks=0'], 'objective.num_masks=0'),
+  'unknown depth': ([MSCN, '--config.encoder.depth=19'], 'encoder.depth=19'),
+  'unknown stem': ([MSCN, '--config.encoder.stem=tiny'], "encoder.stem='tiny'"),
+  'fraction of a channel': ([MSCN, '--config.encoder.width=0.3'], 'encoder.width=0.3'),
+  'projector without layers': ([MSCN, '--config.projector.layers=0'], 'projector.layers=0'),
+  'BYOL without predictor': ([MSCN, '--config.objective.loss_kind=byol'], 'section predictor'),
+  'a teacher for InfoNCE': ([MSCN, '--config.optim.ema_momentum=0.99'], 'optim.ema_momentum=0.99'),
+  'unknown optimizer': ([MSCN, '--config.optim.optimizer_kind=lamb'], 'optim.optimizer_kind'),
   'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
 }
 

@@ -15,6 +15,10 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   if config.method == 'vqgan':
     config.views.size = 16
     config.discriminator.update(width=8, layers=2, groups=4)
+  elif config.method == 'mscn':
+    config.views.size = 16
+    config.first_mask.cell = config.second_mask.cell = 4
+    config.encoder.update(depth=18, width=1 / 16, stem='small')
   else:
     patch = config.encoder.patch_size
     config.views.size = 4 * patch
@@ -34,7 +38,9 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   for head in {'head', 'projector', 'predictor'}.intersection(config.keys()):
     config[head].update(hidden=16, output=8)
   # Fast enough that a few steps move the weights and the teacher by more than round-off.
-  config.optim.update(warmup_epochs=2 * 8 / 1438, warmup_learning_rate=1e-2, learning_rate=1e-2, ema_momentum=0.9)
+  config.optim.update(warmup_epochs=2 * 8 / 1438, warmup_learning_rate=1e-2, learning_rate=1e-2)
+  if config.method != 'mscn' or config.objective.loss_kind == 'byol':
+    config.optim.ema_momentum = 0.9
   config.train.update(epochs=steps * 8 / 1438, log_every_steps=1, checkpoint_every_steps=2)
   config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, knn_neighbours=5, labels_per_class=(1,),
                      label_draws=1, baselines=())

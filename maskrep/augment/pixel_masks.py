@@ -38,8 +38,8 @@ class PixelMask:
         raise ValueError(f'{field}={a, b}: must be rising within (0, {high}]')
     if not 0 <= self.ratio < 1:
       raise ValueError(f'ratio={self.ratio}: must be in [0, 1), for example 0.15')
-    if not self.noise_std >= 0:
-      raise ValueError(f'noise_std={self.noise_std}: must be at least 0')
+    if not 0 <= self.noise_std < float('inf'):
+      raise ValueError(f'noise_std={self.noise_std}: must be finite and not negative')
 
 
 def grid_mask(key: Array, size: tuple[int, int], cell: int, ratio: float) -> Array:

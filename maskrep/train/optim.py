@@ -24,8 +24,8 @@ class Optim:
     warmup_epochs: length of the warm-up; never stretched.
     schedule_stretch: all schedules are laid out for this many times the steps of the run and cut off at its end
       (1.25 in the MSN authors' code).
-    weight_decay, final_weight_decay: half a cosine; decay is decoupled and multiplied by the learning rate. LARS's is part of
-      the gradient that it scales.
+    weight_decay, final_weight_decay: half a cosine; decay is decoupled and multiplied by the learning rate. For LARS it
+      is part of the gradient that is scaled.
     beta1, beta2: of Adam; `beta1` is the momentum of SGD and LARS.
     clip_norm: largest norm of the gradient, prototypes aside; 0 leaves it out.
     ema_momentum, final_ema_momentum, ema_schedule: 'linear', or 'cosine' for half of one.

@@ -181,7 +181,7 @@ def test_evaluation_filters_and_uses_the_statistics_of_its_weights(mscn):
 @pytest.mark.parametrize(('change', 'message'), [
   ({'loss_kind': 'byol'}, 'byol needs a predictor'), ({'predictor': BYOL.predictor}, 'infonce has none'),
   ({'loss_kind': 'vicreg'}, 'must be infonce or byol'), ({'temperature': 0.0}, 'temperature=0.0'),
-  ({'sigma': 0.0}, 'sigma=0.0'), ({'num_masks': 0}, 'num_masks=0')])
+  ({'sigma': -1.0}, 'sigma=-1.0'), ({'num_masks': 0}, 'num_masks=0')])
 def test_refuses(change, message):
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(INFONCE, **change)

@@ -69,6 +69,33 @@ def test_sgd_is_heavy_ball_with_decoupled_decay():
   np.testing.assert_allclose(p['encoder']['dense']['kernel'], kernel, rtol=1e-5)
 
 
+def test_lars_adapts_kernels_and_leaves_biases_and_norms():
+  """You et al. 2017, arXiv:1708.03888: v = m v + rate * 0.001 |w| / |g + d w| * (g + d w); w = w - v."""
+  lars = Optim(**RECIPE | {'optimizer_kind': 'lars', 'clip_norm': 0.0})
+  values = lars.schedules(total_steps=8, warmup_steps=2)
+  optimizer, p = lars.optimizer(values), params()
+  state = optimizer.init(p)
+  theirs = jax.tree.map(lambda x: np.asarray(x, np.float64), p)
+  momentum, adapted = jax.tree.map(np.zeros_like, theirs), decayed(p)
+  for t in range(3):
+    updates, state = optimizer.update(jax.tree.map(jnp.cos, p), state, p)
+    p = jax.tree.map(jnp.add, p, updates)
+    rate, decay = float(values['learning_rate'](t)), float(values['weight_decay'](t))
+
+    def velocity(w, v, adapt, rate=rate, decay=decay):
+      g = np.cos(w)
+      if adapt:
+        g = g + decay * w
+        g = g * 0.001 * np.linalg.norm(w) / np.linalg.norm(g)
+      return 0.9 * v + rate * g
+
+    momentum = jax.tree.map(velocity, theirs, momentum, adapted)
+    theirs = jax.tree.map(np.subtract, theirs, momentum)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), p, theirs)
+  moved = jax.tree.map(lambda v: np.abs(v).max(), momentum)
+  assert moved['encoder']['dense']['bias'] > 100 * moved['encoder']['dense']['kernel'] > 0
+
+
 def test_schedules_are_stretched_but_not_the_warmup():
   values = Optim(**RECIPE).schedules(total_steps=80, warmup_steps=20)
   np.testing.assert_allclose(values['learning_rate'](20), 0.05, rtol=1e-6)
