@@ -2,7 +2,7 @@
 
 Each variant adds one piece to the one before; the last is mscn_resnet50_simclr_100ep. The paper's trajectory
 is 21.0, 30.2, 31.0, 40.0, 48.2, 53.6, 63.0, 65.1, 65.6, 67.4 % top-1. It was not at hand: which pieces there are was
-known to us, but their order, the cuts that make ten steps of them, what `asymmetry` is, and so which figure is whose are
+known to us, but their order, the cuts that make ten steps of them, what `asymmetry` is, and so which figure is whose is
 our reading. Not run by us yet. With `train.microbatch` the batch norm of the ResNet sees one microbatch (ghost batch
 norm); heads and loss see all.
 

@@ -13,7 +13,7 @@ def get_config():
   config.views.update(
     size=16, crop_scale=(0.7, 1.0), flip=0.0, jitter=0.0, grey=0.0, blur=0.0, mean=(0.3,) * 3, std=(0.38,) * 3)
   config.first_mask.cell = config.second_mask.cell = 4
-  config.encoder.update(depth=18, width=0.25, stem='small', zero_init_residual=False)
+  config.encoder.update(depth=18, width=0.125, stem='small', zero_init_residual=False)
   config.projector.update(hidden=256, output=64)
   config.objective.update(sigma=2.0)
   config.optim.update(

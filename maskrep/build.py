@@ -369,18 +369,23 @@ def _tokenizer(config: ConfigDict) -> VQGAN:
 
 
 class Method(NamedTuple):
-  """How an objective is built, from the sections of a config that are its own."""
+  """How an objective is built, from the sections of a config that are its own.
+
+  With `ghost_batches` its trunk has batch norm, so microbatches change what is trained, not only round-off.
+  """
 
   build: Callable[[ConfigDict], Objective]
   sections: tuple[str, ...]
   optional: tuple[str, ...] = ()
+  ghost_batches: bool = False
 
 
 METHODS = {
   'msn': Method(_msn, ('views', 'masking', 'encoder', 'head', 'objective')),
   'extrema': Method(_extrema, ('views', 'masking', 'encoder', 'projector', 'predictor', 'objective')),
   'mscn': Method(
-    _mscn, ('views', 'first_mask', 'second_mask', 'encoder', 'projector', 'objective'), optional=('predictor',)),
+    _mscn, ('views', 'first_mask', 'second_mask', 'encoder', 'projector', 'objective'), optional=('predictor',),
+    ghost_batches=True),
   'mim': Method(_mim, ('views', 'masking', 'encoder', 'decoder', 'target', 'tokenizer', 'regularisation', 'objective')),
   'vqgan': Method(_vqgan, ('views', 'tokenizer', 'discriminator', 'objective')),
 }

@@ -8,8 +8,8 @@ from clu import parameter_overview
 import jax
 from ml_collections import ConfigDict
 
+from maskrep import build, rng
 from maskrep import plan as planning
-from maskrep import rng
 from maskrep import workdir as work
 from maskrep.distributed import device_table
 from maskrep.evaluation import table
@@ -45,7 +45,8 @@ def run(
     start = work.describe_start(plan.loader.fingerprint)
     # Both are compared before either is written: a start that is refused changes nothing.
     work.check_start(workdir, start, allowed_changes)
-    work.store_config(workdir, config, allowed_changes)
+    free = () if build.method(config).ghost_batches else ('train.microbatch',)
+    work.store_config(workdir, config, allowed_changes + free)
     with work.recorded(workdir, clock.seconds):
       work.record_start(workdir, start)
       params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))

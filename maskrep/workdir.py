@@ -34,8 +34,7 @@ from maskrep.errors import CheckpointError, ConfigError
 
 # Fields that may differ on resume: they change what is shown, kept or how fast, and what is computed only by round-off.
 FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'data.stall_timeout_s', 'train.log_every_steps',
-               'train.checkpoint_every_steps', 'train.keep_checkpoints', 'train.microbatch', 'train.fsdp',
-               'encoder.remat', 'encoder.scan')
+               'train.checkpoint_every_steps', 'train.keep_checkpoints', 'train.fsdp', 'encoder.remat', 'encoder.scan')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets', 'numpy')
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import extrema_digits, msn_digits
+from configs import extrema_digits, mscn_digits, msn_digits
 from maskrep import plan as planning
 from maskrep.checkpoint import Checkpoints
 from maskrep.mesh import global_batch, make_mesh
@@ -19,12 +19,13 @@ from maskrep.train.program import Program, make_program
 from tests.tiny import shrink
 
 STEPS = 20
+WIDTH = 32  # of the representations
 LOSSES = Path(__file__).parent / 'losses.json'
 # devices, fsdp, microbatch
 LAYOUTS = ONE, TWO, FOUR, EIGHT, SPLIT = (1, 1, 0), (2, 1, 0), (4, 1, 8), (8, 1, 0), (8, 2, 0)
-METHODS = {'msn': msn_digits, 'extrema': extrema_digits}
+METHODS = {'msn': msn_digits, 'extrema': extrema_digits, 'mscn': mscn_digits}
 # One layout of many devices, with microbatches, is enough for the other methods: what moves the data is the same.
-CASES = [('msn', layout) for layout in LAYOUTS[1:]] + [('extrema', FOUR)]
+CASES = [('msn', layout) for layout in LAYOUTS[1:]] + [('extrema', FOUR), ('mscn', FOUR)]
 
 
 class SGD(Optim):
@@ -37,7 +38,8 @@ class SGD(Optim):
 def plan_of(method: str, microbatch: int) -> planning.Plan:
   config = shrink(METHODS[method].get_config())
   config.batch_size = 16
-  config.encoder.update(drop_path=0.1, width=32)
+  if method != 'mscn':
+    config.encoder.update(drop_path=0.1, width=WIDTH)
   if method == 'msn':
     config.head.update(hidden=64)
     config.objective.update(target_temperature=0.2, temperature=0.2)  # 0.025 would multiply round-off by 40
@@ -73,8 +75,9 @@ def train(method: str, layout: tuple[int, int, int], state, stop: int):
 
 @functools.cache
 def straight(method: str) -> list[float]:
-  """The losses of one device."""
-  return train(method, ONE, made(method, ONE)[1].init(), STEPS)[1]
+  """The losses of one device; for MSCN in the same microbatches, which the batch norm of its trunk sees."""
+  layout = (1, 1, 8) if method == 'mscn' else ONE
+  return train(method, layout, made(method, layout)[1].init(), STEPS)[1]
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -128,7 +131,7 @@ def test_microbatches_move_no_image_between_devices(method):
   sent = collectives(step_fn.as_text())
   inside = [one for one in sent if one.times > 1]
   assert {one.kind for one in inside} == {'all-reduce'}, 'only gradients are sent from within the loop'
-  tokens = 2 * plan.objective.encoder.width  # of the fewest images a device has in a microbatch: what it would send
+  tokens = 2 * WIDTH  # of the fewest images a device has in a microbatch: what it would send
   gathered = [one for one in sent if one.kind != 'all-reduce']
   assert all(one.bytes <= 4 * tokens * 16 for one in gathered), gathered
   assert not any(len(shape) > 3 for one in sent for shape in one.shapes), 'images have four dimensions and more'

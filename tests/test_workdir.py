@@ -1,11 +1,15 @@
-"""events.jsonl says why a run ended, whatever ended it."""
+"""events.jsonl says why a run ended, whatever ended it; a run goes on only as what it was."""
 
+import contextlib
 import json
 
 import pytest
 
+from configs import mscn_digits, msn_digits
 from maskrep import errors
+from maskrep import run as running
 from maskrep import workdir as work
+from tests.tiny import shrink
 
 ENDS = [
   (None, 'finished', 0),
@@ -54,3 +58,13 @@ def test_a_start_on_other_data_is_refused_and_changes_nothing(tmp_path):
   work.record_start(tmp_path, work.describe_start('letters'))
   work.check_start(tmp_path, work.describe_start('letters'))
   assert (tmp_path / 'run.json').read_text().startswith(before)
+
+
+@pytest.mark.parametrize(('module', 'free'), [(msn_digits, True), (mscn_digits, False)], ids=['msn', 'mscn'])
+def test_microbatches_may_change_where_they_change_only_round_off(module, free, tmp_path, monkeypatch):
+  monkeypatch.setattr(running, 'train', lambda *_: [])
+  config = shrink(module.get_config())
+  running.run(config, tmp_path)
+  config.train.microbatch = 4
+  with contextlib.nullcontext() if free else pytest.raises(errors.ConfigError, match='train.microbatch: 0 -> 4'):
+    running.run(config, tmp_path)
