@@ -87,7 +87,7 @@ def extrema(
   return config
 
 
-def mscn(*, epochs: int) -> ml_collections.ConfigDict:
+def mscn(*, epochs: int, learning_rate: float = 4.8) -> ml_collections.ConfigDict:
   """MSCN with SimCLR's loss, ResNet-50 on ImageNet-1k, batch 4096 (arXiv:2206.07700, section 4).
 
   `config.train.microbatch` is not exact here as it is for the other methods: above 0, the batch norm of the ResNet sees
@@ -108,7 +108,7 @@ def mscn(*, epochs: int) -> ml_collections.ConfigDict:
   per_image = config.get_ref('batch_size').to_float() / 4096
   config.optim = section(
     optimizer_kind='lars',
-    warmup_learning_rate=0.0, learning_rate=per_image * 4.8, final_learning_rate=0.0, warmup_epochs=10.0,
+    warmup_learning_rate=0.0, learning_rate=per_image * learning_rate, final_learning_rate=0.0, warmup_epochs=10.0,
     schedule_stretch=1.0, weight_decay=1e-6, final_weight_decay=1e-6, beta1=0.9, beta2=0.999, clip_norm=0.0,
     ema_momentum=0.0, final_ema_momentum=0.0, ema_schedule='cosine')
   return config
@@ -116,15 +116,13 @@ def mscn(*, epochs: int) -> ml_collections.ConfigDict:
 
 def mscn_byol(*, epochs: int) -> ml_collections.ConfigDict:
   """The same with BYOL's loss, heads, teacher, colours and learning rate."""
-  config = mscn(epochs=epochs)
+  config = mscn(epochs=epochs, learning_rate=3.2)
   config.views.update(jitter_strength=(0.4, 0.4, 0.2, 0.1), solarise=0.1)
   config.projector = section(hidden=4096, output=256, layers=2, norm_output=False)
   config.predictor = section(hidden=4096, output=256, layers=2, norm_output=False)
   config.objective.loss_kind = 'byol'
-  per_image = config.get_ref('batch_size').to_float() / 4096
   config.optim.update(
-    learning_rate=per_image * 3.2, weight_decay=1.5e-6, final_weight_decay=1.5e-6, ema_momentum=0.996,
-    final_ema_momentum=1.0)
+    weight_decay=1.5e-6, final_weight_decay=1.5e-6, ema_momentum=0.996, final_ema_momentum=1.0)
   return config
 
 
