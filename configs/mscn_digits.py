@@ -7,7 +7,7 @@ from configs import common
 
 
 def get_config():
-  config = common.mscn(epochs=40)
+  config = common.mscn(epochs=30)
   config.batch_size = 64
   config.data.update(source='digits', eval_split='test', canvas=8, threads=1)
   config.views.update(
@@ -19,5 +19,5 @@ def get_config():
   config.optim.update(
     optimizer_kind='adamw', learning_rate=2e-3, warmup_epochs=4.0, weight_decay=1e-2, final_weight_decay=1e-2)
   config.train.update(log_every_steps=50, checkpoint_every_steps=500)
-  config.eval.update(every_steps=200, batch_size=256, crop_fraction=1.0, baselines=('pixels', 'untrained'))
+  config.eval.update(every_steps=300, batch_size=256, crop_fraction=1.0, baselines=('pixels', 'untrained'))
   return config

@@ -38,7 +38,11 @@ class SGD(Optim):
 def plan_of(method: str, microbatch: int) -> planning.Plan:
   config = shrink(METHODS[method].get_config())
   config.batch_size = 16
-  if method != 'mscn':
+  if method == 'mscn':
+    # Else gradients of norm 90 make these steps chaotic; on equal states the losses of a step agree to 1e-6.
+    config.encoder.zero_init_residual = True
+    config.objective.temperature = 1.0
+  else:
     config.encoder.update(drop_path=0.1, width=WIDTH)
   if method == 'msn':
     config.head.update(hidden=64)
@@ -134,4 +138,5 @@ def test_microbatches_move_no_image_between_devices(method):
   tokens = 2 * WIDTH  # of the fewest images a device has in a microbatch: what it would send
   gathered = [one for one in sent if one.kind != 'all-reduce']
   assert all(one.bytes <= 4 * tokens * 16 for one in gathered), gathered
-  assert not any(len(shape) > 3 for one in sent for shape in one.shapes), 'images have four dimensions and more'
+  # So have the kernels of convolutions, whose gradients are reduced.
+  assert not any(len(shape) > 3 for one in gathered for shape in one.shapes), 'images have four dimensions and more'

@@ -55,7 +55,8 @@ def grid_mask(key: Array, size: tuple[int, int], cell: int, ratio: float) -> Arr
     raise ValueError(f'image size {height}x{width} is not a multiple of cell={cell}')
   rows, columns = height // cell, width // cell
   shown = masking.random_keep(key[None], rows * columns, masking.num_kept(rows * columns, ratio))[0]
-  hidden = jnp.ones(rows * columns, bool).at[shown].set(False).reshape(rows, columns)
+  # Compared, not scattered: over a mesh, a scatter would gather the masks of the whole batch.
+  hidden = ~(jnp.arange(rows * columns)[:, None] == shown).any(axis=1).reshape(rows, columns)
   return jnp.repeat(jnp.repeat(hidden, cell, axis=0), cell, axis=1)
 
 
