@@ -37,18 +37,20 @@ INFONCE = MSCN(
 BYOL = dataclasses.replace(INFONCE, projector=SiameseHead(12, 7), predictor=SiameseHead(13, 7), loss_kind='byol')
 BOTH = pytest.mark.parametrize('mscn', [INFONCE, BYOL], ids=lambda mscn: mscn.loss_kind)
 
-
-PICTURES = np.random.default_rng(0).integers(0, 256, (6, 24, 24, 3), np.uint8)
-BATCH = {'image': PICTURES, 'size': np.array([[24, 24], [20, 10]] * 3, np.int32),
-         'position': np.arange(40, 46, dtype=np.uint32), 'label': np.full(6, -1, np.int32)}
 INITIAL = INFONCE.init(jax.random.key(0))[1]['student']['encoder']
 
 
-@functools.cache
-def drawn(mscn):
-  params, model_state = mscn.init(jax.random.key(0))
-  teacher, _ = mscn.init(jax.random.key(1))
-  return jax.jit(mscn.views)(jax.random.key(2), BATCH), params, teacher, model_state
+@pytest.fixture(scope='module')
+def drawn(batch):
+  """An objective -> its views of the batch, weights, other weights for the teacher, statistics."""
+
+  @functools.cache
+  def draw(mscn):
+    params, model_state = mscn.init(jax.random.key(0))
+    teacher, _ = mscn.init(jax.random.key(1))
+    return jax.jit(mscn.views)(jax.random.key(2), batch), params, teacher, model_state
+
+  return draw
 
 
 def loss_of(mscn, params, views, teacher, model_state):
@@ -81,7 +83,7 @@ def unit(x):
 
 @BOTH
 @pytest.mark.parametrize('microbatch', [0, 2])
-def test_loss_is_the_papers_in_float64(mscn, microbatch):
+def test_loss_is_the_papers_in_float64(mscn, microbatch, drawn):
   views, params, teacher, model_state = drawn(mscn)
   assert views['first'].shape == (6, 3, 16, 16, 3) and views['second'].shape == (6, 16, 16, 3)
   mscn = dataclasses.replace(mscn, microbatch=microbatch)
@@ -122,7 +124,7 @@ def test_loss_is_the_papers_in_float64(mscn, microbatch):
 
 @BOTH
 @pytest.mark.parametrize('microbatch', [0, 2])
-def test_gradient_reaches_every_parameter_and_never_the_teacher(mscn, microbatch):
+def test_gradient_reaches_every_parameter_and_never_the_teacher(mscn, microbatch, drawn):
   views, params, teacher, model_state = drawn(mscn)
   mscn = dataclasses.replace(mscn, microbatch=microbatch)
   grads, teacher_grads = jax.jit(jax.grad(
@@ -135,30 +137,30 @@ def test_gradient_reaches_every_parameter_and_never_the_teacher(mscn, microbatch
   assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(teacher_grads))
 
 
-def test_both_branches_of_infonce_are_trained():
+def test_both_branches_of_infonce_are_trained(drawn):
   views, params, teacher, model_state = drawn(INFONCE)
   pixel = jax.jit(jax.grad(lambda v: loss_of(INFONCE, params, v, teacher, model_state)[0]))(views)
   assert all((np.abs(g).max((-3, -2, -1)) > 1e-9).all() for g in pixel.values())
 
 
-def test_what_the_branches_see():
+def test_what_the_branches_see(batch):
   plain = dataclasses.replace(MASK, ratio=0.0, focal=0.0)
   mscn = dataclasses.replace(INFONCE, first_mask=plain, second_mask=plain)
-  views = {name: np.asarray(v) for name, v in jax.jit(mscn.views)(jax.random.key(2), BATCH).items()}
+  views = {name: np.asarray(v) for name, v in jax.jit(mscn.views)(jax.random.key(2), batch).items()}
   assert (np.abs(views['first'][:, 0] - views['second']).max((1, 2, 3)) > 0.1).all()  # crops are drawn apart
   np.testing.assert_array_equal(views['first'][:, 0], views['first'][:, 1])
-  masked = {name: np.asarray(v) for name, v in jax.jit(INFONCE.views)(jax.random.key(2), BATCH).items()}
+  masked = {name: np.asarray(v) for name, v in jax.jit(INFONCE.views)(jax.random.key(2), batch).items()}
   hidden = masked['first'] != views['first']
   assert (hidden.mean((2, 3, 4)) > 0.1).all() and (hidden[:, 0] != hidden[:, 1]).any((1, 2, 3)).all()
   assert np.std(masked['first'][hidden]) == pytest.approx(0.5, rel=0.1)
   assert (masked['second'][masked['second'] != views['second']] == 0).all()
 
 
-def test_an_example_s_views_depend_on_its_position_alone():
+def test_an_example_s_views_depend_on_its_position_alone(batch):
   see = jax.jit(INFONCE.views)
-  whole = see(jax.random.key(2), BATCH)
+  whole = see(jax.random.key(2), batch)
   order = np.array([4, 1, 0, 5, 3, 2])
-  shuffled = see(jax.random.key(2), {name: a[order] for name, a in BATCH.items()})
+  shuffled = see(jax.random.key(2), {name: a[order] for name, a in batch.items()})
   for name in whole:
     np.testing.assert_array_equal(shuffled[name], whole[name][order])
 
@@ -174,12 +176,14 @@ def test_evaluation_filters_and_uses_the_statistics_of_its_weights(mscn):
   got = mscn.encode(params, model_state, images)
   np.testing.assert_allclose(got['cls'], want['cls'], atol=1e-5)
   assert got['patches'].shape == (2, 4, 32)
+  unfiltered = dataclasses.replace(mscn, sigma=0.0)
+  np.testing.assert_allclose(unfiltered.encode(params, model_state, filtered)['cls'], got['cls'], atol=1e-5)
   with pytest.raises(ValueError, match='sees all pixels'):
     mscn.encode(params, model_state, images, jnp.zeros((2, 1), int))
 
 
 @pytest.mark.parametrize(('change', 'message'), [
-  ({'loss_kind': 'byol'}, 'byol needs a predictor'), ({'predictor': BYOL.predictor}, 'infonce has none'),
+  ({'loss_kind': 'byol'}, 'byol needs the section predictor'), ({'predictor': BYOL.predictor}, 'infonce has none'),
   ({'loss_kind': 'vicreg'}, 'must be infonce or byol'), ({'temperature': 0.0}, 'temperature=0.0'),
   ({'sigma': -1.0}, 'sigma=-1.0'), ({'num_masks': 0}, 'num_masks=0')])
 def test_refuses(change, message):
