@@ -54,9 +54,9 @@ def grid_mask(key: Array, size: tuple[int, int], cell: int, ratio: float) -> Arr
   if height % cell or width % cell:
     raise ValueError(f'image size {height}x{width} is not a multiple of cell={cell}')
   rows, columns = height // cell, width // cell
-  shown = masking.random_keep(key[None], rows * columns, masking.num_kept(rows * columns, ratio))[0]
-  # Compared, not scattered: over a mesh, a scatter would gather the masks of the whole batch.
-  hidden = ~(jnp.arange(rows * columns)[:, None] == shown).any(axis=1).reshape(rows, columns)
+  shown = masking.num_kept(rows * columns, ratio)
+  # No top_k, for which XLA would gather the draws of the whole batch.
+  hidden = (jax.random.permutation(key, rows * columns) >= shown).reshape(rows, columns)
   return jnp.repeat(jnp.repeat(hidden, cell, axis=0), cell, axis=1)
 
 
