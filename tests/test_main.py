@@ -17,6 +17,8 @@ from maskrep.errors import ConfigError
 ROOT = Path(__file__).parent.parent
 DIGITS = f'--config={ROOT}/configs/msn_digits.py'
 EXTREMA = f'--config={ROOT}/configs/extrema_digits.py'
+MIM = f'--config={ROOT}/configs/mim_digits.py'
+VQGAN = f'--config={ROOT}/configs/vqgan_digits.py'
 
 BAD = {
   'unknown flag': (['--nonsense=1'], 'nonsense'),
@@ -68,6 +70,24 @@ BAD = {
                                    'encoder.width=90'),
   'no class attention': ([EXTREMA, '--config.encoder.class_depth=0'], 'encoder.class_depth=0'),
   'every branch dropped': ([EXTREMA, '--config.encoder.drop_path=1.0'], 'encoder.drop_path=1.0'),
+  'no tokenizer': ([MIM, '--config.target.weights=/does/not/exist'], "target.weights='/does/not/exist'"),
+  'unknown target': ([MIM, '--config.target.kind=colours'], 'target.kind'),
+  'more tokens than patches': ([MIM, '--config.target.size=32'], 'target.size=32'),
+  'another number of classes': ([MIM, '--config.regularisation.num_classes=9', '--config.target.kind=pixels'],
+                                'num_classes=9'),
+  'nothing to predict': ([MIM, '--config.objective.masked_only=True', '--config.masking.ratio=0.0'], 'masked_only'),
+  'no label left': ([MIM, '--config.regularisation.label_smoothing=1.5'], 'regularisation.label_smoothing=1.5'),
+  'mixes by a negative share': ([MIM, '--config.regularisation.mixup_alpha=-1.0'], 'mixup_alpha=-1.0'),
+  'all values dropped': ([MIM, '--config.encoder.dropout=1.0'], 'encoder.dropout=1.0'),
+  'unknown pooling': ([MIM, '--config.objective.mim_pooling=max'], 'objective.mim_pooling'),
+  'decoder no multiple of its heads': ([MIM, '--config.decoder.heads=5'], 'decoder.heads=5'),
+  'warm start from nothing': ([MIM, '--config.target.kind=pixels', '--config.train.init_from=/does/not/exist'],
+                              "train.init_from='/does/not/exist'"),
+  'unknown optimizer': ([DIGITS, '--config.optim.optimizer_kind=adam'], 'optim.optimizer_kind'),
+  'unknown design': ([VQGAN, '--config.tokenizer.design=vqvae'], 'tokenizer.design'),
+  'groups do not divide': ([VQGAN, '--config.tokenizer.groups=3'], 'groups=3'),
+  'views of a tokenizer are shifted': ([VQGAN, '--config.views.mean=(0.5, 0.5, 0.5)'], 'views.mean=(0.5, 0.5, 0.5)'),
+  'size no multiple of the stride': ([VQGAN, '--config.views.size=18'], 'views.size=18'),
   'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
 }
 

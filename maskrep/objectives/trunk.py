@@ -7,8 +7,8 @@ import jax
 from maskrep.types import Array
 
 
-def in_microbatches(function: Callable[..., Array], size: int, *arrays: Array | None) -> Array:
-  """`function(*arrays)` for arrays [B, ...], `size` rows at a time; 0 is all at once.
+def in_microbatches(function: Callable[..., Array], size: int, *arrays: Array | dict | None) -> Array:
+  """`function(*arrays)` for arrays [B, ...], or pytrees of them, `size` rows at a time; 0 is all at once.
 
   The function must treat rows independently. Loss and gradient are those of the whole batch, up to the order of sums.
   Backwards, each microbatch is computed again, so that the memory of only one is needed at a time.
@@ -16,7 +16,7 @@ def in_microbatches(function: Callable[..., Array], size: int, *arrays: Array | 
   Microbatch m holds rows m, m + M, m + 2M ... of the batch, M = B / size: each device then finds its part of every
   microbatch among its own rows, and nothing is moved.
   """
-  rows = next(a for a in arrays if a is not None).shape[0]
+  rows = arrays[0].shape[0]
   if not size or size == rows:
     return function(*arrays)
   split = jax.tree.map(lambda a: a.reshape(size, rows // size, *a.shape[1:]).swapaxes(0, 1), arrays)
