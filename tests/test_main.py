@@ -25,6 +25,7 @@ BAD = {
   'stray word': (['train'], 'train'),
   'missing config file': (['--config=configs/missing.py'], 'missing.py'),
   'unknown field': ([DIGITS, '--config.optim.learning_rat=1'], 'learning_rate'),
+  'unknown field like no other': ([DIGITS, '--config.encoder.colour=1'], 'colour'),
   'unknown section': ([DIGITS, '--config.optimm.learning_rate=1'], 'optimm'),
   'text for a number': ([DIGITS, '--config.batch_size=many'], 'batch_size'),
   'fraction for a count': ([DIGITS, '--config.batch_size=1.5'], 'batch_size'),
