@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+import re
 import sys
 import threading
 import time
@@ -43,7 +44,10 @@ def parse(argv: list[str]) -> flags.FlagValues:
     list(values.config or ())  # a config file that could not be loaded says so only when it is read
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
     # Before what a config file says itself, ml_collections puts a traceback.
-    raise ConfigError(' '.join(str(error).rpartition('\nValueError: ')[2].split())) from error
+    said = ' '.join(str(error).rpartition('\nValueError: ')[2].replace(r'\n', ' ').split())
+    # Of a field that is not there, ml_collections says the name in quotes, sometimes of several kinds.
+    missing = re.match(r'''["'\\]+(\w+)["'\\]+ ?(.*?)['"]*$''', said)
+    raise ConfigError('--config has no field {}. {}'.format(*missing.groups()).strip() if missing else said) from error
   if rest:
     raise ConfigError(f'{rest[0]}: is no flag; every argument is --NAME=VALUE')
   if values.devices and not values.dry_run:

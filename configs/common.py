@@ -137,15 +137,14 @@ def supervised_mim(
     solarise=0.0, mean=(0.5,) * 3, std=(0.5,) * 3, rand_layers=2 if augreg else 0, rand_magnitude=15.0)
   config.masking = section(ratio=0.2, supervised_ratio=0.0)
   config.encoder = vit(size, 14)
-  config.encoder.drop_path = 0.1 if augreg else 0.0
+  config.encoder.update({'drop_path': 0.1, 'dropout': 0.1} if augreg else {'dropout': 0.0})
   config.decoder = section(width=768, depth=1, heads=12)
   config.target = section(kind='tokens', size=256, weights='')
   config.tokenizer = vqgan_f16()
   config.regularisation = section(
     num_classes=1000, label_smoothing=0.0, mixup_alpha=0.5 if augreg else 0.0, cutmix_alpha=0.0, erase=0.0)
   config.objective = section(
-    supervised_pooling='average', mim_pooling='average', mim_weight=mim_weight, masked_only=False,
-    dropout=0.1 if augreg else 0.0)
+    supervised_pooling='average', mim_pooling='average', mim_weight=mim_weight, masked_only=False)
   config.optim = section(
     optimizer_kind='adamw',
     warmup_learning_rate=0.0, learning_rate=1e-3, final_learning_rate=0.0, warmup_epochs=10_000 * 4096 / 1_281_167,

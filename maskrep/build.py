@@ -303,11 +303,15 @@ def _mim(config: ConfigDict) -> SupervisedMIM:
   decoder = section(TokenDecoder, config.decoder, 'decoder', patches=grid**2, output=output,
                     weight_init=encoder.weight_init, dtype=compute_dtype(config))
   _check_heads('decoder', decoder)
-  return section(
+  mim = section(
     SupervisedMIM, config.objective, 'objective', encoder=encoder,
     classifier=Classifier(regularise.num_classes, compute_dtype(config)), decoder=decoder, tokenizer=tokenizer,
     view=views.view(), regularise=regularise, ratio=mask.ratio, supervised_ratio=mask.supervised_ratio,
     microbatch=config.train.microbatch)
+  if mim.masked_only and masking.num_kept(grid**2, mask.ratio) == grid**2:
+    raise ConfigError(f'config.objective.masked_only=True: config.masking.ratio={mask.ratio} drops none of {grid**2} '
+                      'patches, and nothing would be predicted; raise it')
+  return mim
 
 
 def _mscn(config: ConfigDict) -> MSCN:
@@ -396,8 +400,9 @@ def _encoder(cls, config: ConfigDict, **given):
   encoder = section(cls, config.encoder, 'encoder', dtype=compute_dtype(config), **given)
   _at_least_one('encoder', encoder, 'patch_size')
   _check_heads('encoder', encoder)
-  if not 0 <= encoder.drop_path < 1:
-    raise ConfigError(f'config.encoder.drop_path={encoder.drop_path}: must be in [0, 1), for example 0.1')
+  for field in ('drop_path', 'dropout'):
+    if not 0 <= getattr(encoder, field, 0) < 1:
+      raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)}: must be in [0, 1), for example 0.1')
   for field, known in {'weight_init': INITIALIZERS, 'instance': INSTANCE}.items():
     if getattr(encoder, field, next(iter(known))) not in known:
       raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)!r}: must be one of {", ".join(known)}')

@@ -27,19 +27,21 @@ log = logging.getLogger(__name__)
 class Checkpoints:
   """The checkpoints of one workdir. Use as a context manager: leaving it waits for the save in flight.
 
-  Leaving raises CheckpointError where the last save failed, unless another error is on its way out.
+  Leaving raises CheckpointError where the last save failed, unless another error is on its way out. With `read_only`
+  nothing in the workdir is changed, so that it may be another run's, even one under way.
   """
 
-  def __init__(self, workdir: Path, keep: int):
+  def __init__(self, workdir: Path, keep: int, *, read_only: bool = False):
     self._directory = (workdir / 'checkpoints').absolute()
     self._corrupt = workdir.absolute() / 'corrupt'
-    self._keep, self._failures, self._in_flight = keep, 0, False
+    self._keep, self._failures, self._in_flight, self._read_only = keep, 0, False, read_only
     self._manager = ocp.CheckpointManager(
       self._directory,
       item_handlers={'state': ocp.StandardCheckpointHandler(), 'fingerprint': ocp.JsonCheckpointHandler()},
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep,
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
         # The default makes a process hang at its exit when the directory cannot be made.
         async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
       ),
@@ -118,7 +120,8 @@ class Checkpoints:
     Raises:
       CheckpointError: there are checkpoints, and none fits `template` and is whole.
     """
-    self._warn_of_space(template)
+    if not self._read_only:
+      self._warn_of_space(template)
     rejected = {}
     state = None
     for step in sorted(self._manager.all_steps(), reverse=True):
@@ -134,8 +137,9 @@ class Checkpoints:
       raise CheckpointError(f'{self._directory}: no checkpoint can be restored; nothing was changed. ' + '; '.join(
         f'step {step}: {reason}' for step, reason in rejected.items()))
     for step, reason in rejected.items():
-      log.warning('%s: step %d is damaged (%s); it is set aside in %s', self._directory, step, reason, self._corrupt)
-    self._set_aside(rejected)
+      log.warning('%s: step %d is damaged (%s); an older one is taken', self._directory, step, reason)
+    if not self._read_only:
+      self._set_aside(rejected)
     return state
 
   def _warn_of_space(self, template: TrainState) -> None:

@@ -27,7 +27,8 @@ class Plan:
 
   seed: int
   objective: Objective
-  frozen: Any
+  frozen: Any  # arrays that the objective's loss reads and nothing trains; None where there are none
+  fingerprint: str  # of the training data and of `frozen`
   warm_start: Callable[[TrainState], TrainState]
   data: Data
   loader: Loader
@@ -82,8 +83,8 @@ def check_devices(config: ConfigDict) -> None:
     raise ConfigError(f'config.train.fsdp={fsdp}: must divide the number of devices, {devices}')
 
 
-def make(config: ConfigDict) -> Plan:
-  """Builds a run.
+def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
+  """Builds a run; one that is `resumed` takes nothing from `train.init_from`, which may be gone by then.
 
   Raises:
     ConfigError: a field is wrong, there are no images, or the batch does not fit the devices.
@@ -113,22 +114,17 @@ def make(config: ConfigDict) -> Plan:
   if (learnt := getattr(objective, 'num_classes', classes)) != classes:
     raise ConfigError(f'config.regularisation.num_classes={learnt}: {data.source} has {classes or "no"} classes; give '
                       'as many')
-  return Plan(seed=config.seed, objective=objective, frozen=_frozen(config, objective),
-              warm_start=_warm_start(train, objective), data=data, loader=loader, eval_source=eval_source,
-              optim=optim, train=train, eval=evaluation)
-
-
-def _frozen(config: ConfigDict, objective: Objective) -> Any:
-  """The arrays that the objective's loss reads and nothing trains; None where there are none."""
-  if objective.frozen is None:
-    return None
-  return weights.load('target.weights', config.target.weights, 'tokenizer', objective.frozen)
+  frozen, fingerprint = None, loader.fingerprint
+  if objective.frozen is not None:
+    frozen = weights.load('target.weights', config.target.weights, 'tokenizer', objective.frozen)
+    fingerprint += f', tokenizer {weights.digest(frozen)}'
+  warm_start = _warm_start(train, objective) if train.init_from and not resumed else lambda state: state
+  return Plan(seed=config.seed, objective=objective, frozen=frozen, fingerprint=fingerprint, warm_start=warm_start,
+              data=data, loader=loader, eval_source=eval_source, optim=optim, train=train, eval=evaluation)
 
 
 def _warm_start(train: Train, objective: Objective) -> Callable[[TrainState], TrainState]:
-  """Puts the encoder of `train.init_from`, if any, into a new state; the rest of it stays."""
-  if not train.init_from:
-    return lambda state: state
+  """Puts the encoder of `train.init_from` into a new state; the rest of it stays."""
   params, _ = jax.eval_shape(objective.init, jax.random.key(0))
   encoder = weights.load('train.init_from', train.init_from, 'encoder', params['encoder'])
 

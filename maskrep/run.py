@@ -35,14 +35,14 @@ def run(
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     jax.config.update('jax_compilation_cache_dir', str(COMPILATION_CACHE))
   clock = Clock(time.monotonic() if started is None else started)
-  plan = planning.make(config)
+  plan = planning.make(config, resumed=work.resumes(workdir))
   if jax.process_index():
     train(plan, workdir, clock)
     return
   print(device_table(), flush=True)
   work.prepare(workdir)
   with work.held(workdir):
-    start = work.describe_start(plan.loader.fingerprint)
+    start = work.describe_start(plan.fingerprint)
     # Both are compared before either is written: a start that is refused changes nothing.
     work.check_start(workdir, start, allowed_changes)
     free = () if build.method(config).ghost_batches else ('train.microbatch',)

@@ -1,9 +1,11 @@
 """Trained weights out of the workdir of another run."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from maskrep import build, workdir
 from maskrep.checkpoint import Checkpoints
@@ -24,26 +26,36 @@ def load(field: str, path: str, part: str, wanted: Any) -> Params:
 
   Raises:
     ConfigError: there is no such run, it has no such part, or the part has other shapes.
-    CheckpointError: no checkpoint of it is whole, or the run is under way.
+    CheckpointError: none of its checkpoints is whole.
   """
   run = Path(path).expanduser()
   if not (run / 'config.json').exists() or not (run / 'checkpoints').is_dir():
     raise ConfigError(f'config.{field}={path!r}: holds no run; give the --workdir of a run that trained it')
   config = workdir.load_config(run)
-  program = make_program(
-    build.build_objective(config), build.section(Optim, config.optim, 'optim'), epochs=1.0, examples=config.batch_size,
-    batch_size=config.batch_size, seed=config.seed, mesh=make_mesh())
+  try:
+    objective, optim = build.build_objective(config), build.section(Optim, config.optim, 'optim')
+  except ConfigError as error:
+    raise ConfigError(f'config.{field}={path!r}: was trained by another version: {error}') from error
+  program = make_program(objective, optim, epochs=1.0, examples=config.batch_size, batch_size=config.batch_size,
+                         seed=config.seed, mesh=make_mesh())
   found = program.state.params.get(part)
   if found is None:
     raise ConfigError(f'config.{field}={path!r}: is a run of {config.method}, which has no {part}')
   if wrong := _differences(found, wanted):
     raise ConfigError(f'config.{field}={path!r}: its {part} is another than this config asks for: {wrong}')
-  # The lock: opening the checkpoints of a run that is under way would clear away what it is just writing.
-  with workdir.held(run), Checkpoints(run, keep=1) as checkpoints:
+  with Checkpoints(run, keep=1, read_only=True) as checkpoints:
     state = checkpoints.restore(program.state)
   if state is None:
     raise CheckpointError(f'config.{field}={path!r}: has no checkpoint yet')
   return state.ema_params[part]
+
+
+def digest(params: Params) -> str:
+  """The first 16 digits of the SHA-256 of all values."""
+  found = hashlib.sha256()
+  for leaf in jax.tree.leaves(params):
+    found.update(np.ascontiguousarray(leaf))
+  return found.hexdigest()[:16]
 
 
 def _differences(found: Params, wanted: Params) -> str:

@@ -57,6 +57,11 @@ def prepare(workdir: Path) -> None:
                       'space that you may write to') from error
 
 
+def resumes(workdir: Path) -> bool:
+  """Whether a run has been saved there."""
+  return any(path.is_dir() and path.name.isdigit() for path in (workdir / 'checkpoints').glob('*'))
+
+
 @contextlib.contextmanager
 def held(workdir: Path) -> Iterator[None]:
   """Keeps other runs out of the workdir. The lock ends with the process, however that ends.
@@ -160,7 +165,7 @@ def diff(old: dict, new: dict, prefix: str = '') -> dict[str, tuple]:
 
 
 def describe_start(data: str) -> dict:
-  """What this start runs on; `data` is the fingerprint of the training data."""
+  """What this start runs on; `data` is the fingerprint of what training reads."""
   kinds = Counter(device.device_kind for device in jax.devices())
   return {
     'time': _now(),

@@ -33,6 +33,21 @@ MUTANTS = {
   'the student sees the colours of the teacher': (
     'maskrep/objectives/extrema.py', 'see(student_keys, student_keys,', 'see(student_keys, teacher_keys,',
     'tests/objectives/test_extrema.py'),
+  'the MIM stream sees the mixed image': (
+    'maskrep/objectives/mim.py', "views |= {'image': image,", "views |= {'image': regularised,",
+    'tests/objectives/test_mim.py'),
+  'patches come back in the order they were kept': (
+    'maskrep/models/decoder.py', 'at.argmax(-1)', 'jnp.cumsum(at.any(-1), axis=-1) - 1',
+    'tests/objectives/test_mim.py'),
+  "MaskGIT's shortcut sees the input": (
+    'maskrep/models/vqgan.py', "(x if self.design == 'taming' else y)", '(x)', 'tests/models/test_vqgan.py'),
+  'no gradient through the codes': (
+    'maskrep/models/vqgan.py', 'return z + jax.lax.stop_gradient(codes - z)', 'return codes',
+    'tests/objectives/test_vqgan.py'),
+  'the tokenizer may change in mid run': (
+    'maskrep/plan.py', "f', tokenizer {weights.digest(frozen)}'", "''", 'tests/test_weights.py'),
+  'a resumed run starts warm again': (
+    'maskrep/plan.py', 'if train.init_from and not resumed else', 'if train.init_from else', 'tests/test_weights.py'),
   'Sinkhorn ends on the prototypes': (
     'maskrep/objectives/losses.py', 'axis=0, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=1',
     'axis=1, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=0', 'tests/objectives/test_losses.py'),

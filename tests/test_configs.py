@@ -19,7 +19,8 @@ from maskrep.mesh import make_mesh
 from maskrep.train.program import make_program
 from tests.tiny import shrink
 
-CONFIGS = sorted(path for path in (Path(__file__).parent.parent / 'configs').glob('*.py')
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted(path for path in (ROOT / 'configs').glob('*.py')
                  if path.stem not in ('__init__', 'common'))
 
 
@@ -79,14 +80,15 @@ def tokenizer(tmp_path_factory):
   return workdir
 
 
-# Made small, many ImageNet configs are the same but for patch size, ratio and epochs: the two ends of them are enough.
-@pytest.mark.parametrize('path', [path for path in CONFIGS if path.stem not in (
-  'msn_vits16', 'msn_vitb8', 'msn_vitb4', 'msn_vitl16', 'extrema_vits16', 'extrema_vitb16', 'extrema_vitb16_in22k',
-  'mim_vitb14_in21k', 'mim_vitl14_in21k', 'mscn_resnet50_simclr', 'mscn_resnet50_simclr_100ep', 'mscn_ablation',
-)], ids=lambda path: path.stem)
-def test_interrupted_is_uninterrupted(path, request, tmp_path, monkeypatch):
+# Made small, the others differ from one of these in no code that trains.
+RESUMED = ('msn_digits', 'msn_vitb16', 'extrema_digits', 'extrema_vitb16_90x8', 'mim_digits', 'mim_vitb14',
+           'mim_finetune_in1k', 'vqgan_f16_1024', 'mscn_digits', 'mscn_resnet50_byol')
+
+
+@pytest.mark.parametrize('name', RESUMED)
+def test_interrupted_is_uninterrupted(name, request, tmp_path, monkeypatch):
   """2 steps, stop, 2 more = 4 straight: every leaf and every loss, bit for bit."""
-  config = shrink(made(load(path)))
+  config = shrink(made(load(ROOT / 'configs' / f'{name}.py')))
   if config.method == 'mim':
     config.target.weights = str(request.getfixturevalue('tokenizer'))
   running.run(config, tmp_path / 'straight')

@@ -19,12 +19,15 @@ DIGITS = f'--config={ROOT}/configs/msn_digits.py'
 EXTREMA = f'--config={ROOT}/configs/extrema_digits.py'
 MSCN = f'--config={ROOT}/configs/mscn_digits.py'
 ABLATION = f'--config={ROOT}/configs/mscn_ablation.py'
+MIM = f'--config={ROOT}/configs/mim_digits.py'
+VQGAN = f'--config={ROOT}/configs/vqgan_digits.py'
 
 BAD = {
   'unknown flag': (['--nonsense=1'], 'nonsense'),
   'stray word': (['train'], 'train'),
   'missing config file': (['--config=configs/missing.py'], 'missing.py'),
   'unknown field': ([DIGITS, '--config.optim.learning_rat=1'], 'learning_rate'),
+  'unknown field like no other': ([DIGITS, '--config.encoder.colour=1'], 'colour'),
   'unknown section': ([DIGITS, '--config.optimm.learning_rate=1'], 'optimm'),
   'text for a number': ([DIGITS, '--config.batch_size=many'], 'batch_size'),
   'fraction for a count': ([DIGITS, '--config.batch_size=1.5'], 'batch_size'),
@@ -83,7 +86,24 @@ BAD = {
   'projector without layers': ([MSCN, '--config.projector.layers=0'], 'projector.layers=0'),
   'BYOL without predictor': ([MSCN, '--config.objective.loss_kind=byol'], 'section predictor'),
   'a teacher for InfoNCE': ([MSCN, '--config.optim.ema_momentum=0.99'], 'optim.ema_momentum=0.99'),
-  'unknown optimizer': ([MSCN, '--config.optim.optimizer_kind=lamb'], 'optim.optimizer_kind'),
+  'no tokenizer': ([MIM, '--config.target.weights=/does/not/exist'], "target.weights='/does/not/exist'"),
+  'unknown target': ([MIM, '--config.target.kind=colours'], 'target.kind'),
+  'more tokens than patches': ([MIM, '--config.target.size=32'], 'target.size=32'),
+  'another number of classes': ([MIM, '--config.regularisation.num_classes=9', '--config.target.kind=pixels'],
+                                'num_classes=9'),
+  'nothing to predict': ([MIM, '--config.objective.masked_only=True', '--config.masking.ratio=0.0'], 'masked_only'),
+  'no label left': ([MIM, '--config.regularisation.label_smoothing=1.5'], 'regularisation.label_smoothing=1.5'),
+  'mixes by a negative share': ([MIM, '--config.regularisation.mixup_alpha=-1.0'], 'mixup_alpha=-1.0'),
+  'all values dropped': ([MIM, '--config.encoder.dropout=1.0'], 'encoder.dropout=1.0'),
+  'unknown pooling': ([MIM, '--config.objective.mim_pooling=max'], 'objective.mim_pooling'),
+  'decoder no multiple of its heads': ([MIM, '--config.decoder.heads=5'], 'decoder.heads=5'),
+  'warm start from nothing': ([MIM, '--config.target.kind=pixels', '--config.train.init_from=/does/not/exist'],
+                              "train.init_from='/does/not/exist'"),
+  'unknown optimizer': ([DIGITS, '--config.optim.optimizer_kind=adam'], 'optim.optimizer_kind'),
+  'unknown design': ([VQGAN, '--config.tokenizer.design=vqvae'], 'tokenizer.design'),
+  'groups do not divide': ([VQGAN, '--config.tokenizer.groups=3'], 'groups=3'),
+  'views of a tokenizer are shifted': ([VQGAN, '--config.views.mean=(0.5, 0.5, 0.5)'], 'views.mean=(0.5, 0.5, 0.5)'),
+  'size no multiple of the stride': ([VQGAN, '--config.views.size=18'], 'views.size=18'),
   'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
 }
 

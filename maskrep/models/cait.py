@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from maskrep.models.position import sincos
-from maskrep.models.transformer import Block, Linear, layer_norm, run_blocks, stochastic_depth
+from maskrep.models.transformer import Block, Linear, by_block, draw_noise, layer_norm, run_blocks
 from maskrep.models.vit import embed
 
 INSTANCE = 'class_attention', 'class_token', 'average'
@@ -41,15 +41,15 @@ class CaiT(nn.Module):
   remat: bool = False
   scan: bool = False
 
-  def draw_branches(self, key: jax.Array, batch: int) -> jax.Array | None:
-    """Which residual branches of each example are dropped, [batch, depth, 2]; None where the rate is 0."""
-    return stochastic_depth(key, self.drop_path, self.depth, batch) if self.drop_path else None
+  def draw_noise(self, key: jax.Array, batch: int) -> dict[str, jax.Array] | None:
+    """Of stochastic depth, for each example, arrays [batch, ...]; None where it is not on."""
+    return draw_noise(key, batch, self.depth, self.drop_path)
 
   @nn.compact
-  def __call__(self, images, keep_idx=None, branches=None):
+  def __call__(self, images, keep_idx=None, noise=None):
     """Encodes float32 images [B, H, W, 3], or only their patches at int32 keep_idx [B, K], counted row by row.
 
-    In training, `branches` [B, depth, 2] is what `draw_branches` drew; without it none is dropped.
+    In training, `noise` is what `draw_noise` drew; without it nothing is dropped.
 
     Returns:
       Float32 {'cls': [B, D], the instance representation, 'patches': [B, N, D] or, in the order of keep_idx, [B, K, D],
@@ -74,7 +74,7 @@ class CaiT(nn.Module):
     block = nn.remat(Block, static_argnums=2) if self.remat else Block
     blocks = [block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
               for i in range(self.depth)]
-    x = run_blocks(blocks, x, branches, self.scan)
+    x = run_blocks(blocks, x, by_block(noise), self.scan)
 
     norm = layer_norm(jnp.float32, 'norm')
     if self.instance == 'class_token':

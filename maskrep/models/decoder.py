@@ -41,5 +41,5 @@ class TokenDecoder(nn.Module):
     x = (dense(x, *linear(self.width, 'embed')(x.shape[-1])) + pos).astype(self.dtype)
     blocks = [Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
               for i in range(self.depth)]
-    x = layer_norm(self.dtype, 'norm')(run_blocks(blocks, x, None, scan=False))
+    x = layer_norm(self.dtype, 'norm')(run_blocks(blocks, x, {}, scan=False))
     return dense(x, *linear(self.output, 'predict')(self.width)).astype(jnp.float32)

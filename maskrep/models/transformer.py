@@ -9,6 +9,8 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from maskrep import rng
+
 # Of matrices, and of class token and positions. 'normal': the papers' code, which calls PyTorch's
 # trunc_normal_(std=0.02), and that cuts at +-2, a hundred deviations. 'fan_in': for widths far below the papers', where
 # 0.02 leaves next to nothing of the signal.
@@ -85,14 +87,14 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-  """Two dense layers around an exact GELU, [..., D] -> [..., D]."""
+  """Two dense layers around an exact GELU, [..., D] -> [..., D]; `drop` is what dropout does to the hidden units."""
 
   ratio: float = 4.0
   dtype: jnp.dtype = jnp.float32
   weight_init: str = 'normal'
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, drop=lambda x: x):
     d = x.shape[-1]
     hidden = int(d * self.ratio)
     kernel1, bias1 = Linear(hidden, self.dtype, self.weight_init, name='fc1')(d)
@@ -102,13 +104,14 @@ class Mlp(nn.Module):
       # units that are always 0 avoid it.
       kernel1, bias1 = jnp.pad(kernel1, ((0, 0), (0, 16))), jnp.pad(bias1, (0, 16))
       kernel2 = jnp.pad(kernel2, ((0, 16), (0, 0)))
-    return dense(gelu(dense(x, kernel1, bias1)), kernel2, bias2)
+    return dense(drop(gelu(dense(x, kernel1, bias1))), kernel2, bias2)
 
 
 class Block(nn.Module):
   """Pre-norm transformer block: residual attention, residual MLP.
 
-  With LayerScale (Touvron et al. 2021, arXiv:2103.17239, section 2) where `layer_scale`, its initial value, is not 0.
+  With LayerScale (Touvron et al. 2021, arXiv:2103.17239, section 2) where `layer_scale`, its initial value, is not 0,
+  and with `dropout` of what attention and MLP add, and of the MLP's hidden units (Dosovitskiy et al. 2021, appendix B).
   """
 
   heads: int
@@ -116,10 +119,15 @@ class Block(nn.Module):
   dtype: jnp.dtype = jnp.float32
   weight_init: str = 'normal'
   layer_scale: float = 0.0
+  dropout: float = 0.0
 
   @nn.compact
-  def __call__(self, x, part=ALL, *, keep=None):
-    """Tokens [B, T, D] -> the new values of tokens part[0]:part[1], which see all; keep [2, B]: `stochastic_depth`."""
+  def __call__(self, x, part=ALL, *, keep=None, keys=None):
+    """Tokens [B, T, D] -> the new values of tokens part[0]:part[1], which see all.
+
+    In training, keep [2, B] and keys [B] are this block's of `draw_noise`.
+    """
+    drop = lambda i: lambda x: x if keys is None else dropout(rng.fold(keys, i), x, self.dropout)  # noqa: E731
     one, two = (1, 1) if keep is None else keep[..., None, None].astype(self.dtype)
     if self.layer_scale:
       init = nn.initializers.constant(self.layer_scale)
@@ -127,28 +135,51 @@ class Block(nn.Module):
       two *= self.param('scale2', init, x.shape[-1]).astype(self.dtype)
     y = layer_norm(self.dtype, 'norm1')(x)
     queries = None if part == ALL else y[:, slice(*part)]
-    x = x[:, slice(*part)] + one * Attention(self.heads, self.dtype, self.weight_init, name='attn')(y, queries)
-    return x + two * Mlp(self.mlp_ratio, self.dtype, self.weight_init, name='mlp')(layer_norm(self.dtype, 'norm2')(x))
+    y = Attention(self.heads, self.dtype, self.weight_init, name='attn')(y, queries)
+    x = x[:, slice(*part)] + one * drop(0)(y)
+    y = Mlp(self.mlp_ratio, self.dtype, self.weight_init, name='mlp')(layer_norm(self.dtype, 'norm2')(x), drop(1))
+    return x + two * drop(2)(y)
 
 
-def run_blocks(blocks: list[Block], x: jax.Array, branches: jax.Array | None, scan: bool) -> jax.Array:
-  """Tokens [B, T, D] through blocks of one kind, one after the other; `branches` [B, depth, 2]: `stochastic_depth`.
+def run_blocks(blocks: list[Block], x: jax.Array, noise: dict[str, jax.Array], scan: bool) -> jax.Array:
+  """Tokens [B, T, D] through blocks of one kind, one after the other; `noise` as `by_block` gives it.
 
   With `scan` one block is compiled, and the parameters of all are stacked for a loop, which copies them once a call.
   """
-  keep = None if branches is None else branches.transpose(1, 2, 0)
   if not scan or len(blocks) < 2 or blocks[0].is_initializing():
     for i, block in enumerate(blocks):
-      x = block(x, ALL, keep=None if keep is None else keep[i])
+      x = block(x, ALL, **jax.tree.map(lambda a, i=i: a[i], noise))
     return x
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(block.variables['params'] for block in blocks))
   one = blocks[0].clone(parent=None)
 
   def body(x, each):
-    params, keep = each
-    return one.apply({'params': params}, x, ALL, keep=keep), None
+    params, noise = each
+    return one.apply({'params': params}, x, ALL, **noise), None
 
-  return jax.lax.scan(body, x, (stacked, None if keep is None else keep[:len(blocks)]))[0]
+  return jax.lax.scan(body, x, (stacked, jax.tree.map(lambda a: a[:len(blocks)], noise)))[0]
+
+
+def draw_noise(key: jax.Array, batch: int, depth: int, drop_path: float, dropout: float = 0.0) -> dict | None:
+  """What training draws for each example: {'keep': `stochastic_depth`, 'keys': [batch, depth], of the blocks' dropout}.
+
+  Each is there only where its rate is not 0; None where neither is.
+  """
+  noise = {'keep': stochastic_depth(key, drop_path, depth, batch)} if drop_path else {}
+  if dropout:
+    noise['keys'] = jax.random.split(jax.random.fold_in(key, 1), (batch, depth))
+  return noise or None
+
+
+def by_block(noise: dict | None) -> dict[str, jax.Array]:
+  """Arrays [B, depth, ...] of `draw_noise` as [depth, ..., B]."""
+  return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), noise or {})
+
+
+def dropout(keys: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+  """Sets values of x [B, ...] to 0, each with probability `rate` by its example's key, and scales the others up."""
+  kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
+  return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
 def stochastic_depth(key: jax.Array, rate: float, depth: int, batch: int) -> jax.Array:

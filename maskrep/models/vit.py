@@ -4,8 +4,19 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from maskrep import rng
 from maskrep.models.position import resampling_matrix
-from maskrep.models.transformer import INITIALIZERS, Block, Linear, dense, layer_norm, run_blocks, stochastic_depth
+from maskrep.models.transformer import (
+  INITIALIZERS,
+  Block,
+  Linear,
+  by_block,
+  dense,
+  draw_noise,
+  dropout,
+  layer_norm,
+  run_blocks,
+)
 
 
 def patchify(images: jax.Array, patch_size: int) -> jax.Array:
@@ -39,6 +50,7 @@ class ViT(nn.Module):
     image_size: height and width of the square image whose patch grid the learned position embeddings have; they are
       resampled bicubically for any other.
     drop_path: rate of stochastic depth at the last block, growing linearly from 0 at the first.
+    dropout: rate of dropout in the blocks and of their input; 0 leaves it out.
     weight_init: 'normal' (deviation 0.02, the papers') or 'fan_in', which narrow encoders need.
     remat: keeps only each block's input for the backward pass, and computes the rest again.
     scan: compiles one block and loops over it; parameters stay as they are, block by block.
@@ -56,16 +68,17 @@ class ViT(nn.Module):
   weight_init: str = 'normal'
   remat: bool = False
   scan: bool = False
+  dropout: float = 0.0
 
-  def draw_branches(self, key: jax.Array, batch: int) -> jax.Array | None:
-    """Which residual branches of each example are dropped, [batch, depth, 2]; None where the rate is 0."""
-    return stochastic_depth(key, self.drop_path, self.depth, batch) if self.drop_path else None
+  def draw_noise(self, key: jax.Array, batch: int) -> dict[str, jax.Array] | None:
+    """Of stochastic depth and dropout, for each example, arrays [batch, ...]; None where neither is on."""
+    return draw_noise(key, batch, self.depth, self.drop_path, self.dropout)
 
   @nn.compact
-  def __call__(self, images, keep_idx=None, branches=None):
+  def __call__(self, images, keep_idx=None, noise=None):
     """Encodes float32 images [B, H, W, 3], or only their patches at int32 keep_idx [B, K], counted row by row.
 
-    In training, `branches` [B, depth, 2] is what `draw_branches` drew; without it none is dropped.
+    In training, `noise` is what `draw_noise` drew; without it nothing is dropped.
 
     Returns:
       Float32 {'cls': [B, D], 'patches': [B, N, D] or, in the order of keep_idx, [B, K, D]}. Under jit, reading only
@@ -88,15 +101,19 @@ class ViT(nn.Module):
     linear = Linear(self.width, self.dtype, self.weight_init, name='embed')
     x = embed(images, pos, keep_idx, self.patch_size, linear)
     x = jnp.concatenate([jnp.broadcast_to(cls, (b, 1, self.width)), x], axis=1).astype(self.dtype)
+    noise = by_block(noise)
+    if 'keys' in noise:
+      x = dropout(rng.fold(noise['keys'][0], 3), x, self.dropout)
 
     block = nn.remat(Block, static_argnums=2) if self.remat else Block
-    *blocks, last = (block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
-                     for i in range(self.depth))
-    x = run_blocks(blocks, x, branches, self.scan)
-    keep = None if branches is None else branches[:, -1].T
+    *blocks, last = (
+      block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, dropout=self.dropout, name=f'block{i}')
+      for i in range(self.depth))
+    x = run_blocks(blocks, x, noise, self.scan)
+    noise = jax.tree.map(lambda a: a[-1], noise)
     norm = layer_norm(jnp.float32, 'norm')
     # Class token and patches leave the last block apart, so that the one nobody reads is dead code.
     return {
-      'cls': norm(last(x, (0, 1), keep=keep))[:, 0],
-      'patches': norm(last(x, (1, None), keep=keep)),
+      'cls': norm(last(x, (0, 1), **noise))[:, 0],
+      'patches': norm(last(x, (1, None), **noise)),
     }

@@ -80,15 +80,14 @@ class ExtreMA:
 
     # Students: a few patches each, of the same view.
     b, masks, _ = views['keep_idx'].shape
-    branches = self.encoder.draw_branches(key, b * masks)
-    branches = None if branches is None else branches.reshape(b, masks, *branches.shape[1:])
+    noise = jax.tree.map(lambda a: a.reshape(b, masks, *a.shape[1:]), self.encoder.draw_noise(key, b * masks))
 
-    def represent(images, keep_idx, branches):
+    def represent(images, keep_idx, noise):
       images = jnp.repeat(images, masks, axis=0)
-      flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (keep_idx, branches))
+      flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (keep_idx, noise))
       return self._cls(params, images, *flat).reshape(-1, masks, whole.shape[-1])
 
-    seen = in_microbatches(represent, self.microbatch, views['student'], views['keep_idx'], branches)
+    seen = in_microbatches(represent, self.microbatch, views['student'], views['keep_idx'], noise)
     projected = self.projector.apply({'params': params['projector']}, seen)
     predicted = self.predictor.apply({'params': params['predictor']}, projected)
 

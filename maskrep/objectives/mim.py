@@ -31,7 +31,6 @@ class SupervisedMIM:
       pixels of a patch, normalised by their mean and deviation (He et al. 2022, section 3), in place of tokens.
     view: recipe of the view that both streams see.
     regularise: what the supervised stream alone suffers.
-    dropout: rate at which values of the representation are dropped before the classifier.
     ratio, supervised_ratio: share of the patches that are dropped in each stream.
     supervised_pooling, mim_pooling: what represents the image to the classifier, and fills the places of dropped
       patches: 'average' of the patches seen, or 'class_token'.
@@ -46,7 +45,6 @@ class SupervisedMIM:
   tokenizer: nn.Module | None
   view: view.View
   regularise: Regularise
-  dropout: float
   ratio: float
   supervised_ratio: float
   supervised_pooling: str
@@ -61,8 +59,6 @@ class SupervisedMIM:
         raise ValueError(f'{field}={getattr(self, field)!r}: must be {" or ".join(POOLING)}')
     if not 0 <= self.mim_weight < float('inf'):
       raise ValueError(f'mim_weight={self.mim_weight}: must be finite and not negative')
-    if not 0 <= self.dropout < 1:
-      raise ValueError(f'dropout={self.dropout}: must be in [0, 1)')
 
   @property
   def num_classes(self) -> int:
@@ -106,12 +102,11 @@ class SupervisedMIM:
   def loss(
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen
   ) -> tuple[Array, Aux]:
-    supervised_key, mim_key, dropout_key = jax.random.split(key, 3)
+    supervised_key, mim_key = jax.random.split(key)
     representation = self._trunk(
       lambda out: pooled(out, self.supervised_pooling), params, views['supervised'], views.get('supervised_keep'),
       supervised_key)
-    kept = jax.random.bernoulli(dropout_key, 1 - self.dropout, representation.shape) / (1 - self.dropout)
-    logits = self.classify(params, representation * kept if self.dropout else representation)
+    logits = self.classify(params, representation)
     classification = jnp.mean(losses.sigmoid_cross_entropy(logits, views['target']))
     metrics = {
       'classification': classification,
@@ -138,22 +133,22 @@ class SupervisedMIM:
     return masking.random_keep(keys, self.grid**2, masking.num_kept(self.grid**2, ratio))
 
   def _trunk(self, function, params, images, keep_idx, key):
-    """`function` of what the encoder says, in microbatches, with stochastic depth drawn from `key`."""
-    branches = self.encoder.draw_branches(key, len(images))
+    """`function` of what the encoder says, in microbatches, with stochastic depth and dropout drawn from `key`."""
+    noise = self.encoder.draw_noise(key, len(images))
 
-    def run(images, keep_idx, branches):
-      return function(self.encoder.apply({'params': params['encoder']}, images, keep_idx, branches))
+    def run(images, keep_idx, noise):
+      return function(self.encoder.apply({'params': params['encoder']}, images, keep_idx, noise))
 
-    return in_microbatches(run, self.microbatch, images, keep_idx, branches)
+    return in_microbatches(run, self.microbatch, images, keep_idx, noise)
 
   def _mim(self, params, views, frozen, key) -> tuple[Array, dict[str, Array]]:
-    branches = self.encoder.draw_branches(key, len(views['image']))
+    noise = self.encoder.draw_noise(key, len(views['image']))
 
-    def predict(images, keep_idx, branches):
-      out = self.encoder.apply({'params': params['encoder']}, images, keep_idx, branches)
+    def predict(images, keep_idx, noise):
+      out = self.encoder.apply({'params': params['encoder']}, images, keep_idx, noise)
       return self.decoder.apply({'params': params['decoder']}, out['patches'], pooled(out, self.mim_pooling), keep_idx)
 
-    predicted = in_microbatches(predict, self.microbatch, views['image'], views['keep_idx'], branches)
+    predicted = in_microbatches(predict, self.microbatch, views['image'], views['keep_idx'], noise)
     target = jax.lax.stop_gradient(in_microbatches(
       lambda images: self._target(frozen, images), self.microbatch, views['image']))
     seen = (views['keep_idx'][:, None] == jnp.arange(self.grid**2)[:, None]).any(-1)

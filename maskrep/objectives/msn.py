@@ -140,8 +140,7 @@ class MSN:
     """Class tokens of views: float32 [B, ..., H, W, 3] -> [B, ..., D]; with stochastic depth where a key is given."""
     views = images.shape[:-3]
     count = math.prod(views[1:])
-    branches = None if key is None else self.encoder.draw_branches(key, math.prod(views))
-    by_image = lambda a: a if a is None else a.reshape(views[0], count, *a.shape[1:])  # noqa: E731
+    noise = None if key is None else self.encoder.draw_noise(key, math.prod(views))
 
     def represent(*arrays):
       arrays = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), arrays)
@@ -149,7 +148,8 @@ class MSN:
       return cls.reshape(-1, count, cls.shape[-1])
 
     images = images.reshape(-1, *images.shape[-3:])
-    out = in_microbatches(represent, self.microbatch, *map(by_image, (images, keep_idx, branches)))
+    arrays = jax.tree.map(lambda a: a.reshape(views[0], count, *a.shape[1:]), (images, keep_idx, noise))
+    out = in_microbatches(represent, self.microbatch, *arrays)
     return out.reshape(*views, -1)
 
   def _project(self, params, representation, model_state) -> tuple[Array, dict]:

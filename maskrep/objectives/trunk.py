@@ -8,8 +8,8 @@ import jax
 from maskrep.types import Array
 
 
-def in_microbatches(function: Callable[..., Array], size: int, *arrays: Array | None) -> Array:
-  """`function(*arrays)` for arrays [B, ...], `size` rows at a time; 0 is all at once.
+def in_microbatches(function: Callable[..., Array], size: int, *arrays: Array | dict | None) -> Array:
+  """`function(*arrays)` for arrays [B, ...], or pytrees of them, `size` rows at a time; 0 is all at once.
 
   The function must treat rows independently. Loss and gradient are those of the whole batch, up to the order of sums.
   Backwards, each microbatch is computed again, so that the memory of only one is needed at a time.
@@ -26,7 +26,7 @@ def in_ghost_batches(function: Callable[..., tuple[Array, Any]], size: int, *arr
   Each microbatch is normalised by its own statistics (ghost batch norm, Hoffer et al. 2017, arXiv:1705.08741), so loss
   and gradient depend on `size`. The statistics returned are the mean of what the microbatches moved them to.
   """
-  rows = next(a for a in arrays if a is not None).shape[0]
+  rows = arrays[0].shape[0]
   if not size or size == rows:
     return function(*arrays)
   split = jax.tree.map(lambda a: a.reshape(size, rows // size, *a.shape[1:]).swapaxes(0, 1), arrays)

@@ -89,13 +89,13 @@ def test_dropped_pixels_change_nothing():
 @pytest.mark.parametrize('options', [{'remat': True}, {'scan': True}, {'remat': True, 'scan': True}], ids=str)
 def test_remat_and_scan_change_nothing_but_the_cost(options):
   params = randomised(CaiT(**TINY), images())
-  branches = jnp.asarray([[[1, 0], [2, 1]], [[0, 1], [1, 2]]], jnp.float32)
+  noise = {'keep': jnp.asarray([[[1, 0], [2, 1]], [[0, 1], [1, 2]]], jnp.float32)}
 
-  def run(branches, **options):
+  def run(noise, **options):
     model = CaiT(**TINY, **options)
-    return jax.jit(jax.value_and_grad(lambda p: model.apply(p, images(), None, branches)['cls'].std()))(params)
+    return jax.jit(jax.value_and_grad(lambda p: model.apply(p, images(), None, noise)['cls'].std()))(params)
 
-  expected, found = run(branches), run(branches, **options)
+  expected, found = run(noise), run(noise, **options)
   assert abs(expected[0] - run(None)[0]) > 1e-4, 'branches are dropped'
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected)
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskrep.models.transformer import Block, stochastic_depth
+from maskrep import rng
+from maskrep.models.transformer import Attention, Block, dropout, gelu, layer_norm, stochastic_depth
 from maskrep.models.vit import ViT, patchify
 
 TINY = dict(patch_size=4, width=24, depth=2, heads=3, image_size=20)
@@ -15,8 +16,8 @@ def randomised(model, key=0):
   """Parameters without the zeros and ones of an initialisation, which hide faults."""
   images = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), images)
-  rng = np.random.default_rng(key)
-  return jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.2, s.shape), s.dtype), shapes)
+  random = np.random.default_rng(key)
+  return jax.tree.map(lambda s: jnp.asarray(random.normal(0, 0.2, s.shape), s.dtype), shapes)
 
 
 @pytest.fixture(scope='module')
@@ -152,9 +153,40 @@ def test_stochastic_depth_acts_where_branches_are_drawn(tiny):
   model = ViT(**TINY, drop_path=0.6)
   apply = jax.jit(model.apply)
   assert_close(apply(params, images()), encode(images()))
-  one, two = (apply(params, images(), branches=model.draw_branches(jax.random.key(i), 2))['cls'] for i in range(2))
+  one, two = (apply(params, images(), noise=model.draw_noise(jax.random.key(i), 2))['cls'] for i in range(2))
   assert (one != two).any()
-  assert ViT(**TINY).draw_branches(jax.random.key(0), 2) is None
+  assert ViT(**TINY).draw_noise(jax.random.key(0), 2) is None
+
+
+def test_dropout_drops_its_share_of_each_example_and_keeps_the_mean():
+  keys = jax.random.split(jax.random.key(0), 6)
+  dropped = np.asarray(dropout(keys, jnp.ones((6, 40, 50)), 0.25))
+  assert set(np.unique(dropped)) == {0, np.float32(4 / 3)}
+  np.testing.assert_allclose((dropped == 0).mean((1, 2)), 0.25, atol=0.04)
+  assert len(np.unique(dropped.reshape(6, -1), axis=0)) == 6
+  np.testing.assert_array_equal(dropped[2:4], dropout(keys[2:4], jnp.ones((2, 40, 50)), 0.25))
+
+
+def test_dropout_of_a_block_is_of_both_branches_and_of_the_hidden_units():
+  x, keys, block = images(2, 4, 24)[..., 0], jax.random.split(jax.random.key(0), 2), Block(heads=3, dropout=0.5)
+  shapes = jax.eval_shape(block.init, jax.random.key(0), x)['params']
+  p = jax.tree.map(lambda s: jnp.asarray(np.random.default_rng(2).normal(0, 0.3, s.shape), s.dtype), shapes)
+  drop = lambda i, x: dropout(rng.fold(keys, i), x, 0.5)  # noqa: E731
+  norm = lambda name, x: layer_norm(jnp.float32, None).apply({'params': p[name]}, x)  # noqa: E731
+  y = x + drop(0, Attention(heads=3).apply({'params': p['attn']}, norm('norm1', x)))
+  hidden = drop(1, gelu(norm('norm2', y) @ p['mlp']['fc1']['kernel'] + p['mlp']['fc1']['bias']))
+  y += drop(2, hidden @ p['mlp']['fc2']['kernel'] + p['mlp']['fc2']['bias'])
+  assert_close(jax.jit(block.apply)({'params': p}, x, keys=keys), y, atol=1e-5)
+
+
+def test_dropout_is_also_of_the_input(tiny):
+  model = ViT(**TINY, dropout=0.5)
+  silent = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: leaf * ('block' not in jax.tree_util.keystr(path)), tiny[1])
+  noise = model.draw_noise(jax.random.key(0), 2)
+  assert {name: value.shape for name, value in noise.items()} == {'keys': (2, TINY['depth'])}
+  dropped, whole = (jax.jit(model.apply)(silent, images(), noise=n)['patches'] for n in (noise, None))
+  assert (np.abs(dropped - whole) > 1e-3).mean() > 0.3
 
 
 def test_what_is_not_read_is_not_computed():
@@ -170,19 +202,19 @@ def test_what_is_not_read_is_not_computed():
 
 @pytest.mark.parametrize('options', [{'remat': True}, {'scan': True}, {'remat': True, 'scan': True}], ids=str)
 def test_remat_and_scan_change_nothing_but_the_cost(options):
-  model = ViT(**TINY | {'depth': 3, 'drop_path': 0.3})
+  model = ViT(**TINY | {'depth': 3, 'drop_path': 0.3, 'dropout': 0.2})
   params = randomised(model)
   keep_idx = jnp.asarray([[0, 3, 7], [1, 2, 24]])
-  branches = model.draw_branches(jax.random.key(0), 2)
+  noise = model.draw_noise(jax.random.key(0), 2)
 
   def run(model):
     def total(params, images):
-      out = model.apply(params, images, keep_idx, branches)
+      out = model.apply(params, images, keep_idx, noise)
       return sum((value * jnp.cos(value)).sum() for value in out.values())
 
     return jax.jit(jax.value_and_grad(total))(params, images())
 
-  other = ViT(**TINY | {'depth': 3, 'drop_path': 0.3} | options)
+  other = ViT(**TINY | {'depth': 3, 'drop_path': 0.3, 'dropout': 0.2} | options)
   assert jax.tree.structure(randomised(other)) == jax.tree.structure(params)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), run(other), run(model))
   text = str(jax.make_jaxpr(lambda p: run(other))(params))

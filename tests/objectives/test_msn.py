@@ -24,14 +24,14 @@ class LinearEncoder(nn.Module):
   patch_size: int = 4
 
   @nn.compact
-  def __call__(self, images, keep_idx=None, branches=None):
+  def __call__(self, images, keep_idx=None, noise=None):
     patches = patchify(images, self.patch_size)
     if keep_idx is not None:
       patches = jnp.take_along_axis(patches, keep_idx[..., None], axis=1)
     tokens = nn.Dense(6, name='embed')(patches)
     return {'cls': tokens.mean(1), 'patches': tokens}
 
-  def draw_branches(self, key, batch):
+  def draw_noise(self, key, batch):
     return None
 
 
