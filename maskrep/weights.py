@@ -1,23 +1,38 @@
-"""Trained weights out of the workdir of another run."""
+"""Trained weights out of the workdir of another run, or out of a folder that `maskrep.import_weights` wrote."""
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+from ml_collections import ConfigDict
 import numpy as np
 
 from maskrep import build, workdir
 from maskrep.checkpoint import Checkpoints
 from maskrep.errors import CheckpointError, ConfigError
+from maskrep.interop import own
+from maskrep.interop.pretrained import Pretrained, Run, described, flat, variables
 from maskrep.mesh import make_mesh
+from maskrep.models.position import resampling_matrix
 from maskrep.train.optim import Optim
-from maskrep.train.program import make_program
-from maskrep.types import Params
+from maskrep.train.program import Program, make_program
+from maskrep.types import Objective, Params, TrainState
+
+
+class Stored(NamedTuple):
+  """A run on disk."""
+
+  path: Path
+  config: ConfigDict
+  objective: Objective
+  program: Program
 
 
 def load(field: str, path: str, part: str, wanted: Any) -> Params:
   """The EMA parameters of `part` ('encoder', 'tokenizer') from the newest checkpoint of a run, on all devices.
+
+  An encoder may also be an imported one. Its learned positions are resampled where the images have another size.
 
   Args:
     field, path: the field of the config that names the workdir, for errors, and its value.
@@ -28,26 +43,79 @@ def load(field: str, path: str, part: str, wanted: Any) -> Params:
     ConfigError: there is no such run, it has no such part, or the part has other shapes.
     CheckpointError: none of its checkpoints is whole.
   """
-  run = Path(path).expanduser()
-  if not (run / 'config.json').exists() or not (run / 'checkpoints').is_dir():
-    raise ConfigError(f'config.{field}={path!r}: holds no run; give the --workdir of a run that trained it')
-  config = workdir.load_config(run)
+  what, folder = f'config.{field}={path!r}', Path(path).expanduser()
+  if part == 'encoder' and own.is_saved(folder):
+    found = variables(own.load(what, folder).arrays)['params']
+    check(what, part, found, wanted)
+    return resampled(found, wanted)
+  run = stored(what, folder)
+  found = run.program.state.params.get(part)
+  if found is None:
+    raise ConfigError(f'{what}: is a run of {run.config.method}, which has no {part}')
+  check(what, part, found, wanted)
+  return resampled(restore(what, run).ema_params[part], wanted)
+
+
+def pretrained(what: str, path: str) -> tuple[Pretrained, Run | None]:
+  """The EMA encoder of a run, and the rest of the run; or an imported one, alone.
+
+  Raises:
+    ConfigError, CheckpointError: as `load`.
+  """
+  folder = Path(path).expanduser()
+  if own.is_saved(folder):
+    return own.load(what, folder), None
+  run = stored(what, folder)
+  if 'encoder' not in run.program.state.params:
+    raise ConfigError(f'{what}: is a run of {run.config.method}, which has no encoder')
+  state, config, view = restore(what, run), run.config, run.objective.view
+  kind, sizes = described(run.objective.encoder)
+  preprocessing = {'size': view.size, 'crop_fraction': config.eval.crop_fraction, 'filter': 'bilinear',
+                   'mean': list(view.mean), 'std': list(view.std)}
+  if sigma := getattr(run.objective, 'sigma', 0):
+    preprocessing['high_pass_sigma'] = sigma
+  source = {'licence': 'of whoever trained it, and of the data', 'workdir': str(folder), 'step': int(state.step),
+            'weights': 'EMA', 'config': config.to_dict()}
+  arrays = flat(state.ema_params['encoder'], statistics(state.model_state))
+  rest = Run(config.method, round(config.train.epochs), *(
+    flat(tree) for tree in (state.params, state.ema_params, state.model_state)))
+  return Pretrained(kind=kind, config=sizes, arrays=arrays, preprocessing=preprocessing, source=source), rest
+
+
+def statistics(model_state: Params) -> Params:
+  """The running statistics of the encoder that is evaluated: of the teacher, where it has its own; {} without any."""
+  return model_state.get('teacher', model_state.get('student', {})).get('encoder', {})
+
+
+def stored(what: str, folder: Path) -> Stored:
+  """A run, by its stored config; no array is read.
+
+  Raises:
+    ConfigError: there is no such run, or it was trained by another version.
+  """
+  if not (folder / 'config.json').exists() or not (folder / 'checkpoints').is_dir():
+    raise ConfigError(f'{what}: holds no run; give the --workdir of a run that trained it')
+  config = workdir.load_config(folder)
   try:
     objective, optim = build.build_objective(config), build.section(Optim, config.optim, 'optim')
   except ConfigError as error:
-    raise ConfigError(f'config.{field}={path!r}: was trained by another version: {error}') from error
+    raise ConfigError(f'{what}: was trained by another version: {error}') from error
   program = make_program(objective, optim, epochs=1.0, examples=config.batch_size, batch_size=config.batch_size,
                          seed=config.seed, mesh=make_mesh())
-  found = program.state.params.get(part)
-  if found is None:
-    raise ConfigError(f'config.{field}={path!r}: is a run of {config.method}, which has no {part}')
-  if wrong := _differences(found, wanted):
-    raise ConfigError(f'config.{field}={path!r}: its {part} is another than this config asks for: {wrong}')
-  with Checkpoints(run, keep=1, read_only=True) as checkpoints:
-    state = checkpoints.restore(program.state)
+  return Stored(folder, config, objective, program)
+
+
+def restore(what: str, run: Stored) -> TrainState:
+  """The newest state that is whole.
+
+  Raises:
+    CheckpointError: there is none.
+  """
+  with Checkpoints(run.path, keep=1, read_only=True) as checkpoints:
+    state = checkpoints.restore(run.program.state)
   if state is None:
-    raise CheckpointError(f'config.{field}={path!r}: has no checkpoint yet')
-  return state.ema_params[part]
+    raise CheckpointError(f'{what}: has no checkpoint yet')
+  return state
 
 
 def digest(params: Params) -> str:
@@ -58,12 +126,28 @@ def digest(params: Params) -> str:
   return found.hexdigest()[:16]
 
 
-def _differences(found: Params, wanted: Params) -> str:
-  """The first leaf whose shape differs, and how many do; '' where all agree."""
+def resampled(params: Params, wanted: Params) -> Params:
+  """With learned positions, [1 + N, D] of a square grid, for the grid of `wanted`."""
+  pos = params.get('pos') if isinstance(params, dict) else None
+  if pos is None or pos.shape == wanted['pos'].shape:
+    return params
+  old, new = (round((len(p) - 1) ** 0.5) for p in (pos, wanted['pos']))
+  pos = np.asarray(pos)
+  return params | {'pos': np.concatenate([pos[:1], resampling_matrix((new, new), (old, old)) @ pos[1:]])}
+
+
+def check(what: str, part: str, found: Params, wanted: Params) -> None:
+  """Compares shapes; positions may be of another grid.
+
+  Raises:
+    ConfigError: they differ; the message has the first leaf that does, and how many do.
+  """
   found, wanted = ({jax.tree_util.keystr(path, simple=True, separator='.'): leaf.shape
                     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)} for tree in (found, wanted))
   names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-  if not names:
-    return ''
-  return (f'{names[0]} is {found.get(names[0], "missing")} and not {wanted.get(names[0], "wanted")}'
-          f' ({len(names)} of {len(wanted)} leaves differ)')
+  if 'pos' in found.keys() & wanted.keys() and found['pos'][1:] == wanted['pos'][1:]:
+    names = [name for name in names if name != 'pos']
+  if names:
+    raise ConfigError(
+      f'{what}: its {part} is another than this config asks for: {names[0]} is {found.get(names[0], "missing")} and '
+      f'not {wanted.get(names[0], "wanted")} ({len(names)} of {len(wanted)} leaves differ)')

@@ -1,0 +1,45 @@
+"""The formats that encoders are exported to and imported from."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from maskrep.interop import facebook_msn, hf_vit_msn, timm_vit
+from maskrep.interop.names import Arrays
+from maskrep.interop.own import Own
+from maskrep.interop.peers import Peer
+from maskrep.interop.pretrained import Found, Pretrained, Run
+
+
+class Format(Protocol):
+  """What a module of a format has. `state` is the encoder's arrays by the other library's names."""
+
+  KINDS: tuple[str, ...]  # of encoders that it can hold
+  LICENCE: str  # of what is published in it
+
+  def to_foreign(self, arrays: Arrays, config: dict) -> Arrays:
+    """Our arrays -> state."""
+
+  def from_foreign(self, state: Arrays, config: dict, wanted: Iterable[str]) -> Arrays:
+    """The inverse, of the `wanted` of our names."""
+
+  def read(self, what: str, path: Path, heads: int | None) -> Found:
+    """The encoder in a file or folder, and its sizes; `heads` where they are given from outside.
+
+    `what` is the flag and its value, for errors. None in place of the function where a file could run code.
+    """
+
+  def write(self, path: Path, state: Arrays, pretrained: Pretrained, run: Run | None) -> Path:
+    """Writes it, with the rest of a run where one is given; returns the file that holds the arrays."""
+
+  def peer(self, state: Arrays, config: dict, side: int) -> Peer:
+    """The other library's model of square images."""
+
+
+FORMATS: dict[str, Format] = {
+  'timm': timm_vit,
+  'hf_msn': hf_vit_msn,
+  'msn': facebook_msn,
+  'safetensors': Own('safetensors'),
+  'npz': Own('npz'),
+}

@@ -1,0 +1,85 @@
+"""Our own names, in safetensors or NumPy's npz: the encoder as `encoder.*`; of a whole run, the rest beside it.
+
+A file of the same name in JSON says what the encoder is. `encoder.safetensors` in a folder of its own is what imports
+leave and what `train.init_from` takes.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from maskrep.errors import ConfigError
+from maskrep.interop import files, names, strict
+from maskrep.interop.peers import Absent
+from maskrep.interop.pretrained import Found, Pretrained, shapes
+from maskrep.workdir import write_atomic
+
+FIELDS = 'kind', 'config', 'preprocessing', 'source'
+
+
+@dataclasses.dataclass(frozen=True)
+class Own:
+  """The format of one kind of file."""
+
+  suffix: str
+  KINDS = ('vit', 'cait', 'resnet')
+  LICENCE = 'as the source that the file beside it names'
+
+  def to_foreign(self, arrays, config):
+    return dict(arrays)
+
+  def from_foreign(self, state, config, wanted):
+    return {name: state[name] for name in wanted}
+
+  def read(self, what, path, heads):
+    said = path.with_suffix('.json')
+    try:
+      found = json.loads(said.read_text())
+      found = {field: found[field] for field in FIELDS}
+      shapes(found['kind'], found['config'])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+      raise ConfigError(f'{what}: {said.name}, which says what {path.name} is, cannot be used '
+                        f'({" ".join(str(error).split())}); take both from their source again') from error
+    return Found(state=names.without('encoder.', files.read(path)), **found)
+
+  def write(self, path, state, pretrained, run):
+    if path.suffix != f'.{self.suffix}':
+      raise ConfigError(f'--output={path}: must end with .{self.suffix}')
+    arrays = names.with_prefix('encoder.', state)
+    if run is not None:
+      arrays |= run.ema_params | names.with_prefix('model_state.', run.model_state)
+    {'safetensors': files.write_safetensors, 'npz': files.write_npz}[self.suffix](path, arrays)
+    said = {field: getattr(pretrained, field) for field in FIELDS}
+    write_atomic(path.with_suffix('.json'), json.dumps(said, indent=1) + '\n')
+    return path
+
+  def peer(self, state, config, side):
+    raise Absent('these are our own names, and no other library runs them; certify another --format')
+
+
+FOLDER = Own('safetensors')
+
+
+def save(folder: Path, pretrained: Pretrained) -> None:
+  """Writes it where `load` finds it."""
+  folder.mkdir(parents=True, exist_ok=True)
+  FOLDER.write(folder / 'encoder.safetensors', pretrained.arrays, pretrained, None)
+
+
+def is_saved(folder: Path) -> bool:
+  return (folder / 'encoder.json').exists()
+
+
+def load(what: str, folder: Path) -> Pretrained:
+  """What `save` wrote.
+
+  Args:
+    what: the flag or field and its value, for errors.
+
+  Raises:
+    ConfigError: the folder is not whole.
+  """
+  found = FOLDER.read(what, folder / 'encoder.safetensors', None)
+  strict.check(what, shapes(found.kind, found.config), found.state)
+  return Pretrained(kind=found.kind, config=found.config, arrays=found.state, preprocessing=found.preprocessing,
+                    source=found.source)

@@ -1,0 +1,69 @@
+"""The certificate of a conversion: fixed images through our encoder and through the real class of the other library."""
+
+from collections.abc import Callable
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from maskrep.errors import RunError
+from maskrep.interop.names import Arrays
+from maskrep.interop.peers import Absent, Peer
+from maskrep.interop.pretrained import Pretrained
+from maskrep.workdir import write_atomic
+
+SEED, BATCH = 0, 2
+TOLERANCE = 1e-4  # of the largest feature, or of 1 where that is smaller
+
+
+def certify(pretrained: Pretrained, state: Arrays, peer: Callable[[Arrays, dict, int], Peer], file: Path) -> None:
+  """Writes parity.json beside a file, and says what it found.
+
+  Args:
+    pretrained: ours.
+    state: the arrays of the other library's file, by its names, as read from it.
+    peer: the model of the other library; see formats.py.
+    file: the file that was written.
+
+  Raises:
+    RunError: both sides compute different features.
+  """
+  try:
+    found = compared(pretrained, state, peer)
+  except Absent as absent:
+    found = {'verified': False, 'status': f'not verified: {absent}'}
+  found |= {
+    'file': file.name, 'sha256': _sha256(file),
+    'inputs': {'seed': SEED, 'distribution': 'standard normal, of NumPy default_rng', 'batch': BATCH},
+    'dtype': 'float32', 'preprocessing': pretrained.preprocessing,
+    'encoder': {'kind': pretrained.kind} | pretrained.config, 'source': pretrained.source}
+  path = file.with_name('parity.json')
+  write_atomic(path, json.dumps(found, indent=1) + '\n')
+  print(f'{path}: {found["status"]}')
+  if found['status'].startswith('differs'):
+    raise RunError(f'{path}: {found["status"]}; do not use {file.name}')
+
+
+def compared(pretrained: Pretrained, state: Arrays, peer: Callable[[Arrays, dict, int], Peer]) -> dict:
+  """The largest differences at two image sizes.
+
+  Raises:
+    Absent: the other side is not there.
+  """
+  differences, peaks = {}, {}
+  for side in pretrained.sides:
+    name, theirs = peer(state, pretrained.config, side)
+    images = np.random.default_rng(SEED).normal(size=(BATCH, side, side, 3)).astype(np.float32)
+    want, got = theirs(images), pretrained.encode(images)
+    differences[side] = max(float(np.abs(got[part] - want[part]).max()) for part in want)
+    peaks[side] = max(float(np.abs(value).max()) for value in want.values())
+  same = all(difference < TOLERANCE * max(peaks[side], 1) for side, difference in differences.items())
+  told = ', '.join(f'{difference:.1e} at {side} pixels' for side, difference in differences.items())
+  return {'verified': same, 'status': f'{"verified" if same else "differs"}: max |difference| {told}, with {name}',
+          'with': name, 'max_abs_difference': differences, 'max_abs_feature': peaks}
+
+
+def _sha256(path: Path) -> str:
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()

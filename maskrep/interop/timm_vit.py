@@ -1,0 +1,36 @@
+"""timm's `VisionTransformer` with a class token, without its classifier: a state dict in safetensors."""
+
+from maskrep.interop import files, names, peers, torch_vit
+from maskrep.interop.pretrained import Found, encoder_only
+
+KINDS = ('vit',)
+LICENCE = 'not known: timm says it for each model'
+
+
+def to_foreign(arrays, config):
+  return names.to_foreign(torch_vit.NAMES, arrays)
+
+
+def from_foreign(state, config, wanted):
+  return names.from_foreign(torch_vit.NAMES, state, wanted)
+
+
+def read(what, path, heads):
+  state = {name: value for name, value in files.read(path).items() if not name.startswith('head.')}
+  config = torch_vit.sizes(what, torch_vit.NAMES, state, heads)
+  return Found(state, 'vit', config, preprocessing=None, source={'licence': LICENCE})
+
+
+def write(path, state, pretrained, run):
+  encoder_only('timm', run)
+  files.write_safetensors(path, state)
+  return path
+
+
+def peer(state, config, side):
+  timm = peers.library('timm')
+  model = timm.models.VisionTransformer(
+    side, config['patch_size'], num_classes=0, global_pool='', embed_dim=config['width'], depth=config['depth'],
+    num_heads=config['heads'], mlp_ratio=config['mlp_ratio'])
+  model.load_state_dict(peers.tensors(peers.positioned(state, config, side, class_slot=1)))
+  return f'timm {timm.__version__}, VisionTransformer', peers.tokens(model.eval())
