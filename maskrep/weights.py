@@ -1,6 +1,7 @@
 """Trained weights out of the workdir of another run, or out of a folder that `maskrep.import_weights` wrote."""
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,13 +128,13 @@ def digest(params: Params) -> str:
 
 
 def resampled(params: Params, wanted: Params) -> Params:
-  """With learned positions, [1 + N, D] of a square grid, for the grid of `wanted`."""
-  pos = params.get('pos') if isinstance(params, dict) else None
-  if pos is None or pos.shape == wanted['pos'].shape:
+  """With learned positions of a square grid, [N, D] or after a class token [1 + N, D], for that of `wanted`."""
+  if 'pos' not in params or params['pos'].shape == wanted['pos'].shape:
     return params
-  old, new = (round((len(p) - 1) ** 0.5) for p in (pos, wanted['pos']))
-  pos = np.asarray(pos)
-  return params | {'pos': np.concatenate([pos[:1], resampling_matrix((new, new), (old, old)) @ pos[1:]])}
+  pos = np.asarray(params['pos'])
+  old, new = (math.isqrt(len(each)) for each in (pos, wanted['pos']))
+  cls, patches = np.split(pos, [len(pos) - old**2])
+  return params | {'pos': np.concatenate([cls, resampling_matrix((new, new), (old, old)) @ patches])}
 
 
 def check(what: str, part: str, found: Params, wanted: Params) -> None:

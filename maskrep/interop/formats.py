@@ -4,7 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from maskrep.interop import facebook_msn, hf_vit_msn, timm_vit
+from maskrep.interop import (
+  detectron2_resnet,
+  extrema,
+  facebook_msn,
+  hf_vit_msn,
+  timm_cait,
+  timm_vit,
+  torchvision_resnet,
+)
 from maskrep.interop.names import Arrays
 from maskrep.interop.own import Own
 from maskrep.interop.peers import Peer
@@ -40,6 +48,10 @@ FORMATS: dict[str, Format] = {
   'timm': timm_vit,
   'hf_msn': hf_vit_msn,
   'msn': facebook_msn,
+  'timm_cait': timm_cait,
+  'extrema': extrema,
+  'torchvision': torchvision_resnet,
+  'detectron2': detectron2_resnet,
   'safetensors': Own('safetensors'),
   'npz': Own('npz'),
 }

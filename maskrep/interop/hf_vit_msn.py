@@ -69,11 +69,12 @@ def write(folder, state, pretrained, run):
 
 def peer(state, config, side):
   transformers = peers.library('transformers')
+  classes = peers.library('transformers.models.vit_msn.modeling_vit_msn')
   transformers.utils.logging.disable_progress_bar()
   with tempfile.TemporaryDirectory() as folder:
     files.write_safetensors(Path(folder, 'model.safetensors'), state)
     Path(folder, 'config.json').write_text(json.dumps(_config_json(config)))
-    model = transformers.ViTMSNModel.from_pretrained(folder).eval()
+    model = classes.ViTMSNModel.from_pretrained(folder).eval()
   return (f'transformers {transformers.__version__}, ViTMSNModel',
           peers.tokens(lambda x: model(x, interpolate_pos_encoding=True).last_hidden_state))
 

@@ -7,10 +7,12 @@ from types import ModuleType
 import numpy as np
 
 from maskrep.interop.names import Arrays
-from maskrep.models.position import resampling_matrix
+from maskrep.models.position import resampling_matrix, sincos
 
 # The name of what runs, and float32 images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}.
 Peer = tuple[str, Callable[[np.ndarray], dict[str, np.ndarray]]]
+
+_KEPT = []  # operators live as long as what defined them
 
 
 class Absent(Exception):
@@ -24,8 +26,10 @@ def library(name: str) -> ModuleType:
     Absent: it is not installed, or does not load.
   """
   try:
+    if name != 'torch':
+      _import_torchvision()
     return importlib.import_module(name)
-  except (ImportError, RuntimeError) as error:  # compiled operators that do not fit raise RuntimeError
+  except (ImportError, RuntimeError) as error:
     said = ' '.join(str(error).split())[:120]
     raise Absent(f"{name} cannot be imported ({said}); pip install -e '.[test]'") from error
 
@@ -60,11 +64,26 @@ def tokens(function: Callable) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
 def positioned(state: Arrays, config: dict, side: int, class_slot: int) -> Arrays:
   """With `pos_embed` for images of another side; the position of the class token stays.
 
-  timm resamples with antialiasing, we without as Hugging Face does: so it gets ours.
+  timm resamples learned positions with antialiasing, we without as Hugging Face does: so it gets ours.
   """
   new, old = side // config['patch_size'], config['image_size'] // config['patch_size']
   if new == old:
     return state
   pos = state['pos_embed'][0]
-  patches = resampling_matrix((new, new), (old, old)) @ pos[class_slot:]
+  if config.get('positions') == 'sincos':
+    patches = sincos((new, new), config['width'])
+  else:
+    patches = resampling_matrix((new, new), (old, old)) @ pos[class_slot:]
   return state | {'pos_embed': np.concatenate([pos[:class_slot], patches])[None]}
+
+
+def _import_torchvision() -> None:
+  """The others import it, whose compiled operators do not load beside every build of torch, and none of them needs."""
+  try:
+    importlib.import_module('torchvision')
+  except RuntimeError:
+    operators = importlib.import_module('torch').library.Library('torchvision', 'FRAGMENT')
+    for name in ('nms', 'qnms'):
+      operators.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    importlib.import_module('torchvision')
+    _KEPT.append(operators)

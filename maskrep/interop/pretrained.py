@@ -20,7 +20,8 @@ from maskrep.models.vit import ViT
 # What each kind is made of; other fields of the modules say how it trains.
 KINDS = {
   'vit': (ViT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'image_size')),
-  'cait': (CaiT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'class_depth', 'instance', 'layer_scale')),
+  'cait': (CaiT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'class_depth', 'instance', 'layer_scale',
+                  'positions', 'image_size', 'trunk_scale', 'talking_heads')),
   'resnet': (ResNet, ('depth', 'width', 'stem')),
 }
 STATISTICS = 'mean', 'var'  # the leaves that are no parameters

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from maskrep import export, import_weights
-from maskrep.interop import files, own
-from maskrep.interop.formats import FORMATS
+from maskrep.interop import own
 from maskrep.interop.pretrained import IMAGENET, Pretrained, initial
 
 torch = pytest.importorskip('torch')
