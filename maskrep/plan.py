@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from maskrep import build, weights
@@ -124,13 +125,23 @@ def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
 
 
 def _warm_start(train: Train, objective: Objective) -> Callable[[TrainState], TrainState]:
-  """Puts the encoder of `train.init_from` into a new state; the rest of it stays."""
-  params, _ = jax.eval_shape(objective.init, jax.random.key(0))
-  encoder = weights.load('train.init_from', train.init_from, 'encoder', params['encoder'])
+  """Puts the encoder of `train.init_from`, with its running statistics, into a new state; the rest of it stays."""
+  params, model_state = jax.eval_shape(objective.init, jax.random.key(0))
+  if 'encoder' not in params:
+    raise ConfigError(f'config.train.init_from={train.init_from!r}: starts an encoder, and this method trains none; '
+                      "leave it ''")
+  encoder, stats = weights.load_encoder(
+    'train.init_from', train.init_from, params['encoder'], weights.statistics(model_state))
 
   def warm_start(state):
-    place = lambda tree: tree | {'encoder': jax.tree.map(  # noqa: E731
-      lambda new, old: jax.device_put(new, old.sharding), encoder, tree['encoder'])}
-    return state.replace(params=place(state.params), ema_params=place(state.ema_params))
+    def place(tree, new):
+      # Copies: a step that is given an array twice, for student and teacher, cannot use its memory again.
+      return tree | {'encoder': jax.tree.map(
+        lambda new, old: jnp.copy(jax.device_put(new, old.sharding)), new, tree['encoder'])}
+
+    branches = {name: place(tree, stats) if stats and 'encoder' in tree else tree
+                for name, tree in state.model_state.items()}
+    return state.replace(params=place(state.params, encoder), ema_params=place(state.ema_params, encoder),
+                         model_state=branches)
 
   return warm_start

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -30,10 +30,8 @@ class Stored(NamedTuple):
   program: Program
 
 
-def load(field: str, path: str, part: str, wanted: Any) -> Params:
+def load(field: str, path: str, part: str, wanted: Params) -> Params:
   """The EMA parameters of `part` ('encoder', 'tokenizer') from the newest checkpoint of a run, on all devices.
-
-  An encoder may also be an imported one. Its learned positions are resampled where the images have another size.
 
   Args:
     field, path: the field of the config that names the workdir, for errors, and its value.
@@ -44,17 +42,29 @@ def load(field: str, path: str, part: str, wanted: Any) -> Params:
     ConfigError: there is no such run, it has no such part, or the part has other shapes.
     CheckpointError: none of its checkpoints is whole.
   """
+  what = f'config.{field}={path!r}'
+  run = stored(what, Path(path).expanduser(), part)
+  check(what, part, run.program.state.params[part], wanted)
+  return restore(what, run).ema_params[part]
+
+
+def load_encoder(field: str, path: str, wanted: Params, wanted_statistics: Params) -> tuple[Params, Params]:
+  """As `load`, an encoder with its running statistics, from a run or an import.
+
+  Learned positions are resampled where the images have another size.
+  """
   what, folder = f'config.{field}={path!r}', Path(path).expanduser()
-  if part == 'encoder' and own.is_saved(folder):
-    found = variables(own.load(what, folder).arrays)['params']
-    check(what, part, found, wanted)
-    return resampled(found, wanted)
-  run = stored(what, folder)
-  found = run.program.state.params.get(part)
-  if found is None:
-    raise ConfigError(f'{what}: is a run of {run.config.method}, which has no {part}')
-  check(what, part, found, wanted)
-  return resampled(restore(what, run).ema_params[part], wanted)
+  if own.is_saved(folder):
+    found = variables(own.load(what, folder).arrays)
+    params, stats = found['params'], found.get('batch_stats', {})
+    check(what, 'encoder', params | {'statistics': stats}, wanted | {'statistics': wanted_statistics})
+    return resampled(params, wanted), stats
+  run = stored(what, folder, 'encoder')
+  shapes = run.program.state
+  check(what, 'encoder', shapes.params['encoder'] | {'statistics': statistics(shapes.model_state)},
+        wanted | {'statistics': wanted_statistics})
+  state = restore(what, run)
+  return resampled(state.ema_params['encoder'], wanted), statistics(state.model_state)
 
 
 def pretrained(what: str, path: str) -> tuple[Pretrained, Run | None]:
@@ -66,9 +76,7 @@ def pretrained(what: str, path: str) -> tuple[Pretrained, Run | None]:
   folder = Path(path).expanduser()
   if own.is_saved(folder):
     return own.load(what, folder), None
-  run = stored(what, folder)
-  if 'encoder' not in run.program.state.params:
-    raise ConfigError(f'{what}: is a run of {run.config.method}, which has no encoder')
+  run = stored(what, folder, 'encoder')
   state, config, view = restore(what, run), run.config, run.objective.view
   kind, sizes = described(run.objective.encoder)
   preprocessing = {'size': view.size, 'crop_fraction': config.eval.crop_fraction, 'filter': 'bilinear',
@@ -88,11 +96,11 @@ def statistics(model_state: Params) -> Params:
   return model_state.get('teacher', model_state.get('student', {})).get('encoder', {})
 
 
-def stored(what: str, folder: Path) -> Stored:
+def stored(what: str, folder: Path, part: str) -> Stored:
   """A run, by its stored config; no array is read.
 
   Raises:
-    ConfigError: there is no such run, or it was trained by another version.
+    ConfigError: there is no such run, it was trained by another version, or it has no such part.
   """
   if not (folder / 'config.json').exists() or not (folder / 'checkpoints').is_dir():
     raise ConfigError(f'{what}: holds no run; give the --workdir of a run that trained it')
@@ -103,6 +111,8 @@ def stored(what: str, folder: Path) -> Stored:
     raise ConfigError(f'{what}: was trained by another version: {error}') from error
   program = make_program(objective, optim, epochs=1.0, examples=config.batch_size, batch_size=config.batch_size,
                          seed=config.seed, mesh=make_mesh())
+  if part not in program.state.params:
+    raise ConfigError(f'{what}: is a run of {config.method}, which has no {part}')
   return Stored(folder, config, objective, program)
 
 

@@ -32,9 +32,11 @@ def make_step(
   """Returns the pure function (state, batch, frozen) -> (state, metrics), to be jitted by the caller.
 
   `whole` gathers parameters that are split over devices. Left alone, the partitioner would rather move activations.
-  Where the loss, or anything the update would write, is not finite, the state stays as it is but for its counts. For
-  the first `freeze_encoder_steps` the encoder stays, the teacher's too, decay and all. The optimiser's moments follow its
-  gradients meanwhile, so that the step after has averages to go by and not one gradient.
+  Where the loss, or anything the update would write, is not finite, the state stays as it is but for its counts.
+
+  For the first `freeze_encoder_steps` the encoder stays, the teacher's too. The optimiser's moments follow its
+  gradients meanwhile: the first step after it then has averages to go by. From zero, and with the count of all steps,
+  Adam would take several times the learning rate.
   """
 
   def step(state: TrainState, batch: Batch, frozen: Any = None) -> tuple[TrainState, dict[str, Array]]:
