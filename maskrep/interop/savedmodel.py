@@ -77,7 +77,7 @@ def export(encode: Encode, size: int, folder: Path) -> None:
 
 
 def _portable(exported: jax.export.Exported) -> bytes:
-  """The program in an older StableHLO, without the source lines (paths of this machine) that jax notes in it."""
+  """The program in a StableHLO that TensorFlow reads."""
   stablehlo.register_stablehlo_passes()
   with mlir.make_ir_context():
     module = mlir.ir.Module.parse(exported.mlir_module())
