@@ -26,7 +26,8 @@ MAX_EXPANSION = 100  # times its size that a zip file may unpack to; float weigh
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 SAFETENSORS_TYPES = {
   'F64': np.float64, 'F32': np.float32, 'F16': np.float16, 'BF16': BFLOAT16, 'I64': np.int64, 'I32': np.int32,
-  'I16': np.int16, 'I8': np.int8, 'U64': np.uint64, 'U32': np.uint32, 'U16': np.uint16, 'U8': np.uint8, 'BOOL': np.bool_,
+  'I16': np.int16, 'I8': np.int8, 'U64': np.uint64, 'U32': np.uint32, 'U16': np.uint16, 'U8': np.uint8,
+  'BOOL': np.bool_,
 }
 
 
@@ -77,7 +78,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_torch(path: Path, nested: Mapping[str, Any]) -> None:
-  """Writes nested dicts for `torch.load`, whole or not at all. Arrays become tensors; other leaves stay as they are.
+  """Writes nested dicts and lists for `torch.load`, whole or not at all. Arrays become tensors; other leaves stay as they are.
 
   Raises:
     ConfigError: PyTorch is not installed.
@@ -87,6 +88,8 @@ def write_torch(path: Path, nested: Mapping[str, Any]) -> None:
   def tensors(tree):
     if isinstance(tree, Mapping):
       return {name: tensors(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+      return [tensors(value) for value in tree]
     # A copy: torch wants memory that may be written to, and saves that of the whole array where it is given a view.
     return torch.from_numpy(np.array(tree)) if isinstance(tree, np.ndarray) else tree
 

@@ -96,8 +96,8 @@ def test_parameters_lists_and_shared_dicts_of_torch(tmp_path):
 def test_a_file_cut_anywhere_is_refused(written):
   content = written.read_bytes()
   size = len(content)
-  for keep in sorted({*range(0, min(size, 300), 7), *range(0, size, max(size // 40, 1)), size - 100, size - 1} - {size}):
-    written.write_bytes(content[:max(keep, 0)])
+  for keep in sorted({*range(0, 300, 7), *range(0, size, size // 40), size - 100, size - 1}):
+    written.write_bytes(content[:keep])
     refusal(written)
 
 
@@ -116,8 +116,9 @@ def test_flipped_bytes_in_the_header_never_crash(written):
   assert wrong > 50
 
 
-@pytest.mark.parametrize('content', [b'', b'\0', b'\0' * 4096, b'<!DOCTYPE html>\n<html></html>' * 9,
-                                     b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n', b'PK\3\4' * 9])
+@pytest.mark.parametrize('content', [
+  b'', b'\0', b'\0' * 4096, b'PK\3\4' * 9, b'<!DOCTYPE html>\n<html></html>' * 9,
+  b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n'])
 @pytest.mark.parametrize('suffix', ['.safetensors', '.npz', '.pth', '.tar', '.msgpack'])
 def test_what_is_no_such_file_is_refused(suffix, content, tmp_path):
   (tmp_path / f'x{suffix}').write_bytes(content)
