@@ -96,5 +96,5 @@ class ResNet(nn.Module):
         features = channels * 2**stage * (4 if bottleneck else 1)
         stride = 2 if stage and not i else 1
         x = Block(features, stride, bottleneck, self.dtype, last_scale, name=f'layer{stage + 1}_{i}')(x, train=train)
-    x = x.reshape(len(x), -1, x.shape[-1]).astype(jnp.float32)
+    x = x.reshape(x.shape[0], -1, x.shape[-1]).astype(jnp.float32)
     return {'cls': x.mean(axis=1), 'patches': x}
