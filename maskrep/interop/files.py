@@ -32,7 +32,7 @@ SAFETENSORS_TYPES = {
 
 
 def read(path: Path) -> Arrays:
-  """The arrays of a .safetensors, .npz, .pth, .pt, .ckpt, .tar (as in .pth.tar) or .msgpack (Flax) file.
+  """The arrays of a file: .safetensors, .npz, Flax's .msgpack, or PyTorch's .pth, .pt, .ckpt, .tar (.pth.tar), .bin.
 
   Names of nested dicts and lists are joined by dots. What is no array of numbers (an epoch, hyper-parameters, text) is
   left out. float16 and bfloat16 become float32. PyTorch's files are read with `weights_only=True`, which knows dicts,
@@ -78,7 +78,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_torch(path: Path, nested: Mapping[str, Any]) -> None:
-  """Writes nested dicts and lists for `torch.load`, whole or not at all. Arrays become tensors; other leaves stay as they are.
+  """Writes nested dicts and lists for `torch.load`, whole or not at all. Arrays become tensors, other leaves stay.
 
   Raises:
     ConfigError: PyTorch is not installed.
@@ -185,6 +185,6 @@ def _from_tensor(name: str, tensor: Any) -> np.ndarray:
                    'float32 first') from error
 
 
-TORCH = '.pth', '.pt', '.ckpt', '.tar'
+TORCH = '.pth', '.pt', '.ckpt', '.tar', '.bin'
 READERS = {'.safetensors': _read_safetensors, '.npz': _read_npz, '.msgpack': _read_msgpack,
            **dict.fromkeys(TORCH, _read_torch)}

@@ -63,7 +63,7 @@ def write(folder, state, pretrained, run):
   write_atomic(folder / 'config.json', json.dumps(_config_json(pretrained.config), indent=1) + '\n')
   write_atomic(folder / 'preprocessor_config.json',
                json.dumps(_preprocessor_json(pretrained.preprocessing), indent=1) + '\n')
-  files.write_safetensors(folder / 'model.safetensors', state)
+  files.write_safetensors(folder / 'model.safetensors', state, {'format': 'pt'})
   return folder / 'model.safetensors'
 
 
@@ -72,7 +72,7 @@ def peer(state, config, side):
   classes = peers.library('transformers.models.vit_msn.modeling_vit_msn')
   transformers.utils.logging.disable_progress_bar()
   with tempfile.TemporaryDirectory() as folder:
-    files.write_safetensors(Path(folder, 'model.safetensors'), state)
+    files.write_safetensors(Path(folder, 'model.safetensors'), state, {'format': 'pt'})
     Path(folder, 'config.json').write_text(json.dumps(_config_json(config)))
     model = classes.ViTMSNModel.from_pretrained(folder).eval()
   return (f'transformers {transformers.__version__}, ViTMSNModel',

@@ -48,7 +48,10 @@ class Own:
     arrays = names.with_prefix('encoder.', state)
     if run is not None:
       arrays |= run.ema_params | names.with_prefix('model_state.', run.model_state)
-    {'safetensors': files.write_safetensors, 'npz': files.write_npz}[self.suffix](path, arrays)
+    if self.suffix == 'npz':
+      files.write_npz(path, arrays)
+    else:
+      files.write_safetensors(path, arrays, {'format': 'np'})
     said = {field: getattr(pretrained, field) for field in FIELDS}
     write_atomic(path.with_suffix('.json'), json.dumps(said, indent=1) + '\n')
     return path

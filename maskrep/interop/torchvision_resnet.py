@@ -43,7 +43,7 @@ def read(what, path, heads):
 
 def write(path, state, pretrained, run):
   encoder_only('torchvision', run)
-  files.write_safetensors(path, state)
+  files.write_safetensors(path, state, {'format': 'pt'})
   return path
 
 
