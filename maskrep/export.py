@@ -1,4 +1,7 @@
-"""Takes a trained encoder elsewhere: python -m maskrep.export --workdir=RUN --format=FORMAT --output=PATH"""
+"""Takes a trained encoder elsewhere: python -m maskrep.export --workdir=RUN --format=FORMAT --output=PATH
+
+See docs/weights.md.
+"""
 
 from pathlib import Path
 import sys

@@ -1,4 +1,7 @@
-"""Brings an encoder here: python -m maskrep.import_weights --format=FORMAT --input=PATH --output=FOLDER"""
+"""Brings an encoder here: python -m maskrep.import_weights --format=FORMAT --input=PATH --output=FOLDER
+
+See docs/weights.md.
+"""
 
 from pathlib import Path
 import sys
