@@ -38,6 +38,8 @@ def export(argv: list[str]) -> None:
   if pretrained.kind not in fmt.KINDS:
     raise ConfigError(f'--format={values.format}: holds {", ".join(fmt.KINDS)}, and --workdir={values.workdir} is a '
                       f'{pretrained.kind}; choose one of {", ".join(formats_of(pretrained.kind))}')
+  if fmt.SUFFIXES and path.suffix not in fmt.SUFFIXES:
+    raise ConfigError(f'--output={values.output}: must end with {" or ".join(fmt.SUFFIXES)}')
   if values.what == 'full' and run is None:
     raise ConfigError(f'--what=full: --workdir={values.workdir} holds an encoder alone; choose --what=encoder')
   state = fmt.to_foreign(pretrained.arrays, pretrained.config)

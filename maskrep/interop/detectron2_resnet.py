@@ -13,6 +13,7 @@ from maskrep.interop.pretrained import encoder_only
 from maskrep.workdir import write_atomic
 
 KINDS = ('resnet',)
+SUFFIXES = ('.pkl',)
 LICENCE = torchvision_resnet.LICENCE
 read = from_foreign = None  # a pickle is never opened
 

@@ -8,6 +8,7 @@ from maskrep.interop import files, names, timm_cait
 from maskrep.interop.pretrained import IMAGENET, Found
 
 KINDS = ('cait',)
+SUFFIXES = ('.tar', '.pth', '.pt')
 LICENCE = 'not known: see where the file is from'
 PREFIX = 'module.momentum_encoder.'
 NAMES = timm_cait.table('blocks_token')

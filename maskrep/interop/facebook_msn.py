@@ -8,6 +8,7 @@ from maskrep.interop import files, names, timm_vit, torch_vit
 from maskrep.interop.pretrained import IMAGENET, Found
 
 KINDS = ('vit',)
+SUFFIXES = ('.tar', '.pth', '.pt')
 LICENCE = 'CC BY-NC 4.0, where it is from facebookresearch/msn'
 HEAD = {f'{part}{i}': f'fc.{part}{i}' for part in ('fc', 'bn') for i in range(1, 10)}
 

@@ -23,6 +23,7 @@ class Format(Protocol):
   """What a module of a format has. `state` is the encoder's arrays by the other library's names."""
 
   KINDS: tuple[str, ...]  # of encoders that it can hold
+  SUFFIXES: tuple[str, ...]  # of the file that it writes; () where it writes a folder
   LICENCE: str  # of what is published in it
 
   def to_foreign(self, arrays: Arrays, config: dict) -> Arrays:

@@ -13,6 +13,7 @@ from maskrep.interop.pretrained import IMAGENET, Found, encoder_only
 from maskrep.workdir import write_atomic
 
 KINDS = ('vit',)
+SUFFIXES = ()
 LICENCE = 'Apache 2.0, where it is facebook/vit-msn-*'
 NAMES = {
   'cls': 'embeddings.cls_token', 'pos': 'embeddings.position_embeddings',

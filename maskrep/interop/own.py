@@ -25,6 +25,10 @@ class Own:
   KINDS = ('vit', 'cait', 'resnet')
   LICENCE = 'as the source that the file beside it names'
 
+  @property
+  def SUFFIXES(self):
+    return (f'.{self.suffix}',)
+
   def to_foreign(self, arrays, config):
     return dict(arrays)
 
@@ -43,8 +47,6 @@ class Own:
     return Found(state=names.without('encoder.', files.read(path)), **found)
 
   def write(self, path, state, pretrained, run):
-    if path.suffix != f'.{self.suffix}':
-      raise ConfigError(f'--output={path}: must end with .{self.suffix}')
     arrays = names.with_prefix('encoder.', state)
     if run is not None:
       arrays |= run.ema_params | names.with_prefix('model_state.', run.model_state)

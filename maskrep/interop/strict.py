@@ -55,6 +55,8 @@ def need(what: str, state: Mapping[str, np.ndarray], name: str, axes: int) -> np
     raise ConfigError(f'{what}: has no {name}{nearest(name, state)}; give the --format that it has')
   if state[name].ndim != axes:
     raise ConfigError(f'{what}: {name} has {state[name].ndim} axes and not {axes}; give the --format that it has')
+  if not state[name].size:
+    raise ConfigError(f'{what}: {name} is empty, {list(state[name].shape)}; get the file once more')
   return state[name]
 
 

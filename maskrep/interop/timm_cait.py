@@ -9,9 +9,11 @@ import numpy as np
 from maskrep.errors import ConfigError
 from maskrep.interop import files, names, peers, torch_vit
 from maskrep.interop.pretrained import Found, encoder_only
+from maskrep.interop.strict import need
 from maskrep.models.position import sincos
 
 KINDS = ('cait',)
+SUFFIXES = ('.safetensors',)
 LICENCE = 'not known: timm says it for each model'
 
 
@@ -82,8 +84,8 @@ def with_positions(arrays, config):
 
 def sizes(what, table, state, heads):
   """What our module is for such arrays: fixed positions that are ours, and LayerScale of 1, are not kept."""
-  if (talks := 'blocks.0.attn.proj_l.weight' in state):
-    heads = len(state['blocks.0.attn.proj_l.weight'])
+  if talks := 'blocks.0.attn.proj_l.weight' in state:
+    heads = len(need(what, state, 'blocks.0.attn.proj_l.weight', 2))
   found = torch_vit.sizes(what, table, state, heads, class_slot=0)
   grid, width = found['image_size'] // found['patch_size'], found['width']
   pos = state['pos_embed'][0]

@@ -4,6 +4,7 @@ from maskrep.interop import files, names, peers, torch_vit
 from maskrep.interop.pretrained import Found, encoder_only
 
 KINDS = ('vit',)
+SUFFIXES = ('.safetensors',)
 LICENCE = 'not known: timm says it for each model'
 
 

@@ -51,9 +51,9 @@ def sizes(
 
 
 def count(template: str, state: Mapping[str, np.ndarray]) -> int:
-  """How many blocks there are, by the highest number in a name."""
-  pattern = re.compile(re.escape(template).replace(r'\{\}', r'(\d{1,4})') + r'\..*')
-  return 1 + max((int(found[1]) for name in state if (found := pattern.fullmatch(name))), default=-1)
+  """How many blocks there are: of different numbers, not the highest, which a damaged name could make anything."""
+  pattern = re.compile(re.escape(template).replace(r'\{\}', r'(\d+)') + r'\..*')
+  return len({found[1] for name in state if (found := pattern.fullmatch(name))})
 
 
 def _heads(what: str, width: int, asked: int | None) -> int:
@@ -61,6 +61,6 @@ def _heads(what: str, width: int, asked: int | None) -> int:
   if not found:
     raise ConfigError(f'{what}: does not say how many attention heads there are, and no published ViT is {width} wide; '
                       f'give --heads, for example --heads={max(width // 64, 1)}')
-  if width % found:
+  if found < 1 or width % found:
     raise ConfigError(f'--heads={found}: must divide the width, {width}')
   return found

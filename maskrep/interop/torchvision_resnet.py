@@ -16,6 +16,7 @@ from maskrep.interop.strict import need
 from maskrep.models.resnet import BOTTLENECK, STAGES
 
 KINDS = ('resnet',)
+SUFFIXES = ('.safetensors',)
 LICENCE = 'BSD 3-clause, where it is from torchvision'
 
 LEAVES = {  # of a norm: our collection and name
@@ -33,7 +34,7 @@ def to_foreign(arrays, config):
 
 
 def from_foreign(state, config, wanted):
-  return flat(*from_torchvision(state))
+  return {name: value.astype(np.float32) for name, value in flat(*from_torchvision(state)).items()}
 
 
 def read(what, path, heads):

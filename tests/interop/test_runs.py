@@ -86,12 +86,12 @@ def test_a_whole_run_by_our_names_and_what_others_cannot_hold(runs, tmp_path, ca
   for name, value in flatten_dict(state.ema_params, sep='.').items():
     np.testing.assert_array_equal(held[name], value)
   assert sum(name.startswith('model_state.batch_stats.') for name in held) == len(jax.tree.leaves(state.model_state))
-  for name in ('timm', 'hf_msn'):
-    run(export, 2, workdir=folder, format=name, output=tmp_path / 'x', what='full')
+  for name, suffix in (('timm', '.safetensors'), ('hf_msn', '')):
+    run(export, 2, workdir=folder, format=name, output=tmp_path / f'x{suffix}', what='full')
     assert 'has a place for the encoder alone' in capsys.readouterr().err
-  run(export, 2, workdir=runs['extrema'][0], format='msn', output=tmp_path / 'x', what='full')
+  run(export, 2, workdir=runs['extrema'][0], format='msn', output=tmp_path / 'x.tar', what='full')
   assert 'is a cait' in capsys.readouterr().err
-  assert not (tmp_path / 'x').exists()
+  assert not list(tmp_path.glob('x*'))
 
 
 IMPORTS = {

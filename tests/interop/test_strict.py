@@ -30,6 +30,10 @@ CHANGES = {
   'one channel': (lambda s: s | {'patch_embed.proj.weight': s['patch_embed.proj.weight'][:, :1]},
                   ['is for 1 channels', 'has 3 channels']),
   'no square': (lambda s: s | {'pos_embed': s['pos_embed'][:, :-1]}, ['pos_embed has 8 patches, which is no square']),
+  'a stray block': (lambda s: s | {'blocks.99999.norm1.weight': s['norm.weight']},
+                    ['unexpected: blocks.99999.norm1.weight', 'missing: blocks.2.norm1.weight']),
+  'empty': (lambda s: s | {'patch_embed.proj.weight': np.zeros((24, 3, 0, 0), np.float32)},
+            ['is empty, [24, 3, 0, 0]']),
   'no positions': (lambda s: s | {'pos_embed': s['pos_embed'][0]}, ['pos_embed has 2 axes and not 3']),
 }
 
@@ -84,7 +88,8 @@ def test_flags_are_answered_in_one_line(case, tmp_path, capsys):
 def test_exports_that_cannot_be_are_refused(tmp_path, capsys):
   own.save(tmp_path / 'ours', pretrained('cait', CAIT))
   for flags, said in (({'format': 'timm'}, 'is a cait; choose one of timm_cait, extrema, safetensors, npz'),
-                      ({'format': 'npz'}, 'must end with .npz'),
+                      ({'format': 'npz'}, 'must end with .npz'), ({'format': 'detectron2'}, 'is a cait'),
+                      ({'format': 'timm_cait'}, 'must end with .safetensors'),
                       ({'format': 'extrema', 'what': 'full'}, 'holds an encoder alone'),
                       ({'format': 'npz', 'workdir': tmp_path}, 'holds no run')):
     run(export, 2, **{'workdir': tmp_path / 'ours', 'output': tmp_path / 'w.tar'} | flags)
