@@ -25,7 +25,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
   flags.DEFINE_string('input', None, 'The file; for hf_msn the folder.', flag_values=values)
   flags.DEFINE_string('output', None, 'The folder to write, for train.init_from and maskrep.export.',
                       flag_values=values)
-  flags.DEFINE_integer('heads', None, 'Attention heads, where the file does not say and the width is no published one.',
+  flags.DEFINE_integer('heads', None, 'Attention heads, where the file does not say, and its width does not.',
                        lower_bound=1, flag_values=values)
   flags.DEFINE_string('allow', '', 'Regular expression of the names that may be missing (they start anew), unexpected '
                       '(they are left out) or of another shape (both).', flag_values=values)

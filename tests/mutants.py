@@ -48,6 +48,11 @@ MUTANTS = {
     'maskrep/plan.py', "f', tokenizer {weights.digest(frozen)}'", "''", 'tests/test_weights.py'),
   'a resumed run starts warm again': (
     'maskrep/plan.py', 'if train.init_from and not resumed else', 'if train.init_from else', 'tests/test_weights.py'),
+  'a frozen encoder moves with its decay alone': (
+    'maskrep/train/step.py', 'jnp.where(frozen_now, a, b)', 'jnp.where(frozen_now, a * 0.9999, b)',
+    'tests/train/test_step.py'),
+  'positions of any order are taken for ours': (
+    'maskrep/interop/timm_cait.py', 'atol=1e-5)', 'atol=9)', 'tests/interop/test_extrema_layout.py'),
   'Sinkhorn ends on the prototypes': (
     'maskrep/objectives/losses.py', 'axis=0, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=1',
     'axis=1, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=0', 'tests/objectives/test_losses.py'),

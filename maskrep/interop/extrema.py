@@ -12,6 +12,8 @@ SUFFIXES = ('.tar', '.pth', '.pt')
 LICENCE = 'not known: see where the file is from'
 PREFIX = 'module.momentum_encoder.'
 NAMES = timm_cait.table('blocks_token')
+# Heads by width. Not of 384: MoCo v3's code gives that 12, others 6.
+KNOWN = {768: 12, 1024: 16}
 # Of a torch.nn.Sequential of linear layers, each but the last with a norm and a GELU behind it.
 HEADS = {f'{ours}.{layer}{i}': f'{theirs}.{3 * (i - 1) + place}' for ours, theirs in
          (('projector', f'{PREFIX}head'), ('predictor', 'module.predictor'))
@@ -31,7 +33,7 @@ def read(what, path, heads):
   """The teacher without its head."""
   state = names.without(PREFIX, names.without('state_dict.', files.read(path)))
   state = {name: value for name, value in state.items() if not name.startswith('head.')}
-  config = timm_cait.sizes(what, NAMES, state, heads)
+  config = timm_cait.sizes(what, NAMES, state, heads, KNOWN)
   return Found(state, 'cait', config, IMAGENET | {'size': config['image_size']}, {'licence': LICENCE})
 
 

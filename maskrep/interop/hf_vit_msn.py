@@ -51,7 +51,7 @@ def read(what, path, heads):
            if not name.startswith('classifier.')}
   said = path / 'preprocessor_config.json'
   preprocessing = _preprocessing(what, _json(what, said)) if said.exists() else IMAGENET
-  config = torch_vit.sizes(what, NAMES, state, heads or config['num_attention_heads'])
+  config = torch_vit.sizes(what, NAMES, state, config['num_attention_heads'])
   return Found(state, 'vit', config, preprocessing, {'licence': LICENCE})
 
 

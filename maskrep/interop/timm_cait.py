@@ -41,7 +41,7 @@ def from_foreign(state, config, wanted):
 
 def read(what, path, heads):
   state = {name: value for name, value in files.read(path).items() if not name.startswith('head.')}
-  return Found(state, 'cait', sizes(what, NAMES, state, heads), preprocessing=None, source={'licence': LICENCE})
+  return Found(state, 'cait', sizes(what, NAMES, state, heads, torch_vit.HEADS), preprocessing=None, source={'licence': LICENCE})
 
 
 def write(path, state, pretrained, run):
@@ -82,11 +82,11 @@ def with_positions(arrays, config):
   return arrays if config['positions'] == 'learned' else arrays | {'pos': sincos((grid, grid), config['width'])}
 
 
-def sizes(what, table, state, heads):
+def sizes(what, table, state, heads, known):
   """What our module is for such arrays: fixed positions that are ours, and LayerScale of 1, are not kept."""
   if talks := 'blocks.0.attn.proj_l.weight' in state:
     heads = len(need(what, state, 'blocks.0.attn.proj_l.weight', 2))
-  found = torch_vit.sizes(what, table, state, heads, class_slot=0)
+  found = torch_vit.sizes(what, table, state, heads, class_slot=0, known=known)
   grid, width = found['image_size'] // found['patch_size'], found['width']
   pos = state['pos_embed'][0]
   fixed = width % 4 == 0 and pos.shape[1] == width and np.allclose(pos, sincos((grid, grid), width), atol=1e-5)

@@ -22,14 +22,15 @@ HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 
 
 def sizes(
-  what: str, table: Table, state: Mapping[str, np.ndarray], heads: int | None, *, class_slot: int = 1
+  what: str, table: Table, state: Mapping[str, np.ndarray], heads: int | None, *, class_slot: int = 1,
+  known: Mapping[int, int] = HEADS,
 ) -> dict:
   """The sizes of a ViT by the shapes of its arrays.
 
   Args:
     what: the flag and its value, for errors.
     table: their names.
-    heads: as many as the user or another file says; None is as many as the published ViT of the width has.
+    heads: as many as the user or another file says; None is as many as are `known` for the width.
     class_slot: positions that are the class token's.
 
   Raises:
@@ -47,7 +48,7 @@ def sizes(
     raise ConfigError(f'{what}: {table["pos"]} has {positions} patches, which is no square; choose other weights')
   hidden = need(what, state, table['block{}.mlp.fc1'].format(0) + '.weight', 2).shape[0]
   return {'patch_size': patch, 'width': width, 'depth': count(table['block{}.norm1'], state),
-          'heads': _heads(what, width, heads), 'mlp_ratio': hidden / width, 'image_size': grid * patch}
+          'heads': _heads(what, width, heads, known), 'mlp_ratio': hidden / width, 'image_size': grid * patch}
 
 
 def count(template: str, state: Mapping[str, np.ndarray]) -> int:
@@ -56,10 +57,10 @@ def count(template: str, state: Mapping[str, np.ndarray]) -> int:
   return len({found[1] for name in state if (found := pattern.fullmatch(name))})
 
 
-def _heads(what: str, width: int, asked: int | None) -> int:
-  found = asked or HEADS.get(width)
-  if not found:
-    raise ConfigError(f'{what}: does not say how many attention heads there are, and no published ViT is {width} wide; '
+def _heads(what: str, width: int, asked: int | None, known: Mapping[int, int]) -> int:
+  found = known.get(width) if asked is None else asked
+  if found is None:
+    raise ConfigError(f'{what}: does not say how many attention heads there are, and neither does its width, {width}; '
                       f'give --heads, for example --heads={max(width // 64, 1)}')
   if found < 1 or width % found:
     raise ConfigError(f'--heads={found}: must divide the width, {width}')
