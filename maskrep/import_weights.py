@@ -46,6 +46,9 @@ def import_weights(argv: list[str]) -> None:
   if not path.exists():
     raise ConfigError(f'{what}: is not there; give a path that exists')
   found = fmt.read(what, path, values.heads)
+  if values.heads and found.config.get('heads') != values.heads:
+    raise ConfigError(f'--heads={values.heads}: {path.name} says {found.config.get("heads", "that there are none")}; '
+                      'leave the flag out')
   state = strictly(what, found, fmt, values.allow)
   arrays = fmt.from_foreign(state, found.config, shapes(found.kind, found.config))
   pretrained = Pretrained(kind=found.kind, config=found.config, arrays=arrays, preprocessing=found.preprocessing,

@@ -41,7 +41,8 @@ def from_foreign(state, config, wanted):
 
 def read(what, path, heads):
   state = {name: value for name, value in files.read(path).items() if not name.startswith('head.')}
-  return Found(state, 'cait', sizes(what, NAMES, state, heads, torch_vit.HEADS), preprocessing=None, source={'licence': LICENCE})
+  config = sizes(what, NAMES, state, heads, torch_vit.HEADS)
+  return Found(state, 'cait', config, preprocessing=None, source={'licence': LICENCE})
 
 
 def write(path, state, pretrained, run):

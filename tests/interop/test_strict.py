@@ -85,6 +85,12 @@ def test_flags_are_answered_in_one_line(case, tmp_path, capsys):
   assert said in error and error.count('\n') == 1, error
 
 
+def test_heads_that_the_file_contradicts_are_refused(tmp_path, capsys):
+  own.save(tmp_path, pretrained('vit', VIT))
+  run(import_weights, 2, format='safetensors', input=tmp_path / 'encoder.safetensors', output=tmp_path / 'x', heads=4)
+  assert '--heads=4: encoder.safetensors says 3; leave the flag out' in capsys.readouterr().err
+
+
 def test_exports_that_cannot_be_are_refused(tmp_path, capsys):
   own.save(tmp_path / 'ours', pretrained('cait', CAIT))
   for flags, said in (({'format': 'timm'}, 'is a cait; choose one of timm_cait, extrema, safetensors, npz'),
