@@ -78,7 +78,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_torch(path: Path, nested: Mapping[str, Any]) -> None:
-  """Writes nested dicts and lists for `torch.load`, whole or not at all. Arrays become tensors; other leaves stay as they are.
+  """Writes nested dicts and lists for `torch.load`, whole or not at all. Arrays become tensors, other leaves stay.
 
   Raises:
     ConfigError: PyTorch is not installed.
