@@ -15,7 +15,7 @@ from maskrep.models.vit import ViT
 
 SIZE = 32
 TINY = dict(patch_size=8, width=24, depth=2, heads=3)
-ENCODERS = {'vit': ViT(**TINY, image_size=40), 'cait': CaiT(**TINY), 'resnet': ResNet(18, 1 / 16)}
+ENCODERS = {'vit': ViT(**TINY, image_size=40), 'cait': CaiT(**TINY), 'resnet': ResNet(18, 1 / 16, stem='small')}
 
 
 @pytest.mark.parametrize('name', ENCODERS)
@@ -39,6 +39,17 @@ def test_onnx_runtime_computes_the_same(name, tmp_path):
   print(f'{name}: {apart}')
   assert max(apart.values()) < 1e-4
   assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
+
+
+def test_what_is_translated_wrongly_is_not_written(tmp_path):
+  """The ImageNet stem's max-pooling is: once jax2onnx knows its padding, this encoder belongs to those above."""
+  pytest.importorskip('jax2onnx')
+  pytest.importorskip('onnxruntime')
+  model = ResNet(18, 1 / 16)
+  variables = model.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))
+  with pytest.raises(ConfigError, match='jax2onnx translates this encoder wrongly') as error:
+    onnx.export(lambda images: model.apply(variables, images), SIZE, tmp_path / 'model.onnx')
+  assert len(str(error.value).splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
 def test_without_jax2onnx_the_error_says_how_to_get_it(tmp_path, monkeypatch):
