@@ -87,7 +87,7 @@ class ResNet(nn.Module):
     x = conv(channels, *((7, 2) if self.stem == 'imagenet' else (3, 1)), self.dtype, 'conv1')(x)
     x = nn.relu(BatchNorm(name='bn1')(x, train=train)).astype(self.dtype)
     if self.stem == 'imagenet':
-      x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+      x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
     bottleneck = BOTTLENECK[self.depth]
     last_scale = nn.initializers.zeros if self.zero_init_residual else nn.initializers.ones
