@@ -49,9 +49,10 @@ def read(what, path, heads):
   # A classifier is not ours, and beside one the names have a prefix.
   state = {name.removeprefix('vit.'): value for name, value in files.read(found[0]).items()
            if not name.startswith('classifier.')}
-  said = path / 'preprocessor_config.json'
-  preprocessing = _preprocessing(what, _json(what, said)) if said.exists() else IMAGENET
   config = torch_vit.sizes(what, NAMES, state, config['num_attention_heads'])
+  said = path / 'preprocessor_config.json'
+  preprocessing = (_preprocessing(what, _json(what, said)) if said.exists()
+                   else IMAGENET | {'size': config['image_size']})
   return Found(state, 'vit', config, preprocessing, {'licence': LICENCE})
 
 
