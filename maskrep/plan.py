@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from maskrep import build, weights
@@ -129,8 +130,9 @@ def _warm_start(train: Train, objective: Objective) -> Callable[[TrainState], Tr
   encoder = weights.load('train.init_from', train.init_from, 'encoder', params['encoder'])
 
   def warm_start(state):
+    # Copies: a step donates its state, in which no array may stand twice.
     place = lambda tree: tree | {'encoder': jax.tree.map(  # noqa: E731
-      lambda new, old: jax.device_put(new, old.sharding), encoder, tree['encoder'])}
+      lambda new, old: jnp.copy(jax.device_put(new, old.sharding)), encoder, tree['encoder'])}
     return state.replace(params=place(state.params), ema_params=place(state.ema_params))
 
   return warm_start

@@ -26,7 +26,7 @@ def load(field: str, path: str, part: str, wanted: Any) -> Params:
 
   Raises:
     ConfigError: there is no such run, it has no such part, or the part has other shapes.
-    CheckpointError: none of its checkpoints is whole.
+    CheckpointError: none of its checkpoints is whole, or the run is under way.
   """
   run = Path(path).expanduser()
   if not (run / 'config.json').exists() or not (run / 'checkpoints').is_dir():
@@ -43,7 +43,7 @@ def load(field: str, path: str, part: str, wanted: Any) -> Params:
     raise ConfigError(f'config.{field}={path!r}: is a run of {config.method}, which has no {part}')
   if wrong := _differences(found, wanted):
     raise ConfigError(f'config.{field}={path!r}: its {part} is another than this config asks for: {wrong}')
-  with Checkpoints(run, keep=1, read_only=True) as checkpoints:
+  with workdir.resting(run), Checkpoints(run, keep=1, read_only=True) as checkpoints:
     state = checkpoints.restore(program.state)
   if state is None:
     raise CheckpointError(f'config.{field}={path!r}: has no checkpoint yet')
