@@ -14,5 +14,6 @@ def get_config():
   config = common.supervised_mim(size='B', epochs=1, weight_decay=0.0, augreg=False)
   config.batch_size = 512
   config.train.epochs = common.epochs_of(config, 20_000, 1_281_167)
-  config.optim.update(optimizer_kind='sgd', learning_rate=3e-2, warmup_epochs=common.epochs_of(config, 500, 1_281_167))
+  config.optim.update(optimizer_kind='sgd', learning_rate=3e-2)
+  config.optim.warmup_epochs = common.epochs_of(config, 500, 1_281_167)
   return config
