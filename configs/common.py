@@ -149,9 +149,10 @@ def supervised_mim(
     supervised_pooling='average', mim_pooling='average', mim_weight=mim_weight, masked_only=False)
   config.optim = section(
     optimizer_kind='adamw',
-    warmup_learning_rate=0.0, learning_rate=1e-3, final_learning_rate=0.0, warmup_epochs=10_000 * 4096 / 1_281_167,
-    schedule_stretch=1.0, weight_decay=weight_decay, final_weight_decay=weight_decay, beta1=0.9, beta2=0.96,
-    clip_norm=1.0, ema_momentum=0.0, final_ema_momentum=0.0, ema_schedule='linear')
+    warmup_learning_rate=0.0, learning_rate=1e-3, final_learning_rate=0.0,
+    warmup_epochs=epochs_of(config, 10_000, 1_281_167), schedule_stretch=1.0, weight_decay=weight_decay,
+    final_weight_decay=weight_decay, beta1=0.9, beta2=0.96, clip_norm=1.0, ema_momentum=0.0, final_ema_momentum=0.0,
+    ema_schedule='linear')
   return config
 
 
@@ -159,8 +160,13 @@ def in21k(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """The same on a folder of ImageNet-21k."""
   config.data.update(source='folder:imagenet21k', eval_split='')
   config.regularisation.num_classes = 21_841
-  config.optim.warmup_epochs = 10_000 * 4096 / 14_197_122
+  config.optim.warmup_epochs = epochs_of(config, 10_000, 14_197_122)
   return config
+
+
+def epochs_of(config: ml_collections.ConfigDict, steps: int, examples: int):
+  """So many steps of the config's batch, whatever it is set to, in epochs of so many examples."""
+  return config.get_ref('batch_size').to_float() * (steps / examples)
 
 
 def vqgan_f16() -> ml_collections.ConfigDict:
@@ -188,7 +194,7 @@ def vqgan() -> ml_collections.ConfigDict:
   config.discriminator = section(width=64, layers=3, groups=32)
   config.objective = section(
     reconstruction_kind='l1', commitment_weight=0.25, entropy_weight=0.1, entropy_temperature=0.01,
-    discriminator_weight=0.1, discriminator_start_step=50_000)
+    discriminator_weight=0.1, adaptive_weight=False, discriminator_start_step=50_000)
   per_image = config.get_ref('batch_size').to_float() / 256
   config.optim = section(
     optimizer_kind='adamw',

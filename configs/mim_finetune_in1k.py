@@ -9,12 +9,11 @@ Chen et al. 2023, table 6. Without MIM: --config.objective.mim_weight=0.0, which
 
 from configs import common
 
-STEPS, BATCH, EXAMPLES = 20_000, 512, 1_281_167
-
 
 def get_config():
   config = common.supervised_mim(size='B', epochs=1, weight_decay=0.0, augreg=False)
-  config.batch_size = BATCH
-  config.train.epochs = STEPS * BATCH / EXAMPLES
-  config.optim.update(optimizer_kind='sgd', learning_rate=3e-2, warmup_epochs=500 * BATCH / EXAMPLES)
+  config.batch_size = 512
+  config.train.epochs = common.epochs_of(config, 20_000, 1_281_167)
+  config.optim.update(optimizer_kind='sgd', learning_rate=3e-2)
+  config.optim.warmup_epochs = common.epochs_of(config, 500, 1_281_167)
   return config

@@ -305,7 +305,7 @@ def _mim(config: ConfigDict) -> SupervisedMIM:
   _check_heads('decoder', decoder)
   mim = section(
     SupervisedMIM, config.objective, 'objective', encoder=encoder,
-    classifier=Classifier(regularise.num_classes, compute_dtype(config)), decoder=decoder, tokenizer=tokenizer,
+    classifier=Classifier(regularise.num_classes), decoder=decoder, tokenizer=tokenizer,
     view=views.view(), regularise=regularise, ratio=mask.ratio, supervised_ratio=mask.supervised_ratio,
     microbatch=config.train.microbatch)
   if mim.masked_only and masking.num_kept(grid**2, mask.ratio) == grid**2:
@@ -348,6 +348,9 @@ def _vqgan(config: ConfigDict) -> TrainVQGAN:
   views, tokenizer = section(OneView, config.views, 'views'), _tokenizer(config)
   discriminator = section(PatchDiscriminator, config.discriminator, 'discriminator', dtype=compute_dtype(config))
   _at_least_one('discriminator', discriminator, 'width', 'layers', 'groups')
+  if discriminator.width % discriminator.groups and discriminator.layers > 1:
+    raise ConfigError(f'config.discriminator.groups={discriminator.groups}: must divide '
+                      f'config.discriminator.width={discriminator.width}')
   try:
     return section(TrainVQGAN, config.objective, 'objective', tokenizer=tokenizer, discriminator=discriminator,
                    view=views.view(), microbatch=config.train.microbatch)
@@ -360,6 +363,15 @@ def _tokenizer(config: ConfigDict) -> VQGAN:
   tokenizer = section(VQGAN, config.tokenizer, 'tokenizer', dtype=compute_dtype(config))
   _at_least_one('tokenizer', tokenizer, 'channels', 'encoder_blocks', 'decoder_blocks', 'embedding', 'codebook_size',
                 'groups')
+  low, high = tokenizer.input_range
+  if not -float('inf') < low < high < float('inf'):
+    raise ConfigError(f'config.tokenizer.input_range={low, high}: must be finite and rising, for example (0.0, 1.0)')
+  levels = len(tokenizer.multipliers)
+  if not levels:
+    raise ConfigError('config.tokenizer.multipliers=(): must name a level, for example (1, 2)')
+  if not all(0 <= level < levels for level in tokenizer.attention_levels):
+    raise ConfigError(f'config.tokenizer.attention_levels={tokenizer.attention_levels}: there are levels 0 to '
+                      f'{levels - 1}')
   for multiplier in tokenizer.multipliers:
     if multiplier < 1 or tokenizer.channels * multiplier % tokenizer.groups:
       raise ConfigError(f'config.tokenizer.multipliers={tokenizer.multipliers}: times channels={tokenizer.channels} '

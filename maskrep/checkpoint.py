@@ -28,7 +28,7 @@ class Checkpoints:
   """The checkpoints of one workdir. Use as a context manager: leaving it waits for the save in flight.
 
   Leaving raises CheckpointError where the last save failed, unless another error is on its way out. With `read_only`
-  nothing in the workdir is changed, so that it may be another run's, even one under way.
+  nothing in the workdir is changed, so that it may be another run's.
   """
 
   def __init__(self, workdir: Path, keep: int, *, read_only: bool = False):

@@ -66,8 +66,8 @@ def train(plan: planning.Plan, workdir: Path, clock: Clock) -> list[table.Row]:
     stall_timeout_s=plan.data.stall_timeout_s, seed=plan.seed, mesh=mesh)
 
   def evaluate(state):
-    if reconstruct := getattr(plan.objective, 'reconstruct', None):
-      picture = reconstructions_png(*judge.reconstructions(reconstruct, state))
+    if hasattr(plan.objective, 'reconstruct'):
+      picture = reconstructions_png(*judge.reconstructions(state), zoom=max(1, 64 // view.size))
       if jax.process_index() == 0:
         work.write_atomic(workdir / 'reconstructions.png', picture)
     return judge.while_training(state)

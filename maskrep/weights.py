@@ -40,7 +40,7 @@ def load(field: str, path: str, part: str, wanted: Params) -> Params:
 
   Raises:
     ConfigError: there is no such run, it has no such part, or the part has other shapes.
-    CheckpointError: none of its checkpoints is whole.
+    CheckpointError: none of its checkpoints is whole, or the run is under way.
   """
   what = f'config.{field}={path!r}'
   run = stored(what, Path(path).expanduser(), part)
@@ -122,7 +122,7 @@ def restore(what: str, run: Stored) -> TrainState:
   Raises:
     CheckpointError: there is none.
   """
-  with Checkpoints(run.path, keep=1, read_only=True) as checkpoints:
+  with workdir.resting(run.path), Checkpoints(run.path, keep=1, read_only=True) as checkpoints:
     state = checkpoints.restore(run.program.state)
   if state is None:
     raise CheckpointError(f'{what}: has no checkpoint yet')

@@ -83,6 +83,24 @@ def held(workdir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def resting(workdir: Path) -> Iterator[None]:
+  """Sees to it that no run is under way while others, any number at once, read.
+
+  Raises:
+    CheckpointError: a run is under way: what it will have saved next would be something else.
+  """
+  with contextlib.ExitStack() as stack:
+    if (workdir / 'lock').exists():
+      file = stack.enter_context(open(workdir / 'lock'))
+      try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+      except BlockingIOError as error:
+        raise CheckpointError(f'{workdir}: a run is under way there ({file.read().strip()}); wait for its end, or stop '
+                              'it') from error
+    yield
+
+
+@contextlib.contextmanager
 def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator[None]:
   """Appends to events.jsonl that a run started, and how it ended, with the `seconds` of its phases.
 

@@ -36,6 +36,11 @@ def made(module):
   return module.get_config(*getattr(module, 'VARIANTS', ())[-1:])
 
 
+# The others have the step of one of these, at other sizes.
+TRACED = ('msn_vitl7', 'extrema_vitb16_90x8', 'mim_vitb14', 'mim_vitb14_baseline', 'mscn_resnet50_simclr',
+          'mscn_resnet50_byol', 'vqgan_f16_1024')
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_real_size(path):
   """Shapes of initialisation and of a step at the config's own size, without computing anything."""
@@ -46,10 +51,11 @@ def test_real_size(path):
   program = make_program(
     build.build_objective(config), build.section(planning.Optim, config.optim, 'optim'), epochs=1.0, examples=1_281_167,
     batch_size=config.batch_size, seed=0, mesh=make_mesh())
-  state, batch = program.state, program.batch(config.data.canvas)
-  after, metrics = jax.eval_shape(program.step, state, batch, program.frozen)
-  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
-  assert all(m.shape == () for m in metrics.values())
+  if path.stem in TRACED:
+    state, batch = program.state, program.batch(config.data.canvas)
+    after, metrics = jax.eval_shape(program.step, state, batch, program.frozen)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert all(m.shape == () for m in metrics.values())
 
 
 def test_ablation_adds_one_piece_at_a_time():
@@ -80,9 +86,9 @@ def tokenizer(tmp_path_factory):
   return workdir
 
 
-# Made small, the others differ from one of these in no code that trains.
-RESUMED = ('msn_digits', 'msn_vitb16', 'extrema_digits', 'extrema_vitb16_90x8', 'mim_digits', 'mim_vitb14',
-           'mim_finetune_in1k', 'vqgan_f16_1024', 'mscn_digits', 'mscn_resnet50_byol')
+# Made small, the others differ from one of these in no code that trains; msn_digits is resumed by test_durability.
+RESUMED = ('msn_vitb16', 'extrema_vitb16_90x8', 'mim_vitb14', 'mim_finetune_in1k', 'mscn_resnet50_byol',
+           'vqgan_f16_1024')
 
 
 @pytest.mark.parametrize('name', RESUMED)

@@ -9,7 +9,7 @@ import pytest
 from configs import mim_digits, msn_digits, vqgan_digits
 from maskrep import plan as planning
 from maskrep import run as running
-from maskrep import weights
+from maskrep import weights, workdir
 from maskrep.checkpoint import Checkpoints
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.mesh import make_mesh
@@ -64,15 +64,29 @@ def test_a_warm_start_takes_the_encoder_alone_and_only_once(config, runs):
     jax.tree.map(np.testing.assert_array_equal, tree['encoder'], ema_of(runs['encoder'], 'encoder'))
   jax.tree.map(np.testing.assert_array_equal, warm.params['decoder'], cold.params['decoder'])
   assert planning.make(config, resumed=True).warm_start(cold) is cold
+  shared = {id(leaf) for leaf in jax.tree.leaves(warm.params)} & {id(leaf) for leaf in jax.tree.leaves(warm.ema_params)}
+  assert not shared, 'a step donates its state'
 
 
-def test_reading_changes_nothing_in_a_run_that_is_under_way(config, runs):
+def test_reading_changes_nothing_and_many_may_read(config, runs):
   half = runs['tokenizer'] / 'checkpoints' / '7.orbax-checkpoint-tmp-0'
   half.mkdir()
   before = sorted(runs['tokenizer'].rglob('*'))
-  planning.make(config)
+  with workdir.resting(runs['tokenizer']):
+    planning.make(config)
   assert sorted(runs['tokenizer'].rglob('*')) == before
   half.rmdir()
+
+
+def test_a_run_that_is_under_way_is_refused(config, runs):
+  with workdir.held(runs['tokenizer']), pytest.raises(CheckpointError, match='a run is under way there'):
+    planning.make(config)
+
+
+def test_a_warm_start_trains(config, runs, tmp_path):
+  config.train.init_from = str(runs['encoder'])
+  running.run(config, tmp_path)
+  assert len((tmp_path / 'metrics.jsonl').read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(('change', 'said'), [

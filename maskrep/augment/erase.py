@@ -10,14 +10,13 @@ AREA = (0.02, 1 / 3)  # share of the image's area, as in timm and torchvision; t
 ASPECT = (0.3, 3.3)  # width over height
 
 
-def erase(key: Array, image: Array, *, probability: float, noise: bool) -> Array:
-  """Replaces the pixels of a random box.
+def erase(key: Array, image: Array, *, probability: float) -> Array:
+  """Replaces the pixels of a random box by normal noise.
 
   Args:
     key: one key.
     image: float32 [H, W, 3], normalised, about as high as wide: of ten boxes the first that fits is erased.
     probability: how often.
-    noise: whether each value of the box is normal noise; else 0, the data set's mean.
 
   Returns:
     float32 [H, W, 3].
@@ -28,5 +27,4 @@ def erase(key: Array, image: Array, *, probability: float, noise: bool) -> Array
   height, width = image.shape[:2]
   box = crop.random_crop_box(box_key, jnp.array([height, width]), scale=AREA, ratio=ASPECT)
   erased = crop.inside(box, height, width) & jax.random.bernoulli(drawn_key, probability)
-  fill = jax.random.normal(noise_key, image.shape) if noise else jnp.zeros(())
-  return jnp.where(erased[..., None], fill, image)
+  return jnp.where(erased[..., None], jax.random.normal(noise_key, image.shape), image)

@@ -43,6 +43,6 @@ class Regularise:
     images, targets = mix(
       rng.fold(keys, 0), images, targets, mixup_alpha=self.mixup_alpha, cutmix_alpha=self.cutmix_alpha)
     if self.erase:
-      images = jax.vmap(lambda key, image: erase(key, image, probability=self.erase, noise=True))(
+      images = jax.vmap(lambda key, image: erase(key, image, probability=self.erase))(
         rng.fold(keys, 1), images)
     return images, targets

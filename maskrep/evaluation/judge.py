@@ -57,23 +57,15 @@ class Judge:
       found['knn'] = knn_accuracy(
         *train, *test, k=self.options.knn_neighbours, temperature=self.options.knn_temperature)
       found['recall_at_1'] = knn_accuracy(*train, *test, k=1)
-      if classify := getattr(self.objective, 'classify', None):
-        logits = jax.jit(classify)(state.ema_params, test.features)
-        found['accuracy'] = float((logits.argmax(-1) == test.labels).mean())
+      if (accuracy := self._accuracy(state, test)) is not None:
+        found['accuracy'] = accuracy
     return {f'eval/{name}': value for name, value in found.items()}
 
-  def reconstructions(self, reconstruct: Callable, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
+  def reconstructions(self, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
     """Some images of the evaluation split, or of training where there is none, and what the objective makes of them."""
     source = features.sample(self.eval_source or self.train_source, PICTURES)
-    view = functools.partial(eval_views, size=self.size, crop_fraction=self.options.crop_fraction, mean=self.mean,
-                             std=self.std)
-
-    def both(params, canvases, sizes):
-      images = view(canvases, sizes)
-      return jnp.stack([images, reconstruct(params, images)], axis=1)
-
-    encoder = features.jit_encoder(both, self.mesh)
-    images = self._extract(encoder, state.ema_params, source).features
+    batch_size = -(-PICTURES // self.mesh.size) * self.mesh.size
+    images = self._extract(self._reconstructor, state.ema_params, source, batch_size).features
     return images[:, 0], images[:, 1]
 
   def table(self, state: TrainState) -> list[table.Row]:
@@ -89,14 +81,24 @@ class Judge:
                 'untrained': (self._encoder, untrained)}
     chosen = {name: encoders[name] for name in self.options.baselines}
     chosen['trained'] = self._encoder, (state.ema_params, state.model_state)
+    rows = []
     try:
-      return [
-        table.row(name, self._extract(*encoder, self._bank), self._extract(*encoder, self.eval_source),
-                  num_classes=self.train_source.num_classes, options=self.options)
-        for name, encoder in chosen.items()]
+      for name, encoder in chosen.items():
+        train, test = (self._extract(*encoder, source) for source in (self._bank, self.eval_source))
+        rows.append(table.row(
+          name, train, test, num_classes=self.train_source.num_classes, options=self.options,
+          accuracy=self._accuracy(state, test) if name == 'trained' else None))
+      return rows
     except TooFewLabels as error:
       raise ConfigError(f'config.eval.labels_per_class={self.options.labels_per_class}: {error}; ask for fewer, or '
                         f'raise config.eval.max_train_examples={self.options.max_train_examples}') from error
+
+  def _accuracy(self, state: TrainState, test: Features) -> float | None:
+    """Of the objective's own classifier; None where it has none."""
+    if not hasattr(self.objective, 'classify'):
+      return None
+    logits = jax.jit(self.objective.classify)(state.ema_params, test.features)
+    return float((logits.argmax(-1) == test.labels).mean())
 
   @functools.cached_property
   def _bank(self) -> Source:
@@ -108,10 +110,19 @@ class Judge:
                              mean=self.mean, std=self.std)
     return features.jit_encoder(view(self.objective.encode), self.mesh)
 
+  @functools.cached_property
+  def _reconstructor(self) -> Encoder:
+    def both(params, canvases, sizes):
+      images = eval_views(canvases, sizes, size=self.size, crop_fraction=self.options.crop_fraction, mean=self.mean,
+                          std=self.std)
+      return jnp.stack([images, self.objective.reconstruct(params, images)], axis=1)
+
+    return features.jit_encoder(both, self.mesh)
+
   @property
   def _labelled(self) -> bool:
     return self.eval_source is not None and self.train_source.num_classes > 0
 
-  def _extract(self, encoder: Callable, weights, source: Source) -> Features:
-    return features.extract(encoder, weights, source, mesh=self.mesh, batch_size=self.options.batch_size,
+  def _extract(self, encoder: Callable, weights, source: Source, batch_size: int | None = None) -> Features:
+    return features.extract(encoder, weights, source, mesh=self.mesh, batch_size=batch_size or self.options.batch_size,
                             canvas=self.canvas, threads=self.threads, stall_timeout_s=self.stall_timeout_s)

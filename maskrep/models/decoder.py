@@ -10,8 +10,9 @@ from maskrep.models.transformer import INITIALIZERS, Block, Linear, dense, layer
 def restore_order(visible: jax.Array, fill: jax.Array, keep_idx: jax.Array, patches: int) -> jax.Array:
   """Puts visible patches [B, K, D] back to their places keep_idx [B, K], `fill` [B, D] into all others: [B, N, D]."""
   at = keep_idx[:, None] == jnp.arange(patches)[:, None]
-  index = jnp.where(at.any(-1), at.argmax(-1), keep_idx.shape[1])
-  return jnp.take_along_axis(jnp.concatenate([visible, fill[:, None]], axis=1), index[..., None], axis=1)
+  # Places that were dropped gather any row, whose gradient is 0: a GPU sums colliding rows in no fixed order.
+  placed = jnp.take_along_axis(visible, at.argmax(-1)[..., None], axis=1)
+  return jnp.where(at.any(-1)[..., None], placed, fill[:, None])
 
 
 class TokenDecoder(nn.Module):
@@ -35,11 +36,11 @@ class TokenDecoder(nn.Module):
   @nn.compact
   def __call__(self, visible, fill, keep_idx):
     """Patches [B, K, D] seen at int32 keep_idx [B, K], and what stands for the others [B, D] -> [B, N, output]."""
-    linear = lambda features, name: Linear(features, self.dtype, self.weight_init, name=name)  # noqa: E731
     x = restore_order(visible, fill, keep_idx, self.patches)
     pos = self.param('pos', INITIALIZERS[self.weight_init][1], (self.patches, self.width))
-    x = (dense(x, *linear(self.width, 'embed')(x.shape[-1])) + pos).astype(self.dtype)
+    x = dense(x, *Linear(self.width, self.dtype, self.weight_init, name='embed')(x.shape[-1]))
+    x = (x + pos).astype(self.dtype)
     blocks = [Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
               for i in range(self.depth)]
-    x = layer_norm(self.dtype, 'norm')(run_blocks(blocks, x, {}, scan=False))
-    return dense(x, *linear(self.output, 'predict')(self.width)).astype(jnp.float32)
+    x = layer_norm(jnp.float32, 'norm')(run_blocks(blocks, x, {}, scan=False))
+    return dense(x, *Linear(self.output, jnp.float32, self.weight_init, name='predict')(self.width))

@@ -1,4 +1,4 @@
-"""What pre-training puts on an encoder and drops afterwards."""
+"""What training puts on an encoder. Evaluation of the encoder drops it."""
 
 import math
 
@@ -34,16 +34,15 @@ class Classifier(nn.Module):
   """A linear layer for sigmoid cross-entropy: float [..., D] -> float32 logits [..., classes].
 
   It starts at 0, with a bias that gives each class the probability 1 / classes (Beyer et al. 2020, arXiv:2006.07159).
+  All of it is float32: small changes of a logit of -7 would be lost in bfloat16.
   """
 
   classes: int
-  dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x):
     bias = nn.initializers.constant(-math.log(self.classes))
-    dense = nn.Dense(self.classes, dtype=self.dtype, kernel_init=nn.initializers.zeros, bias_init=bias, name='dense')
-    return dense(x).astype(jnp.float32)
+    return nn.Dense(self.classes, kernel_init=nn.initializers.zeros, bias_init=bias, name='dense')(x)
 
 
 class MLPHead(nn.Module):

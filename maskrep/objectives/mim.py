@@ -104,7 +104,7 @@ class SupervisedMIM:
   ) -> tuple[Array, Aux]:
     supervised_key, mim_key = jax.random.split(key)
     representation = self._trunk(
-      lambda out: pooled(out, self.supervised_pooling), params, views['supervised'], views.get('supervised_keep'),
+      lambda out, _: pooled(out, self.supervised_pooling), params, views['supervised'], views.get('supervised_keep'),
       supervised_key)
     logits = self.classify(params, representation)
     classification = jnp.mean(losses.sigmoid_cross_entropy(logits, views['target']))
@@ -133,22 +133,18 @@ class SupervisedMIM:
     return masking.random_keep(keys, self.grid**2, masking.num_kept(self.grid**2, ratio))
 
   def _trunk(self, function, params, images, keep_idx, key):
-    """`function` of what the encoder says, in microbatches, with stochastic depth and dropout drawn from `key`."""
-    noise = self.encoder.draw_noise(key, len(images))
+    """`function(out, keep_idx)` of what the encoder says, in microbatches; `key` is of stochastic depth and dropout."""
 
     def run(images, keep_idx, noise):
-      return function(self.encoder.apply({'params': params['encoder']}, images, keep_idx, noise))
+      return function(self.encoder.apply({'params': params['encoder']}, images, keep_idx, noise), keep_idx)
 
-    return in_microbatches(run, self.microbatch, images, keep_idx, noise)
+    return in_microbatches(run, self.microbatch, images, keep_idx, self.encoder.draw_noise(key, len(images)))
 
   def _mim(self, params, views, frozen, key) -> tuple[Array, dict[str, Array]]:
-    noise = self.encoder.draw_noise(key, len(views['image']))
-
-    def predict(images, keep_idx, noise):
-      out = self.encoder.apply({'params': params['encoder']}, images, keep_idx, noise)
+    def predict(out, keep_idx):
       return self.decoder.apply({'params': params['decoder']}, out['patches'], pooled(out, self.mim_pooling), keep_idx)
 
-    predicted = in_microbatches(predict, self.microbatch, views['image'], views['keep_idx'], noise)
+    predicted = self._trunk(predict, params, views['image'], views['keep_idx'], key)
     target = jax.lax.stop_gradient(in_microbatches(
       lambda images: self._target(frozen, images), self.microbatch, views['image']))
     seen = (views['keep_idx'][:, None] == jnp.arange(self.grid**2)[:, None]).any(-1)

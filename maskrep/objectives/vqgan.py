@@ -1,8 +1,7 @@
 """Training a tokenizer: VQGAN, Esser et al. 2021, arXiv:2012.09841, section 3.1, equations (4) to (6).
 
-Two deviations: the reconstruction is judged by pixels alone, as the paper's perceptual loss needs another network's
-weights; and the discriminator's term has a fixed weight, not that of equation (7), a ratio of two gradients, because a
-step takes one gradient of one loss. The entropy term, which keeps codes in use, is of MaskGIT's code (Chang et al.
+One deviation: the reconstruction is judged by pixels alone, as the paper's perceptual loss needs another network's
+weights. The entropy term, which keeps codes in use, is of MaskGIT's code (Chang et al.
 2022, arXiv:2202.04200).
 """
 
@@ -58,6 +57,8 @@ class TrainVQGAN:
     entropy_weight, entropy_temperature: of the entropy term, and of the softmax over -|z - e|^2 in it (MaskGIT's code:
       0.1, 0.01).
     discriminator_weight: of the generator's term; 0 leaves the discriminator out.
+    adaptive_weight: whether the generator's term is also weighed by equation (7): its gradient at the decoder's last
+      layer then has the length of the reconstruction's. It costs up to one more pass through either model.
     discriminator_start_step: the first step at which either of the two learns from the other.
     microbatch: images of the global batch that each model sees at once; 0 is all.
   """
@@ -70,6 +71,7 @@ class TrainVQGAN:
   entropy_weight: float
   entropy_temperature: float
   discriminator_weight: float
+  adaptive_weight: bool
   discriminator_start_step: int
   microbatch: int
   frozen = None
@@ -111,8 +113,9 @@ class TrainVQGAN:
     codes = jnp.matmul(jax.nn.one_hot(ids, len(codebook)), codebook, precision=jax.lax.Precision.HIGHEST)
 
     # Equation (4): reconstruction, the codes' distance to the encoder's output, and its to them.
-    made = in_microbatches(lambda x: self._tokenizer(params, 'decode', x), self.microbatch, straight_through(z, codes))
-    reconstruction = jnp.mean(RECONSTRUCTIONS[self.reconstruction_kind](made - images))
+    latents = straight_through(z, codes)
+    made = self._decode(params, latents)
+    reconstruction = self._distance(made, images)
     codebook_loss = jnp.mean((jax.lax.stop_gradient(z) - codes) ** 2)
     commitment = jnp.mean((z - jax.lax.stop_gradient(codes)) ** 2)
     # Entropy: each token sure of its code, all codes used over the global batch.
@@ -135,7 +138,11 @@ class TrainVQGAN:
       generator = -jnp.mean(self._logits(jax.lax.stop_gradient(params), made))
       discriminator = hinge(self._logits(params, images), self._logits(params, jax.lax.stop_gradient(made)))
       started = (step >= self.discriminator_start_step) * 1.0
-      loss += started * (self.discriminator_weight * generator + discriminator)
+      weight = self.discriminator_weight
+      if self.adaptive_weight:
+        weight *= self._adaptive_weight(*jax.lax.stop_gradient((params, latents, images)))
+        metrics['generator_weight'] = weight
+      loss += started * (weight * generator + discriminator)
       metrics |= {'generator': generator, 'discriminator': discriminator}
     metrics['loss'] = loss
     return loss, Aux(jax.tree.map(jax.lax.stop_gradient, metrics), model_state)
@@ -155,6 +162,27 @@ class TrainVQGAN:
   def reconstruct(self, params: Params, images: Array) -> Array:
     """What is left of images after their tokens: float32 [B, H, W, 3] in [0, 1] -> the same shape, not clipped."""
     return self.tokenizer.apply({'params': params['tokenizer']}, images)
+
+  def _adaptive_weight(self, params, latents, images) -> Array:
+    """Equation (7), at most 10 000 as in the authors' code."""
+
+    def length(loss):
+      def of_last(kernel):
+        decoder = params['tokenizer']['decoder']
+        decoder = decoder | {'conv_out': decoder['conv_out'] | {'kernel': kernel}}
+        return loss(self._decode({'tokenizer': params['tokenizer'] | {'decoder': decoder}}, latents))
+
+      return jnp.linalg.norm(jax.grad(of_last)(params['tokenizer']['decoder']['conv_out']['kernel']).ravel())
+
+    reconstruction = length(lambda made: self._distance(made, images))
+    generator = length(lambda made: -jnp.mean(self._logits(params, made)))
+    return jnp.minimum(reconstruction / (generator + 1e-6), 1e4)
+
+  def _distance(self, made, images) -> Array:
+    return jnp.mean(RECONSTRUCTIONS[self.reconstruction_kind](made - images))
+
+  def _decode(self, params, latents) -> Array:
+    return in_microbatches(lambda x: self._tokenizer(params, 'decode', x), self.microbatch, latents)
 
   def _tokenizer(self, params, method, x) -> Array:
     return self.tokenizer.apply({'params': params['tokenizer']}, x, method=method)

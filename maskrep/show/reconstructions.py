@@ -5,13 +5,14 @@ import io
 import numpy as np
 from PIL import Image
 
+COLUMNS = 8
 
-def reconstructions_png(images: np.ndarray, reconstructions: np.ndarray, *, columns: int = 8, zoom: int = 1) -> bytes:
-  """Rows of at most `columns` images, each row over its reconstructions, as the bytes of a PNG file.
+
+def reconstructions_png(images: np.ndarray, reconstructions: np.ndarray, *, zoom: int) -> bytes:
+  """Rows of at most `COLUMNS` images, each row over its reconstructions, as the bytes of a PNG file.
 
   Args:
     images, reconstructions: float [B, H, W, 3] in [0, 1]; what is out of range is clipped.
-    columns: images in a row.
     zoom: how many pixels wide and high a pixel is drawn.
 
   Raises:
@@ -23,7 +24,7 @@ def reconstructions_png(images: np.ndarray, reconstructions: np.ndarray, *, colu
   if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
     raise ValueError(f'images are {images.shape}: must be [B, H, W, 3]')
   b, h, w, _ = images.shape
-  columns = min(columns, b)
+  columns = min(COLUMNS, b)
   height, width, margin = h * zoom, w * zoom, 4
   pair = 2 * height + 1 + margin
   sheet = np.full((-(-b // columns) * pair + margin, columns * (width + margin) + margin, 3), 255, np.uint8)

@@ -31,7 +31,7 @@ def objective():
   return TrainVQGAN(
     tokenizer=tokenizer, discriminator=PatchDiscriminator(width=8, layers=2, groups=4), view=recipe,
     reconstruction_kind='l2', commitment_weight=0.25, entropy_weight=0.1, entropy_temperature=0.3,
-    discriminator_weight=0.2, discriminator_start_step=START, microbatch=0)
+    discriminator_weight=0.2, adaptive_weight=False, discriminator_start_step=START, microbatch=0)
 
 
 @pytest.fixture(scope='module')
@@ -202,6 +202,24 @@ def test_fields_out_of_range_are_refused(field, value, match, objective):
     dataclasses.replace(objective, **{field: value})
 
 
+@pytest.mark.parametrize('microbatch', [0, 2])
+def test_the_adaptive_weight_balances_the_last_layers_gradients(microbatch, objective, drawn):
+  """By the gradients of three losses: without discriminator, with a fixed weight, with an adaptive one."""
+  views, params = drawn
+  objective = dataclasses.replace(objective, microbatch=microbatch)
+  made_up = lambda leaf: 0.3 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape)  # noqa: E731
+  params = params | {'discriminator': jax.tree.map(made_up, params['discriminator'])}
+  last = lambda gradient: np.asarray(gradient['tokenizer']['decoder']['conv_out']['kernel'])  # noqa: E731
+  alone = last(loss_and_gradient(objective, params, views, step=START - 1)[1])
+  generator = (last(loss_and_gradient(objective, params, views)[1]) - alone) / 0.2
+  adaptive = dataclasses.replace(objective, adaptive_weight=True)
+  found = last(loss_and_gradient(adaptive, params, views)[1]) - alone
+  assert np.linalg.norm(generator) > 1e-4
+  expected = 0.2 * np.linalg.norm(alone) / np.linalg.norm(generator) * generator
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+  assert np.linalg.norm(found) == pytest.approx(0.2 * np.linalg.norm(alone), rel=1e-3)
+
+
 @pytest.mark.parametrize(('change', 'match'), [
   ({'size': 9}, 'multiple of the stride 2'), ({'std': (0.5,) * 3}, '0 and 1')])
 def test_views_that_cannot_be_right_are_refused(change, match, objective):
@@ -231,5 +249,5 @@ def test_it_learns_the_digits(objective):
 
   images = canvases[:5] / np.float32(255)
   made = objective.reconstruct(state.ema_params, images)
-  sheet = Image.open(io.BytesIO(reconstructions_png(images, made, columns=3)))
-  assert sheet.size == (3 * 12 + 4, 2 * (2 * 8 + 1 + 4) + 4) and sheet.format == 'PNG'
+  sheet = Image.open(io.BytesIO(reconstructions_png(images, made, zoom=1)))
+  assert sheet.size == (5 * 12 + 4, 2 * 8 + 1 + 4 + 4) and sheet.format == 'PNG'
