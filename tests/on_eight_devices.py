@@ -25,6 +25,7 @@ LOSSES = Path(__file__).parent / 'losses.json'
 LAYOUTS = ONE, FOUR, EIGHT, SPLIT = (1, 1, 0), (4, 1, 8), (8, 1, 0), (8, 2, 0)
 METHODS = {'msn': msn_digits, 'extrema': extrema_digits, 'mim': mim_digits, 'mscn': mscn_digits}
 # One layout of many devices, with microbatches, is enough for the other methods: what moves the data is the same.
+# Not vqgan: its convolutions take a minute to compile, and mim has a tokenizer too.
 CASES = [('msn', layout) for layout in LAYOUTS[1:]] + [
   (method, FOUR) for method in METHODS if method != 'msn']
 
