@@ -33,8 +33,7 @@ class MSCN:
     num_masks: masked versions of the first view.
     loss_kind: 'infonce', SimCLR's over the views of the global batch, or 'byol'.
     temperature: of InfoNCE.
-    microbatch: images of the global batch that the encoder sees at once, in `num_masks` versions of the first view; 0 is
-      all.
+    microbatch: images of the global batch that the encoder sees at once (in all versions of the first view); 0 is all.
   """
 
   encoder: nn.Module
