@@ -104,6 +104,7 @@ def test_weights_that_do_not_fit_are_refused(change, said, config, runs):
   assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_has_saved_nothing_is_refused(config, tmp_path):
   running.run(shrink(msn_digits.get_config(), steps=1), tmp_path)
   config.train.init_from = str(tmp_path)

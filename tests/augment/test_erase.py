@@ -10,7 +10,7 @@ from maskrep.augment.erase import AREA, ASPECT, erase
 IMAGES = np.random.default_rng(0).normal(size=(400, 24, 20, 3)).astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
+@functools.partial(jax.jit, static_argnums=2)
 def erased(keys, images, probability):
   return jax.vmap(functools.partial(erase, probability=probability))(keys, images)
 
