@@ -15,6 +15,6 @@ ROOT = Path(__file__).parent.parent
   'not (extrema or mscn)', pytest.param('extrema or mscn', marks=pytest.mark.slow)])
 def test_on_eight_devices(chosen):
   done = subprocess.run(
-    [sys.executable, '-m', 'pytest', '-q', '-n', '0', '-k', chosen, 'tests/on_eight_devices.py'], cwd=ROOT, capture_output=True,
-    text=True, env=os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=8'})
+    [sys.executable, '-m', 'pytest', '-q', '-n', '0', '-k', chosen, 'tests/on_eight_devices.py'], cwd=ROOT,
+    capture_output=True, text=True, env=os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=8'})
   assert done.returncode == 0, done.stdout
