@@ -68,9 +68,9 @@ def test_boxes_are_distributed_as_torchvisions(reference):
 
 def test_an_image_depends_on_its_own_key_alone():
   some, order = keys(3, 6), np.array([4, 2, 0, 5, 3, 1])
-  batch = np.asarray(erased(some, IMAGES[:6], 0.7, True))
-  np.testing.assert_array_equal(erased(some, IMAGES[:6], 0.7, True), batch)
-  np.testing.assert_array_equal(erased(some[order], IMAGES[order], 0.7, True), batch[order])
+  batch = np.asarray(erased(some, IMAGES[:6], 0.7))
+  np.testing.assert_array_equal(erased(some, IMAGES[:6], 0.7), batch)
+  np.testing.assert_array_equal(erased(some[order], IMAGES[order], 0.7), batch[order])
 
 
 @pytest.mark.parametrize('probability', [-0.1, 1.1])
