@@ -117,7 +117,7 @@ def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
                       'as many')
   frozen, fingerprint = None, loader.fingerprint
   if objective.frozen is not None:
-    frozen = weights.load('target.weights', config.target.weights, 'tokenizer', objective.frozen)
+    frozen, _ = weights.load('target.weights', config.target.weights, 'tokenizer', objective.frozen)
     fingerprint += f', tokenizer {weights.digest(frozen)}'
   warm_start = _warm_start(train, objective) if train.init_from and not resumed else lambda state: state
   return Plan(seed=config.seed, objective=objective, frozen=frozen, fingerprint=fingerprint, warm_start=warm_start,
@@ -125,14 +125,18 @@ def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
 
 
 def _warm_start(train: Train, objective: Objective) -> Callable[[TrainState], TrainState]:
-  """Puts the encoder of `train.init_from` into a new state; the rest of it stays."""
+  """Puts the encoder of `train.init_from`, with its running statistics, into a new state; the rest of it stays."""
   params, _ = jax.eval_shape(objective.init, jax.random.key(0))
-  encoder = weights.load('train.init_from', train.init_from, 'encoder', params['encoder'])
+  encoder, statistics = weights.load('train.init_from', train.init_from, 'encoder', params['encoder'])
 
   def warm_start(state):
-    # Copies: a step donates its state, in which no array may stand twice.
-    place = lambda tree: tree | {'encoder': jax.tree.map(  # noqa: E731
-      lambda new, old: jnp.copy(jax.device_put(new, old.sharding)), encoder, tree['encoder'])}
-    return state.replace(params=place(state.params), ema_params=place(state.ema_params))
+    def place(tree, new):
+      # Copies: a step donates its state, in which no array may stand twice.
+      return tree | {'encoder': jax.tree.map(
+        lambda new, old: jnp.copy(jax.device_put(new, old.sharding)), new, tree['encoder'])}
+
+    branches = {name: place(tree, statistics) if statistics else tree for name, tree in state.model_state.items()}
+    return state.replace(params=place(state.params, encoder), ema_params=place(state.ema_params, encoder),
+                         model_state=branches)
 
   return warm_start

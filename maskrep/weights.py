@@ -16,8 +16,10 @@ from maskrep.train.program import make_program
 from maskrep.types import Params
 
 
-def load(field: str, path: str, part: str, wanted: Any) -> Params:
+def load(field: str, path: str, part: str, wanted: Any) -> tuple[Params, Params]:
   """The EMA parameters of `part` ('encoder', 'tokenizer') from the newest checkpoint of a run, on all devices.
+
+  And the running statistics that belong to them, {} where there are none.
 
   Args:
     field, path: the field of the config that names the workdir, for errors, and its value.
@@ -47,7 +49,9 @@ def load(field: str, path: str, part: str, wanted: Any) -> Params:
     state = checkpoints.restore(program.state)
   if state is None:
     raise CheckpointError(f'config.{field}={path!r}: has no checkpoint yet')
-  return state.ema_params[part]
+  # Of the teacher, whose weights these are, where it has statistics of its own.
+  branch = state.model_state.get('teacher', state.model_state.get('student', {}))
+  return state.ema_params[part], branch.get(part, {})
 
 
 def digest(params: Params) -> str:
