@@ -139,7 +139,8 @@ def supervised_mim(
     solarise=0.0, mean=(0.5,) * 3, std=(0.5,) * 3, rand_layers=2 if augreg else 0, rand_magnitude=15.0)
   config.masking = section(ratio=0.2, supervised_ratio=0.0)
   config.encoder = vit(size, 14)
-  config.encoder.update({'drop_path': 0.1, 'dropout': 0.1} if augreg else {'dropout': 0.0})
+  rate = 0.1 if augreg else 0.0
+  config.encoder.update({'drop_path': rate, 'dropout': rate})
   config.decoder = section(width=768, depth=1, heads=12)
   config.target = section(kind='tokens', size=256, weights='')
   config.tokenizer = vqgan_f16()

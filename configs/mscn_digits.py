@@ -1,6 +1,6 @@
 """MSCN on the 1797 handwritten digits that ship inside scikit-learn: no download, minutes on two CPU cores.
 
-Not in the paper. With InfoNCE: BYOL does not learn here within minutes. It beats raw pixels and the untrained encoder
+Not in the paper. With InfoNCE: BYOL learns little here within minutes. It beats raw pixels and the untrained encoder
 with 1, 2 and 5 labels per class; see docs/mscn.md.
 
   python main.py --config=configs/mscn_digits.py --workdir=runs/mscn_digits

@@ -17,11 +17,12 @@ from maskrep.augment.regularise import Regularise
 from maskrep.augment.view import View
 from maskrep.data import sources
 from maskrep.errors import ConfigError
+from maskrep.models import resnet
 from maskrep.models.cait import INSTANCE, POSITIONS, CaiT
 from maskrep.models.decoder import TokenDecoder
 from maskrep.models.discriminator import PatchDiscriminator
 from maskrep.models.heads import Classifier, MLPHead, ProjectionHead, SiameseHead
-from maskrep.models.resnet import STAGES, STEMS, ResNet
+from maskrep.models.resnet import ResNet
 from maskrep.models.transformer import INITIALIZERS
 from maskrep.models.vit import ViT
 from maskrep.models.vqgan import DESIGNS, VQGAN
@@ -335,12 +336,10 @@ def _mscn(config: ConfigDict) -> MSCN:
 
 def _resnet(config: ConfigDict) -> ResNet:
   encoder = section(ResNet, config.encoder, 'encoder', dtype=compute_dtype(config))
-  for field, known in {'depth': STAGES, 'stem': STEMS}.items():
-    if getattr(encoder, field) not in known:
-      raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)!r}: must be one of '
-                        f'{", ".join(map(str, known))}')
-  if encoder.width <= 0 or 64 * encoder.width % 1:
-    raise ConfigError(f'config.encoder.width={encoder.width}: must give a whole number of channels, a multiple of 1/64')
+  try:
+    resnet.check(encoder.depth, encoder.stem, encoder.width)
+  except ValueError as error:
+    raise ConfigError(f'config.encoder.{error}') from error
   return encoder
 
 

@@ -137,7 +137,8 @@ class Checkpoints:
       raise CheckpointError(f'{self._directory}: no checkpoint can be restored; nothing was changed. ' + '; '.join(
         f'step {step}: {reason}' for step, reason in rejected.items()))
     for step, reason in rejected.items():
-      log.warning('%s: step %d is damaged (%s); an older one is taken', self._directory, step, reason)
+      log.warning('%s: step %d is damaged (%s); %s', self._directory, step, reason, 'an older one is taken'
+                  if self._read_only else f'it is set aside in {self._corrupt}')
     if not self._read_only:
       self._set_aside(rejected)
     return state

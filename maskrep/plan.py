@@ -135,7 +135,7 @@ def _warm_start(train: Train, objective: Objective) -> Callable[[TrainState], Tr
 
   def warm_start(state):
     def place(tree, new):
-      # Copies: a step that is given an array twice, for student and teacher, cannot use its memory again.
+      # Copies: a step donates its state, in which no array may stand twice.
       return tree | {'encoder': jax.tree.map(
         lambda new, old: jnp.copy(jax.device_put(new, old.sharding)), new, tree['encoder'])}
 

@@ -145,8 +145,7 @@ def store_config(workdir: Path, config: ConfigDict, allowed: tuple[str, ...] = (
     if 'batch_size' in changed:
       old, now = changed['batch_size']
       raise ConfigError(f'config.batch_size={now}: the run in --workdir={workdir} has {old}, and its place in the '
-                        'data follows from that; keep it (config.train.microbatch saves memory), or choose another '
-                        '--workdir')
+                        'data follows from that; keep it, or choose another --workdir')
     refused = {field: values for field, values in changed.items()
                if field not in allowed and not field.startswith(FREE_FIELDS)}
     if refused:

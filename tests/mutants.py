@@ -53,6 +53,14 @@ MUTANTS = {
     'tests/train/test_step.py'),
   'positions of any order are taken for ours': (
     'maskrep/interop/timm_cait.py', 'atol=1e-5)', 'atol=9)', 'tests/interop/test_extrema_layout.py'),
+  "gradient through BYOL's targets": (
+    'maskrep/objectives/mscn.py', 'second = jax.lax.stop_gradient(second)', 'pass', 'tests/objectives/test_mscn.py'),
+  'evaluation does not filter': (
+    'maskrep/objectives/mscn.py', "'batch_stats': stats}, self._filtered(images))", "'batch_stats': stats}, images)",
+    'tests/objectives/test_mscn.py'),
+  'all versions of a view are masked alike': (
+    'maskrep/augment/pixel_masks.py', 'mask_image(jax.random.fold_in(key, i), image', 'mask_image(key, image',
+    'tests/augment/test_pixel_masks.py'),
   'Sinkhorn ends on the prototypes': (
     'maskrep/objectives/losses.py', 'axis=0, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=1',
     'axis=1, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=0', 'tests/objectives/test_losses.py'),

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import extrema_digits, mim_digits, mscn_digits, msn_digits
+from configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
 from maskrep import plan as planning
 from maskrep.checkpoint import Checkpoints
 from maskrep.mesh import global_batch, make_mesh
@@ -19,11 +19,11 @@ from maskrep.train.optim import Optim
 from maskrep.train.program import Program, make_program
 from tests.tiny import shrink
 
-STEPS = {'msn': 20, 'extrema': 6, 'mim': 6, 'mscn': 6}
+STEPS = {'msn': 20, 'extrema': 20, 'mim': 6, 'mscn': 6, 'vqgan': 6}
 LOSSES = Path(__file__).parent / 'losses.json'
 # devices, fsdp, microbatch
-LAYOUTS = ONE, FOUR, EIGHT, SPLIT = (1, 1, 0), (4, 1, 8), (8, 1, 0), (8, 2, 0)
-METHODS = {'msn': msn_digits, 'extrema': extrema_digits, 'mim': mim_digits, 'mscn': mscn_digits}
+LAYOUTS = ONE, TWO, FOUR, EIGHT, SPLIT = (1, 1, 0), (2, 1, 0), (4, 1, 8), (8, 1, 0), (8, 2, 0)
+METHODS = {'msn': msn_digits, 'extrema': extrema_digits, 'mim': mim_digits, 'mscn': mscn_digits, 'vqgan': vqgan_digits}
 # One layout of many devices, with microbatches, is enough for the other methods: what moves the data is the same.
 CASES = [('msn', layout) for layout in LAYOUTS[1:]] + [
   (method, FOUR) for method in METHODS if method != 'msn']

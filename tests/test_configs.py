@@ -86,9 +86,10 @@ def tokenizer(tmp_path_factory):
   return workdir
 
 
-# Made small, the others differ from one of these in no code that trains; msn_digits is resumed by test_durability.
-RESUMED = ('msn_vitb16', 'extrema_vitb16_90x8', 'mim_vitb14', 'mim_finetune_in1k', 'mscn_resnet50_byol',
-           'vqgan_f16_1024')
+# Made small, the others differ from one of these in no code that trains.
+SLOW = 'extrema_digits', 'mim_vitb14', 'mscn_digits', 'vqgan_f16_1024'
+RESUMED = ['msn_vitb16', 'extrema_vitb16_90x8', 'mim_finetune_in1k', 'mscn_resnet50_byol',
+           *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
 @pytest.mark.parametrize('name', RESUMED)

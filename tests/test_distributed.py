@@ -60,7 +60,9 @@ def test_one_of_two_told_to_stop_stops_both_and_one_alone_goes_on(alone, tmp_pat
 
 
 @pytest.mark.parametrize(('rank', 'number'), [
-  (0, signal.SIGKILL), (1, signal.SIGSTOP)], ids=['0 killed', '1 stopped'])
+  pytest.param(0, signal.SIGKILL, id='0 killed', marks=pytest.mark.slow),
+  pytest.param(1, signal.SIGKILL, id='1 killed', marks=pytest.mark.slow),
+  pytest.param(1, signal.SIGSTOP, id='1 stopped')])
 def test_where_one_is_gone_the_other_ends(rank, number, tmp_path):
   two = start_two(tmp_path, LONG, program=IMPATIENT)
   try:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import mim_digits, msn_digits, vqgan_digits
+from configs import mim_digits, mscn_digits, mscn_resnet50_byol, msn_digits, vqgan_digits
 from maskrep import plan as planning
 from maskrep import run as running
 from maskrep import weights, workdir
@@ -68,6 +68,28 @@ def test_a_warm_start_takes_the_encoder_alone_and_only_once(config, runs):
   assert not shared, 'a step donates its state'
 
 
+def test_a_warm_start_takes_running_statistics(tmp_path):
+  """BYOL's teacher has its own, and its weights are those that are taken: with InfoNCE one network gets both."""
+  byol = shrink(mscn_resnet50_byol.get_config(), steps=2)
+  running.run(byol, tmp_path)
+  plan = planning.make(byol)
+  program = make_program(plan.objective, plan.optim, epochs=1.0, examples=8, batch_size=8, seed=0, mesh=make_mesh())
+  with Checkpoints(tmp_path, 3) as checkpoints:
+    there = checkpoints.restore(program.state)
+  teacher, student = (there.model_state[name]['encoder'] for name in ('teacher', 'student'))
+  assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (teacher, student)), strict=True))
+
+  config = shrink(mscn_digits.get_config(), steps=2)
+  config.encoder = byol.encoder
+  config.optim.ema_momentum = config.optim.final_ema_momentum = 0.0
+  config.train.init_from = str(tmp_path)
+  plan = planning.make(config)
+  program = make_program(plan.objective, plan.optim, epochs=1.0, examples=8, batch_size=8, seed=1, mesh=make_mesh())
+  warm = plan.warm_start(program.init())
+  jax.tree.map(np.testing.assert_array_equal, warm.model_state['student']['encoder'], teacher)
+  jax.tree.map(np.testing.assert_array_equal, warm.params['encoder'], there.ema_params['encoder'])
+
+
 def test_reading_changes_nothing_and_many_may_read(config, runs):
   half = runs['tokenizer'] / 'checkpoints' / '7.orbax-checkpoint-tmp-0'
   half.mkdir()
@@ -104,6 +126,7 @@ def test_weights_that_do_not_fit_are_refused(change, said, config, runs):
   assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_has_saved_nothing_is_refused(config, tmp_path):
   running.run(shrink(msn_digits.get_config(), steps=1), tmp_path)
   config.train.init_from = str(tmp_path)

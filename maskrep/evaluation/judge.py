@@ -54,9 +54,8 @@ class Judge:
     found = {name: float(value) for name, value in collapse_metrics(few).items()}
     if self._labelled:
       test = self._extract(self._encoder, weights, self.eval_source)
-      found['knn'] = knn_accuracy(
+      found['knn'], found['recall_at_1'] = knn_accuracy(
         *train, *test, k=self.options.knn_neighbours, temperature=self.options.knn_temperature)
-      found['recall_at_1'] = knn_accuracy(*train, *test, k=1)
       if (accuracy := self._accuracy(state, test)) is not None:
         found['accuracy'] = accuracy
     return {f'eval/{name}': value for name, value in found.items()}

@@ -24,10 +24,9 @@ def row(
   name: str, train: Features, test: Features, *, num_classes: int, options: Eval, accuracy: float | None = None
 ) -> Row:
   """Judges features of a labelled training and test split; Recall@1 is of the test split in the training split."""
-  knn = knn_accuracy(*train, *test, k=options.knn_neighbours, temperature=options.knn_temperature)
+  knn, recall = knn_accuracy(*train, *test, k=options.knn_neighbours, temperature=options.knn_temperature)
   shots = low_shot(*train, *test, num_classes=num_classes, labels_per_class=options.labels_per_class,
                    draws=options.label_draws)
-  recall = knn_accuracy(*train, *test, k=1)
   return Row(name, knn, recall, accuracy, dict(zip(options.labels_per_class, shots, strict=True)))
 
 

@@ -46,6 +46,20 @@ class Block(nn.Module):
     return nn.relu(x + y)
 
 
+def check(depth: int, stem: str, width: float) -> None:
+  """Sizes of a `ResNet`.
+
+  Raises:
+    ValueError: naming the field, its value and the remedy.
+  """
+  if depth not in STAGES:
+    raise ValueError(f'depth={depth}: must be one of {", ".join(map(str, STAGES))}')
+  if stem not in STEMS:
+    raise ValueError(f'stem={stem!r}: must be one of {", ".join(STEMS)}')
+  if width <= 0 or 64 * width % 1:
+    raise ValueError(f'width={width}: must give a whole number of channels, a multiple of 1/64')
+
+
 class ResNet(nn.Module):
   """A stem, four stages of residual blocks, and the average of the last feature map.
 
@@ -75,14 +89,8 @@ class ResNet(nn.Module):
     Raises:
       ValueError: depth or stem is unknown, or the width does not give a whole number of channels.
     """
-    if self.depth not in STAGES:
-      raise ValueError(f'depth={self.depth}: must be one of {", ".join(map(str, STAGES))}')
-    if self.stem not in STEMS:
-      raise ValueError(f'stem={self.stem!r}: must be one of {", ".join(STEMS)}')
+    check(self.depth, self.stem, self.width)
     channels = int(64 * self.width)
-    if channels < 1 or channels != 64 * self.width:
-      raise ValueError(f'width={self.width}: must give a whole number of channels, a multiple of 1/64')
-
     x = images.astype(self.dtype)
     x = conv(channels, *((7, 2) if self.stem == 'imagenet' else (3, 1)), self.dtype, 'conv1')(x)
     x = nn.relu(BatchNorm(name='bn1')(x, train=train)).astype(self.dtype)

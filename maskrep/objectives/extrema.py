@@ -43,10 +43,7 @@ class ExtreMA:
   frozen = None
 
   def __post_init__(self):
-    if self.loss_kind not in ('byol', 'infonce'):
-      raise ValueError(f'loss_kind={self.loss_kind!r}: must be byol or infonce')
-    if not self.temperature > 0:
-      raise ValueError(f'temperature={self.temperature}: must be above 0')
+    losses.check_siamese(self.loss_kind, self.temperature)
 
   def init(self, key: Array) -> tuple[Params, dict]:
     encoder_key, projector_key, predictor_key = jax.random.split(key, 3)

@@ -33,7 +33,7 @@ class MSCN:
     num_masks: masked versions of the first view.
     loss_kind: 'infonce', SimCLR's over the views of the global batch, or 'byol'.
     temperature: of InfoNCE.
-    microbatch: images of the global batch that the encoder sees at once; 0 is all.
+    microbatch: images of the global batch that the encoder sees at once (in all versions of the first view); 0 is all.
   """
 
   encoder: nn.Module
@@ -50,12 +50,9 @@ class MSCN:
   frozen = None
 
   def __post_init__(self):
-    if self.loss_kind not in ('infonce', 'byol'):
-      raise ValueError(f'loss_kind={self.loss_kind!r}: must be infonce or byol')
+    losses.check_siamese(self.loss_kind, self.temperature)
     if (self.predictor is None) != (self.loss_kind == 'infonce'):
       raise ValueError(f'loss_kind={self.loss_kind!r}: byol needs the section predictor, infonce has none')
-    if not self.temperature > 0:
-      raise ValueError(f'temperature={self.temperature}: must be above 0')
     if not 0 <= self.sigma < float('inf'):
       raise ValueError(f'sigma={self.sigma}: must be finite and not negative; 0 is no filter')
     if self.num_masks < 1:

@@ -10,7 +10,7 @@ from maskrep.augment.erase import AREA, ASPECT, erase
 IMAGES = np.random.default_rng(0).normal(size=(400, 24, 20, 3)).astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
+@functools.partial(jax.jit, static_argnums=2)
 def erased(keys, images, probability):
   return jax.vmap(functools.partial(erase, probability=probability))(keys, images)
 
@@ -57,7 +57,7 @@ def test_boxes_are_distributed_as_torchvisions(reference):
   theirs = np.array([RandomErasing.get_params(image, AREA, ASPECT, [0.0])[:4] for _ in range(2000)])
   ours = []
   for seed in range(5):
-    changed, height, width = boxes(np.asarray(erased(keys(seed), IMAGES, 1.0, False)), IMAGES)
+    changed, height, width = boxes(np.asarray(erased(keys(seed), IMAGES, 1.0)), IMAGES)
     ours.append(np.stack([changed.any(2).argmax(1), changed.any(1).argmax(1), height, width], axis=1))
   ours = np.concatenate(ours)
   for of in (lambda b: b[:, 2] * b[:, 3], lambda b: b[:, 3] / b[:, 2], lambda b: b[:, 0], lambda b: b[:, 1]):
@@ -68,9 +68,9 @@ def test_boxes_are_distributed_as_torchvisions(reference):
 
 def test_an_image_depends_on_its_own_key_alone():
   some, order = keys(3, 6), np.array([4, 2, 0, 5, 3, 1])
-  batch = np.asarray(erased(some, IMAGES[:6], 0.7, True))
-  np.testing.assert_array_equal(erased(some, IMAGES[:6], 0.7, True), batch)
-  np.testing.assert_array_equal(erased(some[order], IMAGES[order], 0.7, True), batch[order])
+  batch = np.asarray(erased(some, IMAGES[:6], 0.7))
+  np.testing.assert_array_equal(erased(some, IMAGES[:6], 0.7), batch)
+  np.testing.assert_array_equal(erased(some[order], IMAGES[order], 0.7), batch[order])
 
 
 @pytest.mark.parametrize('probability', [-0.1, 1.1])

@@ -30,10 +30,11 @@ def test_parity(k, temperature):
   rng = np.random.default_rng(0)
   train, labels = clusters(rng)
   queries = 3 * rng.normal(size=(101, train.shape[1])).astype(np.float32)
-  found = np.asarray(knn.knn_predict(train, labels, queries, k=k, temperature=temperature))
+  found, nearest = map(np.asarray, knn.knn_predict(train, labels, queries, k=k, temperature=temperature))
   np.testing.assert_array_equal(found, reference(train, labels, queries, k, temperature))
   sklearn = KNeighborsClassifier(k, metric='cosine', weights=lambda distance: np.exp((1 - distance) / temperature))
   np.testing.assert_array_equal(found, sklearn.fit(train, labels).predict(queries))
+  np.testing.assert_array_equal(nearest, reference(train, labels, queries, 1, temperature))
 
 
 def test_chunks_change_nothing(monkeypatch):
@@ -50,23 +51,25 @@ def test_ties_go_to_the_first_example_and_to_the_nearer_class():
   train = np.array([[1, 0], [1, 0], [0, 1], [0, -1], [-1, 0]], np.float32)
   labels = np.array([4, 2, 0, 0, 1])
   query = np.array([[1, 0]], np.float32)
-  assert knn.knn_predict(train, labels, query, k=1).tolist() == [4]
-  assert knn.knn_predict(train, labels, query, k=2).tolist() == [4]
+  assert knn.knn_predict(train, labels, query, k=1)[0].tolist() == [4]
+  assert knn.knn_predict(train, labels, query, k=2)[0].tolist() == [4]
   # Two orthogonal votes of class 0 are worth 2 / e of one of class 4.
-  assert knn.knn_predict(train, labels, query, k=4, temperature=1.0).tolist() == [4]
-  assert knn.knn_predict(train, labels, query, k=4, temperature=2.0).tolist() == [0]
+  assert knn.knn_predict(train, labels, query, k=4, temperature=1.0)[0].tolist() == [4]
+  assert knn.knn_predict(train, labels, query, k=4, temperature=2.0)[0].tolist() == [0]
 
 
 def test_low_temperatures_do_not_overflow():
   train = np.array([[1, 0], [1, 0.01], [1, -0.01]], np.float32)  # exp(1 / temperature) is infinite in float32
-  assert knn.knn_predict(train, np.array([0, 1, 1]), train[:1], k=3, temperature=0.005).tolist() == [1]
-  assert knn.knn_predict(train, np.array([0, 1, 1]), train[:1], k=3, temperature=1e-5).tolist() == [0]
+  assert knn.knn_predict(train, np.array([0, 1, 1]), train[:1], k=3, temperature=0.005)[0].tolist() == [1]
+  assert knn.knn_predict(train, np.array([0, 1, 1]), train[:1], k=3, temperature=1e-5)[0].tolist() == [0]
 
 
 def test_accuracy_is_a_share():
   train = np.eye(4, dtype=np.float32)
   accuracy = knn.knn_accuracy(train, np.arange(4), train, np.array([0, 1, 2, 0]), k=1, temperature=0.07)
-  assert accuracy == 0.75
+  assert accuracy == (0.75, 0.75)
+  few = np.array([[1, 0], [0.9, 0.1], [0.9, -0.1]], np.float32)  # two of class 1 outvote the nearest, of class 0
+  assert knn.knn_accuracy(few, np.array([0, 1, 1]), few[:1], np.array([0]), k=3, temperature=1.0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize('k', [0, 5])

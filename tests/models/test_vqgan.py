@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import common
 from maskrep.interop import taming_vqgan
 from maskrep.models.discriminator import PatchDiscriminator
 from maskrep.models.tokenizers import TOKENIZERS
@@ -174,6 +175,10 @@ def test_taming_is_the_tokenizer_of_janus(torchvision):
   apart = np.abs(z - want.numpy()).max(), np.abs(model.apply(variables, codes, method='decode') - made.numpy()).max()
   print(f'Janus: encoder {apart[0]:.1e}, decoder {apart[1]:.1e}')
   assert max(apart) < 1e-4
+
+
+def test_the_config_is_the_published_tokenizer():
+  assert VQGAN(**common.vqgan_f16()) == TOKENIZERS['vqgan_imagenet_f16_1024'].model
 
 
 @pytest.mark.parametrize(('name', 'tokenizer'), TOKENIZERS.items())

@@ -65,16 +65,18 @@ def features_of(mscn, params, images):
 
 
 def head64(p, x):
-  """A SiameseHead in training, re-stated."""
+  """A SiameseHead in training, re-stated: what it makes of x, and its running statistics after this batch."""
+  stats = {}
   for i in range(1, len(p) + 1):
     if f'fc{i}' in p:
       x = x @ np.asarray(p[f'fc{i}']['kernel'], np.float64) + np.asarray(p[f'fc{i}'].get('bias', 0), np.float64)
     if f'bn{i}' in p:
       scale, bias = np.asarray(p[f'bn{i}']['scale']), np.asarray(p[f'bn{i}']['bias'])
+      stats[f'bn{i}'] = {'mean': 0.1 * x.mean(0), 'var': 0.9 + 0.1 * x.var(0, ddof=1)}
       x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5) * scale + bias
     if f'fc{i + 1}' in p:
       x = np.maximum(x, 0)
-  return x
+  return x, stats
 
 
 def unit(x):
@@ -96,17 +98,18 @@ def test_loss_is_the_papers_in_float64(mscn, microbatch, drawn):
       found, moved = features_of(mscn, p, images[m::parts].reshape(-1, *images.shape[2:]))
       features[m::parts] = found.reshape(-1, images.shape[1], 32)
       stats.append(moved)
-    return head64(p['projector'], features.reshape(-1, 32)), jax.tree.map(lambda *s: np.mean(s, axis=0), *stats)
+    embedded, projector = head64(p['projector'], features.reshape(-1, 32))
+    return embedded, {'encoder': jax.tree.map(lambda *s: np.mean(s, axis=0), *stats), 'projector': projector}
 
   byol = mscn.loss_kind == 'byol'
   first, first_stats = embed(params, views['first'])
   second, second_stats = embed(teacher if byol else params, views['second'][:, None])
   if byol:
-    predicted = unit(head64(params['predictor'], first)).reshape(6, 3, -1)
+    predicted, first_stats['predictor'] = head64(params['predictor'], first)
+    predicted = unit(predicted).reshape(6, 3, -1)
     expected = ((predicted - unit(second)[:, None]) ** 2).sum(-1).mean()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-                 (aux.model_state['student']['encoder'], aux.model_state['teacher']['encoder']),
-                 (first_stats, second_stats))
+                 aux.model_state, {'student': first_stats, 'teacher': second_stats})
   else:
     expected = []
     for i in range(3):
@@ -115,9 +118,10 @@ def test_loss_is_the_papers_in_float64(mscn, microbatch, drawn):
       own = similarity[np.arange(12), (np.arange(12) + 6) % 12]
       expected.append(-np.log(own / (similarity.sum(1) - np.diag(similarity))))
     # One network saw both branches, the first before the second.
-    expected_stats = jax.tree.map(lambda r, a, b: 0.9 * a + b - 0.9 * r, INITIAL, first_stats, second_stats)
+    initial = model_state['student']
+    expected_stats = jax.tree.map(lambda r, a, b: 0.9 * a + b - 0.9 * r, initial, first_stats, second_stats)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-                 aux.model_state['student']['encoder'], expected_stats)
+                 aux.model_state, {'student': expected_stats})
   np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-4)
   assert jax.tree.structure(aux.model_state) == jax.tree.structure(model_state)
 
@@ -184,7 +188,7 @@ def test_evaluation_filters_and_uses_the_statistics_of_its_weights(mscn):
 
 @pytest.mark.parametrize(('change', 'message'), [
   ({'loss_kind': 'byol'}, 'byol needs the section predictor'), ({'predictor': BYOL.predictor}, 'infonce has none'),
-  ({'loss_kind': 'vicreg'}, 'must be infonce or byol'), ({'temperature': 0.0}, 'temperature=0.0'),
+  ({'loss_kind': 'vicreg'}, 'must be byol or infonce'), ({'temperature': 0.0}, 'temperature=0.0'),
   ({'sigma': -1.0}, 'sigma=-1.0'), ({'num_masks': 0}, 'num_masks=0')])
 def test_refuses(change, message):
   with pytest.raises(ValueError, match=message):
