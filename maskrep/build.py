@@ -179,7 +179,7 @@ class MIMTarget:
 
   kind: str  # tokens, or pixels
   size: int  # pixels of the square that the tokenizer sees
-  weights: str  # workdir of the run that trained the tokenizer
+  weights: str  # workdir of the run that trained the tokenizer, or an import
 
   def __post_init__(self):
     if self.kind not in ('tokens', 'pixels'):

@@ -1,8 +1,9 @@
-"""Brings an encoder here: python -m maskrep.import_weights --format=FORMAT --input=PATH --output=FOLDER
+"""Brings an encoder or a tokenizer here: python -m maskrep.import_weights --format=FORMAT --input=PATH --output=FOLDER
 
 See docs/weights.md.
 """
 
+import functools
 from pathlib import Path
 import sys
 
@@ -14,7 +15,7 @@ from maskrep.errors import ConfigError
 from maskrep.interop import own, parity, strict
 from maskrep.interop.formats import FORMATS, Format
 from maskrep.interop.names import Arrays
-from maskrep.interop.pretrained import Found, Pretrained, initial, shapes
+from maskrep.interop.pretrained import Asked, Found, Pretrained, initial, shapes
 
 EXAMPLE = 'python -m maskrep.import_weights --format=hf_msn --input=vit-msn-small --output=weights/vit-msn-small'
 
@@ -23,17 +24,19 @@ def parse(argv: list[str]) -> flags.FlagValues:
   values = flags.FlagValues()
   flags.DEFINE_enum('format', None, list(FORMATS), 'What the input is.', flag_values=values)
   flags.DEFINE_string('input', None, 'The file; for hf_msn the folder.', flag_values=values)
-  flags.DEFINE_string('output', None, 'The folder to write, for train.init_from and maskrep.export.',
-                      flag_values=values)
+  flags.DEFINE_string('output', None, 'The folder to write, for train.init_from, target.weights, maskrep.evaluate and '
+                      'maskrep.export.', flag_values=values)
   flags.DEFINE_integer('heads', None, 'Attention heads, where the file does not say, and its width does not.',
                        lower_bound=1, flag_values=values)
+  flags.DEFINE_bool('adapt_channels', False, 'Take weights for other than 3 channels; grey images give what they gave.',
+                    flag_values=values)
   flags.DEFINE_string('allow', '', 'Regular expression of the names that may be missing (they start anew), unexpected '
                       '(they are left out) or of another shape (both).', flag_values=values)
   return command.parse(argv, values, ('format', 'input', 'output'), EXAMPLE)
 
 
 def import_weights(argv: list[str]) -> None:
-  """Writes encoder.safetensors, encoder.json and parity.json.
+  """Writes encoder.safetensors and encoder.json, or tokenizer.*, and parity.json.
 
   Raises:
     RunError: the file cannot be read, does not hold what it should, or computes something else here.
@@ -45,7 +48,7 @@ def import_weights(argv: list[str]) -> None:
                       f'file that it was made from')
   if not path.exists():
     raise ConfigError(f'{what}: is not there; give a path that exists')
-  found = fmt.read(what, path, values.heads)
+  found = fmt.read(what, path, Asked(values.heads, values.adapt_channels))
   if values.heads and found.config.get('heads') != values.heads:
     raise ConfigError(f'--heads={values.heads}: {path.name} says {found.config.get("heads", "that there are none")}; '
                       'leave the flag out')
@@ -54,13 +57,13 @@ def import_weights(argv: list[str]) -> None:
   pretrained = Pretrained(kind=found.kind, config=found.config, arrays=arrays, preprocessing=found.preprocessing,
                           source=found.source | {'format': values.format, 'input': path.name})
   folder = Path(values.output).expanduser()
-  own.save(folder, pretrained)
+  file = own.save(folder, pretrained)
   print(f'{folder}: a {found.kind}, ' + ', '.join(f'{name}={value}' for name, value in found.config.items()))
-  parity.certify(pretrained, state, fmt.peer, folder / 'encoder.safetensors')
+  parity.certify(pretrained, functools.partial(fmt.peer, state, found.config), file, pretrained.sides)
 
 
 def strictly(what: str, found: Found, fmt: Format, allow: str) -> Arrays:
-  """The arrays that such an encoder has, by their names; new ones where `allow` lets go those of the file.
+  """The arrays that such a network has, by their names; new ones where `allow` lets go those of the file.
 
   Raises:
     ConfigError: others are missing, unexpected or of another shape.

@@ -117,7 +117,7 @@ def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
                       'as many')
   frozen, fingerprint = None, loader.fingerprint
   if objective.frozen is not None:
-    frozen = weights.load('target.weights', config.target.weights, 'tokenizer', objective.frozen)
+    frozen = weights.load_tokenizer('target.weights', config.target.weights, objective.tokenizer, objective.frozen)
     fingerprint += f', tokenizer {weights.digest(frozen)}'
   warm_start = _warm_start(train, objective) if train.init_from and not resumed else lambda state: state
   return Plan(seed=config.seed, objective=objective, frozen=frozen, fingerprint=fingerprint, warm_start=warm_start,
@@ -131,7 +131,7 @@ def _warm_start(train: Train, objective: Objective) -> Callable[[TrainState], Tr
     raise ConfigError(f'config.train.init_from={train.init_from!r}: starts an encoder, and this method trains none; '
                       "leave it ''")
   encoder, stats = weights.load_encoder(
-    'train.init_from', train.init_from, params['encoder'], weights.statistics(model_state))
+    'train.init_from', train.init_from, objective.encoder, params['encoder'], weights.statistics(model_state))
 
   def warm_start(state):
     def place(tree, new):

@@ -5,7 +5,9 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from flax import linen as nn
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -13,7 +15,7 @@ from maskrep import build, workdir
 from maskrep.checkpoint import Checkpoints
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.interop import own
-from maskrep.interop.pretrained import Pretrained, Run, described, flat, variables
+from maskrep.interop.pretrained import FREE, Pretrained, Run, described, flat, variables
 from maskrep.mesh import make_mesh
 from maskrep.models.position import resampling_matrix
 from maskrep.train.optim import Optim
@@ -30,62 +32,74 @@ class Stored(NamedTuple):
   program: Program
 
 
-def load(field: str, path: str, part: str, wanted: Params) -> Params:
-  """The EMA parameters of `part` ('encoder', 'tokenizer') from the newest checkpoint of a run, on all devices.
+def load_tokenizer(field: str, path: str, tokenizer: nn.Module, wanted: Params) -> Params:
+  """The EMA parameters of the tokenizer of a run's newest checkpoint, or of an import, on all devices.
 
   Args:
-    field, path: the field of the config that names the workdir, for errors, and its value.
-    part: of the parameters.
+    field, path: the field of the config that names the folder, for errors, and its value.
+    tokenizer: the module that they must be of.
     wanted: pytree of the shapes and types that they must have.
 
   Raises:
-    ConfigError: there is no such run, it has no such part, or the part has other shapes.
+    ConfigError: there is no such run or import, it has no such part, or the part is another network.
     CheckpointError: none of its checkpoints is whole, or the run is under way.
   """
-  what = f'config.{field}={path!r}'
-  run = stored(what, Path(path).expanduser(), part)
-  check(what, part, run.program.state.params[part], wanted)
-  return restore(what, run).ema_params[part]
+  params, _ = _load(f'config.{field}={path!r}', Path(path).expanduser(), 'tokenizer', tokenizer, wanted, {})
+  return params
 
 
-def load_encoder(field: str, path: str, wanted: Params, wanted_statistics: Params) -> tuple[Params, Params]:
-  """As `load`, an encoder with its running statistics, from a run or an import.
+def load_encoder(field: str, path: str, encoder: nn.Module, wanted: Params, wanted_statistics: Params
+                 ) -> tuple[Params, Params]:
+  """As `load_tokenizer`, an encoder with its running statistics.
 
   Learned positions are resampled where the images have another size.
   """
-  what, folder = f'config.{field}={path!r}', Path(path).expanduser()
-  if own.is_saved(folder):
-    found = variables(own.load(what, folder).arrays)
-    params, stats = found['params'], found.get('batch_stats', {})
-    check(what, 'encoder', params | {'statistics': stats}, wanted | {'statistics': wanted_statistics})
-    return resampled(params, wanted), stats
-  run = stored(what, folder, 'encoder')
+  params, stats = _load(f'config.{field}={path!r}', Path(path).expanduser(), 'encoder', encoder, wanted,
+                        wanted_statistics)
+  return resampled(params, wanted), stats
+
+
+def _load(what: str, folder: Path, part: str, module: nn.Module, wanted: Params, wanted_statistics: Params
+          ) -> tuple[Params, Params]:
+  """Parameters and running statistics, compared before an array is read where they are of a run."""
+  def fits(network, params, stats):
+    check(what, part, params | {'statistics': stats}, wanted | {'statistics': wanted_statistics})
+    check_fields(what, part, network, described(module))
+
+  if own.saved(folder) == part:
+    found = own.load(what, folder)
+    trees = variables(found.arrays)
+    params, stats = trees['params'], trees.get('batch_stats', {})
+    fits((found.kind, found.config), params, stats)
+    return jax.device_put((params, stats), NamedSharding(make_mesh(), PartitionSpec()))
+  run = stored(what, folder, part)
   shapes = run.program.state
-  check(what, 'encoder', shapes.params['encoder'] | {'statistics': statistics(shapes.model_state)},
-        wanted | {'statistics': wanted_statistics})
+  of = lambda state: statistics(state.model_state) if part == 'encoder' else {}  # noqa: E731
+  fits(described(getattr(run.objective, part)), shapes.params[part], of(shapes))
   state = restore(what, run)
-  return resampled(state.ema_params['encoder'], wanted), statistics(state.model_state)
+  return state.ema_params[part], of(state)
 
 
 def pretrained(what: str, path: str) -> tuple[Pretrained, Run | None]:
-  """The EMA encoder of a run, and the rest of the run; or an imported one, alone.
+  """The EMA encoder of a run, or the tokenizer of one that trained it, and the rest of the run; or an import, alone.
 
   Raises:
-    ConfigError, CheckpointError: as `load`.
+    ConfigError, CheckpointError: as `load_tokenizer`.
   """
   folder = Path(path).expanduser()
-  if own.is_saved(folder):
+  if own.saved(folder):
     return own.load(what, folder), None
-  run = stored(what, folder, 'encoder')
+  run = stored(what, folder)
+  part = 'encoder' if 'encoder' in run.program.state.params else 'tokenizer'
   state, config, view = restore(what, run), run.config, run.objective.view
-  kind, sizes = described(run.objective.encoder)
+  kind, sizes = described(getattr(run.objective, part))
   preprocessing = {'size': view.size, 'crop_fraction': config.eval.crop_fraction, 'filter': 'bilinear',
                    'mean': list(view.mean), 'std': list(view.std)}
   if sigma := getattr(run.objective, 'sigma', 0):
     preprocessing['high_pass_sigma'] = sigma
   source = {'licence': 'of whoever trained it, and of the data', 'workdir': str(folder), 'step': int(state.step),
             'weights': 'EMA', 'config': config.to_dict()}
-  arrays = flat(state.ema_params['encoder'], statistics(state.model_state))
+  arrays = flat(state.ema_params[part], statistics(state.model_state))
   rest = Run(config.method, round(config.train.epochs), *(
     flat(tree) for tree in (state.params, state.ema_params, state.model_state)))
   return Pretrained(kind=kind, config=sizes, arrays=arrays, preprocessing=preprocessing, source=source), rest
@@ -96,14 +110,15 @@ def statistics(model_state: Params) -> Params:
   return model_state.get('teacher', model_state.get('student', {})).get('encoder', {})
 
 
-def stored(what: str, folder: Path, part: str) -> Stored:
-  """A run, by its stored config; no array is read.
+def stored(what: str, folder: Path, part: str | None = None) -> Stored:
+  """A run, by its stored config, with a `part` that it must have; no array is read.
 
   Raises:
     ConfigError: there is no such run, it was trained by another version, or it has no such part.
   """
   if not (folder / 'config.json').exists() or not (folder / 'checkpoints').is_dir():
-    raise ConfigError(f'{what}: holds no run; give the --workdir of a run that trained it')
+    raise ConfigError(f'{what}: holds no run and no import{f" of such a {part}" if part else ""}; give the --workdir '
+                      'of a run that trained it, or what maskrep.import_weights wrote')
   config = workdir.load_config(folder)
   try:
     objective, optim = build.build_objective(config), build.section(Optim, config.optim, 'optim')
@@ -111,7 +126,7 @@ def stored(what: str, folder: Path, part: str) -> Stored:
     raise ConfigError(f'{what}: was trained by another version: {error}') from error
   program = make_program(objective, optim, epochs=1.0, examples=config.batch_size, batch_size=config.batch_size,
                          seed=config.seed, mesh=make_mesh())
-  if part not in program.state.params:
+  if part and part not in program.state.params:
     raise ConfigError(f'{what}: is a run of {config.method}, which has no {part}')
   return Stored(folder, config, objective, program)
 
@@ -162,3 +177,15 @@ def check(what: str, part: str, found: Params, wanted: Params) -> None:
     raise ConfigError(
       f'{what}: its {part} is another than this config asks for: {names[0]} is {found.get(names[0], "missing")} and '
       f'not {wanted.get(names[0], "wanted")} ({len(names)} of {len(wanted)} leaves differ)')
+
+
+def check_fields(what: str, part: str, found: tuple[str, dict], wanted: tuple[str, dict]) -> None:
+  """Compares what no shape tells, as the number of heads.
+
+  Raises:
+    ConfigError: they differ; the message has the first field that does.
+  """
+  for field, value in wanted[1].items():
+    if field not in FREE and found[1].get(field) != value:
+      raise ConfigError(f'{what}: its {part} has {field}={found[1].get(field)}, and config.{part}.{field} is {value}; '
+                        'give the same')

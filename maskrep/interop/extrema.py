@@ -4,7 +4,7 @@ The encoder is CaiT's class attention on a plain ViT. Theirs keeps its fixed pos
 """
 
 from maskrep.errors import ConfigError
-from maskrep.interop import files, names, timm_cait
+from maskrep.interop import channels, files, names, timm_cait
 from maskrep.interop.pretrained import IMAGENET, Found
 
 KINDS = ('cait',)
@@ -29,11 +29,12 @@ def from_foreign(state, config, wanted):
   return names.from_foreign(NAMES, state, wanted)
 
 
-def read(what, path, heads):
+def read(what, path, asked):
   """The teacher without its head."""
   state = names.without(PREFIX, names.without('state_dict.', files.read(path)))
   state = {name: value for name, value in state.items() if not name.startswith('head.')}
-  config = timm_cait.sizes(what, NAMES, state, heads, KNOWN)
+  state = channels.three(what, state, 'patch_embed.proj.weight', asked)
+  config = timm_cait.sizes(what, NAMES, state, asked.heads, KNOWN)
   return Found(state, 'cait', config, IMAGENET | {'size': config['image_size']}, {'licence': LICENCE})
 
 

@@ -4,7 +4,7 @@ The ViT is DINO's; the projection head hangs on it as `fc`, and is in the file w
 """
 
 from maskrep.errors import ConfigError
-from maskrep.interop import files, names, timm_vit, torch_vit
+from maskrep.interop import channels, files, names, timm_vit, torch_vit
 from maskrep.interop.pretrained import IMAGENET, Found
 
 KINDS = ('vit',)
@@ -15,10 +15,11 @@ HEAD = {f'{part}{i}': f'fc.{part}{i}' for part in ('fc', 'bn') for i in range(1,
 to_foreign, from_foreign = timm_vit.to_foreign, timm_vit.from_foreign
 
 
-def read(what, path, heads):
+def read(what, path, asked):
   state = names.without('module.', names.without('target_encoder.', files.read(path)))
   state = {name: value for name, value in state.items() if not name.startswith('fc.')}
-  config = torch_vit.sizes(what, torch_vit.NAMES, state, heads)
+  state = channels.three(what, state, 'patch_embed.proj.weight', asked)
+  config = torch_vit.sizes(what, torch_vit.NAMES, state, asked.heads)
   return Found(state, 'vit', config, IMAGENET | {'size': config['image_size']}, {'licence': LICENCE})
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import zipfile
 
 from flax import serialization
+from flax.traverse_util import unflatten_dict
 import ml_dtypes
 import numpy as np
 import safetensors
@@ -75,6 +76,11 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
   content = io.BytesIO()
   np.savez(content, allow_pickle=False, **arrays)
   write_atomic(path, content.getbuffer())
+
+
+def write_msgpack(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes arrays by dotted names as Flax nests them, whole or not at all."""
+  write_atomic(path, serialization.msgpack_serialize(unflatten_dict(dict(arrays), sep='.')))
 
 
 def write_torch(path: Path, nested: Mapping[str, Any]) -> None:

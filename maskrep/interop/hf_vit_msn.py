@@ -8,7 +8,7 @@ from pathlib import Path
 import tempfile
 
 from maskrep.errors import ConfigError
-from maskrep.interop import files, names, peers, torch_vit
+from maskrep.interop import channels, files, names, peers, torch_vit
 from maskrep.interop.pretrained import IMAGENET, Found, encoder_only
 from maskrep.workdir import write_atomic
 
@@ -35,10 +35,10 @@ def from_foreign(state, config, wanted):
   return names.from_foreign(NAMES, state, wanted)
 
 
-def read(what, path, heads):
+def read(what, path, asked):
   config = _json(what, path / 'config.json')
   for field, ours in FIXED.items():
-    if config.get(field, ours) != ours:
+    if field != 'num_channels' and config.get(field, ours) != ours:
       raise ConfigError(f'{what}: its config.json has {field}={config[field]!r}, and this encoder {ours!r}; choose '
                         'other weights')
   if type(config.get('num_attention_heads')) is not int:
@@ -49,6 +49,7 @@ def read(what, path, heads):
   # A classifier is not ours, and beside one the names have a prefix.
   state = {name.removeprefix('vit.'): value for name, value in files.read(found[0]).items()
            if not name.startswith('classifier.')}
+  state = channels.three(what, state, f'{NAMES["embed"]}.weight', asked)
   config = torch_vit.sizes(what, NAMES, state, config['num_attention_heads'])
   said = path / 'preprocessor_config.json'
   preprocessing = (_preprocessing(what, _json(what, said)) if said.exists()

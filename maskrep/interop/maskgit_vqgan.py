@@ -1,4 +1,4 @@
-"""Weights of a 'maskgit' `maskrep.models.vqgan.VQGAN` under MaskGIT's names, as in `tokenizer_imagenet256`.
+"""MaskGIT's VQGAN: `tokenizer_imagenet256`.
 
 The code is github.com/google-research/maskgit, in Flax Linen: `encoder`, `decoder` and `quantizer`, whose layers have
 no names of their own, so that Flax numbers those of a class in the order in which they are called (`ResBlock_0`,
@@ -8,72 +8,97 @@ What follows from that structure is tested against Flax's own numbering. What co
 the names `ResBlock`, `GroupNorm`, `quantizer` and `codebook`, that all is under `params`, and that there is no more.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from flax import traverse_util
 import numpy as np
 
 from maskrep.errors import ConfigError
+from maskrep.interop import files, peers, vqgan
+from maskrep.interop.pretrained import Found, encoder_only
+from maskrep.interop.strict import need
+from maskrep.interop.torch_vit import count
+
+KINDS = ('vqgan',)
+SUFFIXES = ('.msgpack',)
+LICENCE = 'Apache 2.0, where it is from google-research/maskgit'
+# Which no array tells.
+FIXED = {'design': 'maskgit', 'input_range': (0.0, 1.0), 'groups': vqgan.GROUPS, 'attention_levels': ()}
 
 PARTS = {'norm1': 'GroupNorm_0', 'conv1': 'Conv_0', 'norm2': 'GroupNorm_1', 'conv2': 'Conv_1', 'shortcut': 'Conv_2'}
 
 
-def to_foreign(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """Arrays by MaskGIT's names, from `params.` on; no array changes."""
-  flat = traverse_util.flatten_dict(params, sep='.')
-  levels = 1 + len({name.split('.')[1] for name in flat if name.startswith('decoder.') and '_up.' in name})
-  blocks = {side: len({name.split('.')[1] for name in flat if name.startswith(f'{side}.middle_block')})
-            for side in ('encoder', 'decoder')}
-  names = _names(levels, blocks)
-  return {f'params.{_rename(name, names, PARTS)}': np.asarray(leaf) for name, leaf in flat.items()}
+def to_foreign(arrays, config):
+  modules = called(config)
+  return {renamed(name, modules): np.array(value) for name, value in arrays.items()}
 
 
-def from_foreign(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """The inverse: arrays by MaskGIT's names -> params.
+def from_foreign(state, config, wanted):
+  modules = called(config)
+  return {name: np.asarray(state[renamed(name, modules)], np.float32) for name in wanted}
+
+
+def read(what, path, asked):
+  state = files.read(path)
+  return Found(state, 'vqgan', sizes(what, state), vqgan.PREPROCESSING, {'licence': LICENCE})
+
+
+def write(path, state, pretrained, run):
+  encoder_only('maskgit', run)
+  vqgan.refuse_others('maskgit', FIXED, pretrained.config)
+  files.write_msgpack(path, state)
+  return path
+
+
+def peer(state, config, side):
+  raise peers.Absent("MaskGIT's code is no package, and no library has its tokenizer; put a known image through both")
+
+
+def sizes(what, state):
+  """Of the tokenizer, by the shapes of its arrays and how many there are.
 
   Raises:
-    ConfigError: a name that is not of this tokenizer, or a number of layers that no such tokenizer has.
+    ConfigError: an array that tells them is missing, or so many layers are of no such tokenizer.
   """
-  state = {name.removeprefix('params.'): array for name, array in state.items()}
-  count = lambda start: len({name.split('.')[1] for name in state if name.startswith(start)})  # noqa: E731
-  levels, blocks = count('decoder.Conv_') - 1, {}
-  for side in ('encoder', 'decoder'):
-    found = count(f'{side}.ResBlock_')
-    # As many in the middle as in each level.
-    if levels < 1 or not found or found % (levels + 1):
-      raise ConfigError(f'{side}: its {found} blocks do not make {levels} levels of a MaskGIT VQGAN and a middle; give '
-                        'a checkpoint of that code')
-    blocks[side] = found // (levels + 1)
-  names, parts = ({b: a for a, b in table.items()} for table in (_names(levels, blocks), PARTS))
-  return traverse_util.unflatten_dict({_rename(name, names, parts): array for name, array in state.items()}, sep='.')
+  channels = need(what, state, 'params.encoder.Conv_0.kernel', 4).shape[-1]
+  levels = count('params.decoder.Conv_{}', state) - 1
+  # As many blocks in the middle as in each level.
+  blocks = {side: count(f'params.{side}.ResBlock_{{}}', state) for side in ('encoder', 'decoder')}
+  if levels < 1 or any(not found or found % (levels + 1) for found in blocks.values()):
+    raise ConfigError(f'{what}: its {blocks["encoder"]} and {blocks["decoder"]} blocks do not make {levels} levels of '
+                      'a MaskGIT VQGAN and a middle; give a checkpoint of that code')
+  blocks = {side: found // (levels + 1) for side, found in blocks.items()}
+  firsts = [f'params.encoder.ResBlock_{i * blocks["encoder"]}.Conv_0.kernel' for i in range(levels)]
+  widths = [need(what, state, name, 4).shape[-1] for name in firsts]
+  codes, embedding = need(what, state, 'params.quantizer.codebook', 2).shape
+  return FIXED | {
+    'channels': channels, 'multipliers': vqgan.multipliers(what, channels, widths),
+    'encoder_blocks': blocks['encoder'], 'decoder_blocks': blocks['decoder'], 'embedding': embedding,
+    'codebook_size': codes}
 
 
-def _names(levels: int, blocks: Mapping[str, int]) -> dict[str, str]:
+def called(config) -> dict[str, str]:
   """Ours: theirs, of modules, in the order in which each side calls them."""
-  middle = {side: [f'middle_block{j}' for j in range(n)] for side, n in blocks.items()}
-  down = [f'level{i}_block{j}' for i in range(levels) for j in range(blocks['encoder'])]
-  up = [f'level{i}_block{j}' for i in reversed(range(levels)) for j in range(blocks['decoder'])]
-  called = {
-    'encoder': {'ResBlock': down + middle['encoder'], 'Conv': ['conv_in', 'conv_out']},
-    'decoder': {'ResBlock': middle['decoder'] + up,
-                'Conv': ['conv_in', *(f'level{i}_up' for i in reversed(range(1, levels))), 'conv_out']},
+  levels = range(len(config['multipliers']))
+  middle, of_level = {}, {}
+  for side in ('encoder', 'decoder'):
+    blocks = range(config[f'{side}_blocks'])
+    middle[side] = [f'middle_block{j}' for j in blocks]
+    of_level[side] = [[f'level{i}_block{j}' for j in blocks] for i in levels]
+  layers = {
+    'encoder': {'ResBlock': sum(of_level['encoder'], []) + middle['encoder'], 'Conv': ['conv_in', 'conv_out']},
+    'decoder': {'ResBlock': middle['decoder'] + sum(reversed(of_level['decoder']), []),
+                'Conv': ['conv_in', *(f'level{i}_up' for i in reversed(levels[1:])), 'conv_out']},
   }
-  names = {'codebook': 'quantizer.codebook'}
-  for side, classes in called.items():
+  modules = {'codebook': 'quantizer.codebook'}
+  for side, classes in layers.items():
     for kind, ours in (classes | {'GroupNorm': ['norm_out']}).items():
-      names |= {f'{side}.{name}': f'{side}.{kind}_{n}' for n, name in enumerate(ours)}
-  return names
+      modules |= {f'{side}.{name}': f'{side}.{kind}_{n}' for n, name in enumerate(ours)}
+  return modules
 
 
-def _rename(name: str, modules: Mapping[str, str], parts: Mapping[str, str]) -> str:
-  """The other side's name of an array, of a module or of a part of a block."""
-  if name in modules:
-    return modules[name]
-  module, _, kind = name.rpartition('.')
+def renamed(name: str, modules: dict[str, str]) -> str:
+  """Our name of an array -> theirs."""
+  module, _, leaf = name.rpartition('.')
+  if not module:
+    return f'params.{modules[leaf]}'
   place, _, part = module.rpartition('.')
-  if module in modules:
-    return f'{modules[module]}.{kind}'
-  if place in modules and part in parts:
-    return f'{modules[place]}.{parts[part]}.{kind}'
-  raise ConfigError(f'{name!r}: is no name of a MaskGIT VQGAN; give a checkpoint of that code')
+  module = modules.get(module) or f'{modules[place]}.{PARTS[part]}'
+  return f'params.{module}.{leaf}'

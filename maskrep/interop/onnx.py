@@ -14,16 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskrep.errors import ConfigError
+from maskrep.interop.peers import Peer
 from maskrep.workdir import write_atomic
 
+KINDS = 'vit', 'cait', 'resnet'
+SUFFIXES = ('.onnx',)
 TOLERANCE = 1e-4
 REMEDY = 'nothing was written: export a SavedModel or a .safetensors file instead'
 
 Encode = Callable[[jax.Array], dict[str, jax.Array]]
 
 
-def export(encode: Encode, size: int, path: Path) -> None:
-  """Writes an ONNX file with the input `images`, for any number of them, whole or not at all.
+def export(encode: Encode, size: int, path: Path) -> Path:
+  """Writes an ONNX file with the input `images`, for any number of them, whole or not at all; returns it.
 
   Args:
     encode: float32 `images` [B, size, size, 3] -> named arrays [B, ...], the outputs of the file. Arrays that it closes
@@ -56,3 +59,14 @@ def export(encode: Encode, size: int, path: Path) -> None:
       if not apart < TOLERANCE:
         raise ConfigError(f'{path}: jax2onnx translates this encoder wrongly ({name!r} is {apart:.1e} apart); {REMEDY}')
   write_atomic(path, model)
+  return path
+
+
+def peer(path: Path) -> Peer:
+  """The file, as ONNX Runtime runs it."""
+  import onnxruntime
+
+  session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+  names = [output.name for output in session.get_outputs()]
+  return (f'ONNX Runtime {onnxruntime.__version__}',
+          lambda images: dict(zip(names, session.run(names, {'images': images}), strict=True)))

@@ -1,7 +1,8 @@
-"""Our own names, in safetensors or NumPy's npz: the encoder as `encoder.*`; of a whole run, the rest beside it.
+"""Our own names, in safetensors or NumPy's npz: an encoder as `encoder.*`, a tokenizer as `tokenizer.*`; of a whole
+run, the rest beside it.
 
-A file of the same name in JSON says what the encoder is. `encoder.safetensors` in a folder of its own is what imports
-leave and what `train.init_from` takes.
+A file of the same name in JSON says what it is. `encoder.safetensors` or `tokenizer.safetensors` in a folder of its own
+is what imports leave, and what `train.init_from` and `target.weights` take.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ from pathlib import Path
 from maskrep.errors import ConfigError
 from maskrep.interop import files, names, strict
 from maskrep.interop.peers import Absent
-from maskrep.interop.pretrained import Found, Pretrained, shapes
+from maskrep.interop.pretrained import KINDS, Asked, Found, Pretrained, part, shapes
 from maskrep.workdir import write_atomic
 
 FIELDS = 'kind', 'config', 'preprocessing', 'source'
@@ -22,7 +23,7 @@ class Own:
   """The format of one kind of file."""
 
   suffix: str
-  KINDS = ('vit', 'cait', 'resnet')
+  KINDS = tuple(KINDS)
   LICENCE = 'as the source that the file beside it names'
 
   @property
@@ -35,19 +36,22 @@ class Own:
   def from_foreign(self, state, config, wanted):
     return {name: state[name] for name in wanted}
 
-  def read(self, what, path, heads):
+  def read(self, what, path, asked):
     said = path.with_suffix('.json')
     try:
       found = json.loads(said.read_text())
       found = {field: found[field] for field in FIELDS}
+      # JSON has no tuples.
+      found['config'] = {name: tuple(value) if isinstance(value, list) else value
+                         for name, value in found['config'].items()}
       shapes(found['kind'], found['config'])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
       raise ConfigError(f'{what}: {said.name}, which says what {path.name} is, cannot be used '
                         f'({" ".join(str(error).split())}); take both from their source again') from error
-    return Found(state=names.without('encoder.', files.read(path)), **found)
+    return Found(state=names.without(f'{part(found["kind"])}.', files.read(path)), **found)
 
   def write(self, path, state, pretrained, run):
-    arrays = names.with_prefix('encoder.', state)
+    arrays = names.with_prefix(f'{part(pretrained.kind)}.', state)
     if run is not None:
       arrays |= run.ema_params | names.with_prefix('model_state.', run.model_state)
     if self.suffix == 'npz':
@@ -65,14 +69,15 @@ class Own:
 FOLDER = Own('safetensors')
 
 
-def save(folder: Path, pretrained: Pretrained) -> None:
-  """Writes it where `load` finds it."""
+def save(folder: Path, pretrained: Pretrained) -> Path:
+  """Writes it where `load` finds it; returns the file."""
   folder.mkdir(parents=True, exist_ok=True)
-  FOLDER.write(folder / 'encoder.safetensors', pretrained.arrays, pretrained, None)
+  return FOLDER.write(folder / f'{part(pretrained.kind)}.safetensors', pretrained.arrays, pretrained, None)
 
 
-def is_saved(folder: Path) -> bool:
-  return (folder / 'encoder.json').exists()
+def saved(folder: Path) -> str | None:
+  """What `save` wrote there: 'encoder', 'tokenizer' or None."""
+  return next((name for name in ('encoder', 'tokenizer') if (folder / f'{name}.json').exists()), None)
 
 
 def load(what: str, folder: Path) -> Pretrained:
@@ -84,7 +89,7 @@ def load(what: str, folder: Path) -> Pretrained:
   Raises:
     ConfigError: the folder is not whole.
   """
-  found = FOLDER.read(what, folder / 'encoder.safetensors', None)
+  found = FOLDER.read(what, folder / f'{saved(folder)}.safetensors', Asked())
   strict.check(what, shapes(found.kind, found.config), found.state)
   return Pretrained(kind=found.kind, config=found.config, arrays=found.state, preprocessing=found.preprocessing,
                     source=found.source)

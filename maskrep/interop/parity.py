@@ -1,4 +1,4 @@
-"""The certificate of a conversion: fixed images through our encoder and through the real class of the other library."""
+"""The certificate of a conversion: fixed images through our network and through the real class of the other library."""
 
 from collections.abc import Callable
 import hashlib
@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from maskrep.errors import RunError
-from maskrep.interop.names import Arrays
 from maskrep.interop.peers import Absent, Peer
 from maskrep.interop.pretrained import Pretrained
 from maskrep.workdir import write_atomic
@@ -17,27 +16,27 @@ SEED, BATCH = 0, 2
 TOLERANCE = 1e-4  # of the largest feature, or of 1 where that is smaller
 
 
-def certify(pretrained: Pretrained, state: Arrays, peer: Callable[[Arrays, dict, int], Peer], file: Path) -> None:
+def certify(pretrained: Pretrained, peer: Callable[[int], Peer], file: Path, sides: tuple[int, ...]) -> None:
   """Writes parity.json beside a file, and says what it found.
 
   Args:
     pretrained: ours.
-    state: the arrays of the other library's file, by its names, as read from it.
-    peer: the model of the other library; see formats.py.
+    peer: of the side of square images, in pixels: the model of the other library, with what was written.
     file: the file that was written.
+    sides: of the images that are compared.
 
   Raises:
     RunError: both sides compute different features.
   """
   try:
-    found = compared(pretrained, state, peer)
+    found = compared(pretrained, peer, sides)
   except Absent as absent:
     found = {'verified': False, 'status': f'not verified: {absent}'}
   found |= {
     'file': file.name, 'sha256': _sha256(file),
     'inputs': {'seed': SEED, 'distribution': 'standard normal, of NumPy default_rng', 'batch': BATCH},
     'dtype': 'float32', 'preprocessing': pretrained.preprocessing,
-    'encoder': {'kind': pretrained.kind} | pretrained.config, 'source': pretrained.source}
+    'network': {'kind': pretrained.kind} | pretrained.config, 'source': pretrained.source}
   path = file.with_name('parity.json')
   write_atomic(path, json.dumps(found, indent=1) + '\n')
   print(f'{path}: {found["status"]}')
@@ -45,15 +44,15 @@ def certify(pretrained: Pretrained, state: Arrays, peer: Callable[[Arrays, dict,
     raise RunError(f'{path}: {found["status"]}; do not use {file.name}')
 
 
-def compared(pretrained: Pretrained, state: Arrays, peer: Callable[[Arrays, dict, int], Peer]) -> dict:
-  """The largest differences at two image sizes.
+def compared(pretrained: Pretrained, peer: Callable[[int], Peer], sides: tuple[int, ...]) -> dict:
+  """The largest differences at each image size.
 
   Raises:
     Absent: the other side is not there.
   """
   differences, peaks = {}, {}
-  for side in pretrained.sides:
-    name, theirs = peer(state, pretrained.config, side)
+  for side in sides:
+    name, theirs = peer(side)
     images = np.random.default_rng(SEED).normal(size=(BATCH, side, side, 3)).astype(np.float32)
     want, got = theirs(images), pretrained.encode(images)
     differences[side] = max(float(np.abs(got[part] - want[part]).max()) for part in want)

@@ -1,6 +1,6 @@
-"""An encoder apart from the run that trained it."""
+"""An encoder, or a tokenizer, apart from the run that trained it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from maskrep.interop.names import Arrays
 from maskrep.models.cait import CaiT
 from maskrep.models.resnet import ResNet
 from maskrep.models.vit import ViT
+from maskrep.models.vqgan import VQGAN
 
 # What each kind is made of; other fields of the modules say how it trains.
 KINDS = {
@@ -23,7 +24,11 @@ KINDS = {
   'cait': (CaiT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'class_depth', 'instance', 'layer_scale',
                   'positions', 'image_size', 'trunk_scale', 'talking_heads')),
   'resnet': (ResNet, ('depth', 'width', 'stem')),
+  'vqgan': (VQGAN, ('channels', 'multipliers', 'encoder_blocks', 'decoder_blocks', 'embedding', 'codebook_size',
+                    'input_range', 'design', 'attention_levels', 'groups')),
 }
+# What is not another network where its arrays have the same shapes: initial values, and a size that is resampled.
+FREE = 'image_size', 'layer_scale', 'trunk_scale'
 STATISTICS = 'mean', 'var'  # the leaves that are no parameters
 # What published encoders expect that were trained and evaluated as most are.
 IMAGENET = {'size': 224, 'crop_fraction': 0.875, 'filter': 'bilinear', 'mean': [0.485, 0.456, 0.406],
@@ -32,7 +37,7 @@ IMAGENET = {'size': 224, 'crop_fraction': 0.875, 'filter': 'bilinear', 'mean': [
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
-  """A trained encoder.
+  """A trained encoder or tokenizer.
 
   Attributes:
     kind, config: which module, and its sizes.
@@ -55,10 +60,21 @@ class Pretrained:
     return own, own + self.config.get('patch_size', 32)
 
   def encode(self, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Float32 images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, in full float32 on any device."""
+    """Float32 images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, in full float32 on any device.
+
+    Of a tokenizer {'z': [B, h, w, E], 'decoded': [B, H, W, 3]}: what it decodes without quantising, which would turn
+    the least difference into another code.
+    """
     with jax.default_matmul_precision('highest'):
-      out = jax.jit(module(self.kind, self.config).apply)(variables(self.arrays), jnp.asarray(images))
+      out = jax.jit(forward(self.kind, self.config))(variables(self.arrays), jnp.asarray(images))
     return {name: np.asarray(value) for name, value in out.items()}
+
+
+class Asked(NamedTuple):
+  """What the user says of a file: attention heads where it does not, and that other channels may be adapted."""
+
+  heads: int | None = None
+  adapt_channels: bool = False
 
 
 class Found(NamedTuple):
@@ -109,7 +125,25 @@ def module(kind: str, config: Mapping) -> nn.Module:
   """
   if kind not in KINDS:
     raise ConfigError(f'kind={kind!r}: must be one of {", ".join(KINDS)}')
-  return section(KINDS[kind][0], config, 'encoder', dtype=jnp.float32)
+  return section(KINDS[kind][0], config, part(kind), dtype=jnp.float32)
+
+
+def forward(kind: str, config: Mapping) -> Callable:
+  """The function (variables, images) -> named outputs, see `Pretrained.encode`."""
+  model = module(kind, config)
+  if kind != 'vqgan':
+    return model.apply
+
+  def through(variables, images):
+    z = model.apply(variables, images, method='encode')
+    return {'z': z, 'decoded': model.apply(variables, z, method='decode')}
+
+  return through
+
+
+def part(kind: str) -> str:
+  """What a network of this kind is of a run, and the name of its file."""
+  return 'tokenizer' if kind == 'vqgan' else 'encoder'
 
 
 def described(encoder: nn.Module) -> tuple[str, dict]:

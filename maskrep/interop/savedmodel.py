@@ -17,16 +17,19 @@ from jaxlib.mlir.dialects import stablehlo
 import numpy as np
 
 from maskrep.errors import ConfigError
+from maskrep.interop.peers import Peer
 
 PLATFORMS = 'cpu', 'cuda', 'tpu'
+KINDS = 'vit', 'cait', 'resnet'
+SUFFIXES = ()
 STABLEHLO = '1.13.7'  # what TensorFlow 2.21 reads; later ones read it too
 SIGNATURE = 'serving_default'
 
 Encode = Callable[[jax.Array], dict[str, jax.Array]]
 
 
-def export(encode: Encode, size: int, folder: Path) -> None:
-  """Writes a SavedModel with one signature, `serving_default`, for any number of images.
+def export(encode: Encode, size: int, folder: Path) -> Path:
+  """Writes a SavedModel with one signature, `serving_default`, for any number of images; returns its graph's file.
 
   Args:
     encode: float32 `images` [B, size, size, 3] -> named arrays [B, ...], the outputs of the signature. Arrays that it
@@ -37,12 +40,7 @@ def export(encode: Encode, size: int, folder: Path) -> None:
   Raises:
     ConfigError: `folder` exists, or TensorFlow is not installed.
   """
-  try:
-    import tensorflow as tf
-    from tensorflow.compiler.tf2xla.python import xla
-  except ImportError as error:
-    raise ConfigError(f"{folder}: a SavedModel is written with TensorFlow, which is not installed ({error}); "
-                      "pip install -e '.[tensorflow]'") from error
+  tf, xla = _tensorflow(folder)
   if folder.exists():
     raise ConfigError(f'{folder}: exists already; remove it, or give another folder')
   # TensorFlow would take all memory of the GPUs that jax uses, for nothing.
@@ -74,6 +72,28 @@ def export(encode: Encode, size: int, folder: Path) -> None:
   shutil.rmtree(partial, ignore_errors=True)
   tf.saved_model.save(served, str(partial), signatures={SIGNATURE: serve})
   partial.rename(folder)
+  return folder / 'saved_model.pb'
+
+
+def peer(folder: Path) -> Peer:
+  """The signature, as TensorFlow runs it."""
+  tf, _ = _tensorflow(folder)
+  model = tf.saved_model.load(str(folder))
+
+  def run(images):
+    return {name: value.numpy() for name, value in model.signatures[SIGNATURE](images=tf.constant(images)).items()}
+
+  return f'TensorFlow {tf.__version__}', run
+
+
+def _tensorflow(folder):
+  try:
+    import tensorflow as tf
+    from tensorflow.compiler.tf2xla.python import xla
+  except ImportError as error:
+    raise ConfigError(f"{folder}: a SavedModel is written with TensorFlow, which is not installed ({error}); "
+                      "pip install -e '.[tensorflow]'") from error
+  return tf, xla
 
 
 def _portable(exported: jax.export.Exported) -> bytes:

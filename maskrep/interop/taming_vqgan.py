@@ -1,4 +1,4 @@
-"""Weights of a 'taming' `maskrep.models.vqgan.VQGAN` under the authors' names, as in `vqgan_imagenet_f16_1024.ckpt`.
+"""taming-transformers' VQGAN: `vqgan_imagenet_f16_1024.ckpt`.
 
 The code is github.com/CompVis/taming-transformers; its checkpoints are PyTorch Lightning's, with these names under
 `state_dict` and, under `loss.*`, the discriminator and the perceptual loss, which are not of the tokenizer. Names and
@@ -6,14 +6,20 @@ shapes are tested against the VQGAN of Transformers' Janus, which comes from tha
 hand. If it holds objects of Lightning, then `files.read` refuses it, and its `state_dict` must be saved alone first.
 """
 
-from collections.abc import Mapping
 import re
-from typing import Any
 
-from flax import traverse_util
 import numpy as np
 
-from maskrep.errors import ConfigError
+from maskrep.interop import files, names, peers, vqgan
+from maskrep.interop.pretrained import Found, encoder_only
+from maskrep.interop.strict import need
+from maskrep.interop.torch_vit import count
+
+KINDS = ('vqgan',)
+SUFFIXES = ('.ckpt', '.pth', '.pt')
+LICENCE = 'MIT, where it is from CompVis/taming-transformers'
+# Which no array tells.
+FIXED = {'design': 'taming', 'input_range': (-1.0, 1.0), 'groups': vqgan.GROUPS}
 
 # Ours: theirs; # is a number. Both count levels from the largest, in the decoder too.
 PLACES = {
@@ -33,55 +39,90 @@ PARTS = {name: name for name in ('norm1', 'conv1', 'norm2', 'conv2', 'norm', 'q'
 CODEBOOK = 'quantize.embedding.weight'
 
 
-def to_foreign(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """Arrays by the authors' names, without `state_dict.`; kernels are [out, in, h, w]."""
-  state = {}
-  for name, leaf in traverse_util.flatten_dict(params, sep='.').items():
-    array = np.asarray(leaf)
-    if name == 'codebook':
-      state[CODEBOOK] = array
-      continue
-    module, _, kind = name.rpartition('.')
-    if kind == 'kernel':
-      array = np.ascontiguousarray(array.transpose(3, 2, 0, 1))
-    state[f'{_rename(module, PLACES, PARTS)}.{"bias" if kind == "bias" else "weight"}'] = array
-  return state
+def to_foreign(arrays, config):
+  return {renamed(name): np.ascontiguousarray(value.transpose(3, 2, 0, 1)) if value.ndim == 4 else np.array(value)
+          for name, value in arrays.items()}
 
 
-def from_foreign(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """The inverse: arrays by the authors' names, or all of a checkpoint, whose names start with `state_dict.` -> params.
+def from_foreign(state, config, wanted):
+  found = {name: np.asarray(state[renamed(name)], np.float32) for name in wanted}
+  return {name: np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
+          for name, value in found.items()}
+
+
+def read(what, path, asked):
+  state = files.read(path)
+  state = names.without('state_dict.', state) or state
+  state = {name: value for name, value in state.items() if not name.startswith('loss.')}
+  return Found(state, 'vqgan', sizes(what, state), vqgan.PREPROCESSING, {'licence': LICENCE})
+
+
+def write(path, state, pretrained, run):
+  encoder_only('taming', run)
+  vqgan.refuse_others('taming', FIXED, pretrained.config)
+  files.write_torch(path, {'state_dict': state})
+  return path
+
+
+def peer(state, config, side):
+  """The authors' code is no package; Transformers' Janus has the same layers, counted from the other end."""
+  janus, torch = peers.library('transformers.models.janus.modeling_janus'), peers.library('torch')
+  last = len(config['multipliers']) - 1
+  if config['attention_levels'] != (last,) or config['decoder_blocks'] != config['encoder_blocks'] + 1:
+    raise peers.Absent('the VQGAN of Janus, which stands in for it, has attention in its smallest level alone, and one '
+                       'block more in the decoder')
+  model = janus.JanusVQVAE(janus.JanusVQVAEConfig(
+    base_channels=config['channels'], channel_multiplier=list(config['multipliers']),
+    num_res_blocks=config['encoder_blocks'], latent_channels=config['embedding'], embed_dim=config['embedding'],
+    num_embeddings=config['codebook_size'], in_channels=3, out_channels=3, double_latent=False,
+    num_patches=side >> last, dropout=0.0)).eval()
+  model.load_state_dict(peers.tensors(flipped(state, last)))
+
+  def run(images):
+    with torch.no_grad():
+      z = model.quant_conv(model.encoder(torch.from_numpy(2 * images.transpose(0, 3, 1, 2) - 1)))
+      made = (model.decoder(model.post_quant_conv(z)) + 1) / 2
+    return {'z': z.numpy().transpose(0, 2, 3, 1), 'decoded': made.numpy().transpose(0, 2, 3, 1)}
+
+  version = peers.library('transformers').__version__
+  return f'transformers {version}, JanusVQVAE in the place of taming-transformers', run
+
+
+def flipped(state, last):
+  """Janus counts the decoder's levels from the smallest."""
+  return {re.sub(r'up\.(\d)', lambda i: f'up.{last - int(i[1])}', name): value for name, value in state.items()}
+
+
+def sizes(what, state):
+  """Of the tokenizer, by the shapes of its arrays.
 
   Raises:
-    ConfigError: a name that is not of this tokenizer.
+    ConfigError: an array that tells them is missing or cannot be.
   """
-  if any(name.startswith('state_dict.') for name in state):
-    state = {name.removeprefix('state_dict.'): array for name, array in state.items() if name.startswith('state_dict.')}
-  params = {}
-  for name, array in state.items():
-    if name.startswith('loss.'):
-      continue
-    if name == CODEBOOK:
-      params['codebook'] = array
-      continue
-    module, _, kind = name.rpartition('.')
-    ours = _rename(module, {b: a for a, b in PLACES.items()}, {b: a for a, b in PARTS.items()})
-    if ours is None or kind not in ('weight', 'bias'):
-      raise ConfigError(f'{name!r}: is no name of a taming VQGAN; give a checkpoint of that code')
-    if kind == 'weight' and array.ndim == 4:
-      params[f'{ours}.kernel'] = np.ascontiguousarray(array.transpose(2, 3, 1, 0))
-    else:
-      params[f'{ours}.{"bias" if kind == "bias" else "scale"}'] = array
-  return traverse_util.unflatten_dict(params, sep='.')
+  channels = need(what, state, 'encoder.conv_in.weight', 4).shape[0]
+  levels = range(count('encoder.down.{}', state))
+  widths = [need(what, state, f'encoder.down.{i}.block.0.conv1.weight', 4).shape[0] for i in levels]
+  codes, embedding = need(what, state, CODEBOOK, 2).shape
+  return FIXED | {
+    'channels': channels, 'multipliers': vqgan.multipliers(what, channels, widths),
+    'encoder_blocks': count('encoder.down.0.block.{}', state), 'decoder_blocks': count('decoder.up.0.block.{}', state),
+    'embedding': embedding, 'codebook_size': codes,
+    'attention_levels': tuple(i for i in levels if f'encoder.down.{i}.attn.0.q.weight' in state)}
 
 
-def _rename(module: str, places: Mapping[str, str], parts: Mapping[str, str]) -> str | None:
-  """The other side's name of a module, None where it has none: a place, or a part of a place."""
+def renamed(name: str) -> str:
+  """Our name of an array -> theirs."""
+  if name == 'codebook':
+    return CODEBOOK
+  module, _, leaf = name.rpartition('.')
   place, _, part = module.rpartition('.')
-  for name, suffix in ((module, ''), (place, f'.{parts[part]}' if part in parts else None)):
-    for pattern, target in places.items():
-      found = re.fullmatch(re.escape(pattern).replace(r'\#', r'(\d+)'), name)
-      if found and suffix is not None:
-        for number in found.groups():
-          target = target.replace('#', number, 1)
-        return target + suffix
+  module = _placed(module) or f'{_placed(place)}.{PARTS[part]}'
+  return f'{module}.{"bias" if leaf == "bias" else "weight"}'
+
+
+def _placed(module):
+  """Their name of a place, None where it is none."""
+  for ours, theirs in PLACES.items():
+    if found := re.fullmatch(re.escape(ours).replace(r'\#', r'(\d+)'), module):
+      return theirs.replace('#', '{}').format(*found.groups())
   return None

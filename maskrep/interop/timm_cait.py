@@ -7,7 +7,7 @@ into is `Cait(..., attn_block=timm.layers.Attention)`, and the LayerScale of its
 import numpy as np
 
 from maskrep.errors import ConfigError
-from maskrep.interop import files, names, peers, torch_vit
+from maskrep.interop import channels, files, names, peers, torch_vit
 from maskrep.interop.pretrained import Found, encoder_only
 from maskrep.interop.strict import need
 from maskrep.models.position import sincos
@@ -39,9 +39,10 @@ def from_foreign(state, config, wanted):
   return names.from_foreign(NAMES, state, wanted)
 
 
-def read(what, path, heads):
+def read(what, path, asked):
   state = {name: value for name, value in files.read(path).items() if not name.startswith('head.')}
-  config = sizes(what, NAMES, state, heads, torch_vit.HEADS)
+  state = channels.three(what, state, 'patch_embed.proj.weight', asked)
+  config = sizes(what, NAMES, state, asked.heads, torch_vit.HEADS)
   return Found(state, 'cait', config, preprocessing=None, source={'licence': LICENCE})
 
 

@@ -1,6 +1,6 @@
 """timm's `VisionTransformer` with a class token, without its classifier: a state dict in safetensors."""
 
-from maskrep.interop import files, names, peers, torch_vit
+from maskrep.interop import channels, files, names, peers, torch_vit
 from maskrep.interop.pretrained import Found, encoder_only
 
 KINDS = ('vit',)
@@ -16,9 +16,10 @@ def from_foreign(state, config, wanted):
   return names.from_foreign(torch_vit.NAMES, state, wanted)
 
 
-def read(what, path, heads):
+def read(what, path, asked):
   state = {name: value for name, value in files.read(path).items() if not name.startswith('head.')}
-  config = torch_vit.sizes(what, torch_vit.NAMES, state, heads)
+  state = channels.three(what, state, 'patch_embed.proj.weight', asked)
+  config = torch_vit.sizes(what, torch_vit.NAMES, state, asked.heads)
   return Found(state, 'vit', config, preprocessing=None, source={'licence': LICENCE})
 
 

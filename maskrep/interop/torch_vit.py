@@ -34,14 +34,13 @@ def sizes(
     class_slot: positions that are the class token's.
 
   Raises:
-    ConfigError: an array that tells them is missing or cannot be, the images have not 3 channels, or nothing says how
-      many heads there are.
+    ConfigError: an array that tells them is missing or cannot be, or nothing says how many heads there are.
   """
   filters = need(what, state, f'{table["embed"]}.weight', 4)
-  width, channels, patch, other = filters.shape
-  if channels != 3 or patch != other:
-    raise ConfigError(f'{what}: {table["embed"]}.weight is for {channels} channels and patches of {patch} x {other}; '
-                      'this encoder has 3 channels and square patches: choose other weights')
+  width, _, patch, other = filters.shape
+  if patch != other:
+    raise ConfigError(f'{what}: {table["embed"]}.weight is for patches of {patch} x {other}, and patches here are '
+                      'square; choose other weights')
   positions = need(what, state, table['pos'], 3).shape[1] - class_slot
   grid = math.isqrt(max(positions, 0))
   if grid < 1 or grid**2 != positions:

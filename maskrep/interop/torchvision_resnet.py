@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from maskrep.errors import ConfigError
-from maskrep.interop import files, peers
+from maskrep.interop import channels, files, peers
 from maskrep.interop.pretrained import IMAGENET, Found, encoder_only, flat, variables
 from maskrep.interop.strict import need
 from maskrep.models.resnet import BOTTLENECK, STAGES
@@ -37,8 +37,9 @@ def from_foreign(state, config, wanted):
   return {name: value.astype(np.float32) for name, value in flat(*from_torchvision(state)).items()}
 
 
-def read(what, path, heads):
+def read(what, path, asked):
   state = {name: value for name, value in files.read(path).items() if not NOT_OURS.fullmatch(name)}
+  state = channels.three(what, state, 'conv1.weight', asked)
   return Found(state, 'resnet', sizes(what, state), IMAGENET, {'licence': LICENCE})
 
 
@@ -78,16 +79,14 @@ def sizes(what, state):
   """Depth, width and stem, by the shapes.
 
   Raises:
-    ConfigError: an array that tells them is missing, the images have not 3 channels, or no ResNet has such stages.
+    ConfigError: an array that tells them is missing, or no ResNet has such stages.
   """
-  channels, colours, kernel, _ = need(what, state, 'conv1.weight', 4).shape
-  if colours != 3:
-    raise ConfigError(f'{what}: conv1.weight is for {colours} channels, and this encoder has 3; choose other weights')
+  width, _, kernel, _ = need(what, state, 'conv1.weight', 4).shape
   stages = tuple(len({name.split('.')[1] for name in state if name.startswith(f'layer{i}.')}) for i in range(1, 5))
   bottleneck = 'layer1.0.conv3.weight' in state
   for depth in STAGES:
     if (STAGES[depth], BOTTLENECK[depth]) == (stages, bottleneck):
-      return {'depth': depth, 'width': channels / 64, 'stem': 'imagenet' if kernel == 7 else 'small'}
+      return {'depth': depth, 'width': width / 64, 'stem': 'imagenet' if kernel == 7 else 'small'}
   raise ConfigError(f'{what}: has stages of {stages} blocks, and the ResNets here are those of '
                     f'{", ".join(map(str, STAGES))} layers; choose one of them')
 

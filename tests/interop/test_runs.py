@@ -1,5 +1,6 @@
 """Runs out, heads and all; and imports as the start of runs."""
 
+import dataclasses
 import json
 
 from flax.traverse_util import flatten_dict
@@ -7,18 +8,21 @@ import jax
 import numpy as np
 import pytest
 
-from configs import extrema_digits, mscn_digits, msn_digits
-from maskrep import export, weights, workdir
+from configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
+from maskrep import evaluate, export, import_weights, weights, workdir
 from maskrep import plan as planning
 from maskrep.checkpoint import Checkpoints
 from maskrep.errors import ConfigError
+from maskrep.evaluation import table
+from maskrep.evaluation.judge import Judge
 from maskrep.interop import files, own
+from maskrep.interop.pretrained import Pretrained, described, flat
 from maskrep.mesh import make_mesh
 from maskrep.train.program import make_program
-from tests.interop.encoders import CAIT, RESNET, VIT, pretrained, proof, run
+from tests.interop.encoders import CAIT, RESNET, VIT, VQGAN, pretrained, proof, run
 from tests.tiny import shrink
 
-CONFIGS = {'msn': msn_digits, 'extrema': extrema_digits, 'mscn': mscn_digits}
+CONFIGS = {'vqgan': vqgan_digits, 'msn': msn_digits, 'extrema': extrema_digits, 'mscn': mscn_digits}
 
 
 def config_of(method):
@@ -36,7 +40,7 @@ def first_state(config):
 def runs(tmp_path_factory):
   """{method: (workdir, state)}: as a run leaves them, where student and teacher differ."""
   made = {}
-  for method in ('msn', 'extrema'):
+  for method in ('msn', 'extrema', 'vqgan'):
     folder, config = tmp_path_factory.mktemp(method), config_of(method)
     _, state = first_state(config)
     state = state.replace(step=state.step + 7, ema_params=jax.tree.map(lambda leaf: leaf * 0.5 + 0.1, state.params))
@@ -77,6 +81,16 @@ def test_a_whole_extrema_run_in_the_authors_layout(runs, tmp_path, torchvision):
                                 state.params['predictor']['norm1']['scale'])
   np.testing.assert_array_equal(held[f'{at}blocks_token.1.gamma_2'],
                                 state.ema_params['encoder']['class_block1']['scale2'])
+
+
+def test_a_tokenizer_of_a_run_goes_out_and_in(runs, tmp_path, torchvision):
+  folder, state = runs['vqgan']
+  run(export, workdir=folder, format='safetensors', output=tmp_path / 'w.safetensors', what='full')
+  held = files.read(tmp_path / 'w.safetensors')
+  assert any(name.startswith('discriminator.') for name in held)
+  run(import_weights, format='safetensors', input=tmp_path / 'w.safetensors', output=tmp_path / 'ours')
+  for name, value in flatten_dict(state.ema_params['tokenizer'], sep='.').items():
+    np.testing.assert_array_equal(own.load('', tmp_path / 'ours').arrays[name], value)
 
 
 def test_a_whole_run_by_our_names_and_what_others_cannot_hold(runs, tmp_path, capsys):
@@ -140,6 +154,71 @@ def test_an_import_that_does_not_fit_is_refused(tmp_path):
   with pytest.raises(ConfigError, match='encoder.safetensors') as error:
     planning.make(config)
   assert len(str(error.value).splitlines()) == 1
+
+
+def test_as_many_heads_as_the_import_has(tmp_path):
+  """No shape tells them."""
+  ours, config = pretrained(*IMPORTS['msn']), config_of('msn')
+  own.save(tmp_path, ours)
+  config.train.init_from, config.encoder.heads = str(tmp_path), 4
+  with pytest.raises(ConfigError, match='its encoder has heads=2, and config.encoder.heads is 4; give the same'):
+    planning.make(config)
+
+
+def test_an_imported_tokenizer_names_tokens(tmp_path, capsys):
+  config = shrink(mim_digits.get_config())
+  config.tokenizer.update(VQGAN | {'multipliers': (1,), 'attention_levels': (0,)})
+  config.target.size = config.views.size // config.encoder.patch_size
+  config.target.weights = str(tmp_path)
+  ours = pretrained('vqgan', dict(config.tokenizer))
+  own.save(tmp_path, ours)
+  plan = planning.make(config)
+  found = flatten_dict(plan.frozen, sep='.')
+  assert found.keys() == ours.arrays.keys()
+  assert all((np.asarray(found[name]) == value).all() for name, value in ours.arrays.items())
+  config.tokenizer.input_range = (0.0, 1.0)
+  with pytest.raises(ConfigError, match=r'has input_range=\(-1.0, 1.0\), and config.tokenizer.input_range is \(0.0, 1'):
+    planning.make(config)
+  run(evaluate, 2, workdir=tmp_path, config='configs/msn_digits.py')
+  assert 'is a tokenizer, and encoders are judged' in capsys.readouterr().err
+
+
+def test_an_import_is_judged_as_its_run_is(tmp_path, capsys):
+  """The same features as the objective's own evaluation, by the same protocol."""
+  config = config_of('mscn')
+  plan, state = first_state(config)
+  view = plan.objective.view
+  kind, sizes = described(plan.objective.encoder)
+  preprocessing = {'size': view.size, 'crop_fraction': config.eval.crop_fraction, 'filter': 'bilinear',
+                   'mean': list(view.mean), 'std': list(view.std), 'high_pass_sigma': config.objective.sigma}
+  arrays = flat(state.ema_params['encoder'], weights.statistics(state.model_state))
+  made = Pretrained(kind=kind, config=sizes, arrays=arrays, preprocessing=preprocessing, source={})
+  own.save(tmp_path, made)
+  run(evaluate, workdir=tmp_path, config='configs/mscn_digits.py', **{
+    f'config.{section}.{field}': config[section][field]
+    for section, field in (('data', 'canvas'), ('eval', 'batch_size'), ('eval', 'max_train_examples'),
+                           ('eval', 'crop_fraction'))})
+  got = capsys.readouterr().out.splitlines()[-1].split()
+  judge = Judge(
+    objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,
+    size=view.size, mean=view.mean, std=view.std, canvas=plan.data.canvas, threads=1, stall_timeout_s=60, seed=0,
+    mesh=make_mesh())
+  want = table.render(judge.table(state)).splitlines()[-1].split()
+  assert (got[0], want[0]) == ('resnet', 'trained') and got[1:] == want[1:]
+  own.save(tmp_path, dataclasses.replace(made, preprocessing=None))
+  run(evaluate, 2, workdir=tmp_path, config='configs/mscn_digits.py')
+  assert 'does not say how images are prepared' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('name', 'library', 'file'), [
+  ('saved_model', 'tensorflow', 'out/model'), ('onnx', 'jax2onnx', 'out/model.onnx')])
+def test_programs_are_certified(name, library, file, tmp_path):
+  pytest.importorskip(library)
+  own.save(tmp_path / 'ours', pretrained('vit', VIT))
+  run(export, workdir=tmp_path / 'ours', format=name, output=tmp_path / file)
+  (certificate,) = (tmp_path / 'out').rglob('parity.json')
+  found = json.loads(certificate.read_text())
+  assert found['verified'] and found['max_abs_difference'].keys() == {'12'}, found['status']
 
 
 def test_freezing_is_of_a_warm_start():

