@@ -8,9 +8,11 @@ import sys
 
 from absl import flags
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import config_flags
 
 from maskrep import build, command, weights
+from maskrep import plan as planning
 from maskrep.augment.highpass import high_pass
 from maskrep.build import Data
 from maskrep.errors import ConfigError
@@ -38,6 +40,8 @@ def evaluate(argv: list[str]) -> None:
     RunError: there is no such encoder, nothing says how its images are prepared, or the data cannot be judged.
   """
   values = parse(argv)
+  planning.check(values.config)
+  planning.check_devices(values.config)
   data, options = build.section(Data, values.config.data, 'data'), build.section(Eval, values.config.eval, 'eval')
   pretrained, _ = weights.pretrained(f'--workdir={values.workdir}', values.workdir)
   encoder = _encoder(values.workdir, pretrained)
@@ -49,7 +53,8 @@ def evaluate(argv: list[str]) -> None:
   bank, mesh = features.sample(train, options.max_train_examples), make_mesh()
   if options.knn_neighbours > len(bank):
     raise ConfigError(f'config.eval.knn_neighbours={options.knn_neighbours}: must be at most the {len(bank)} examples')
-  encoder, arrays = features.jit_encoder(encoder, mesh), variables(pretrained.arrays)
+  arrays = jax.device_put(variables(pretrained.arrays), NamedSharding(mesh, PartitionSpec()))
+  encoder = features.jit_encoder(encoder, mesh)
   found = [features.extract(encoder, arrays, source, mesh=mesh, batch_size=options.batch_size, canvas=data.canvas,
                             threads=data.threads, stall_timeout_s=data.stall_timeout_s) for source in (bank, test)]
   try:
