@@ -91,20 +91,16 @@ def timm_cait(folder):
   return 'timm_cait', _safetensors(folder, randomise(model)), ''
 
 
-def hugging_face(folder):
+def hugging_face(folder, name='ViTMSNModel'):
   transformers = importlib.import_module('transformers')
   config = transformers.ViTMSNConfig(
     hidden_size=24, num_hidden_layers=3, num_attention_heads=4, intermediate_size=60, image_size=12, patch_size=4)
-  randomise(transformers.ViTMSNModel(config)).save_pretrained(folder)
+  randomise(getattr(transformers, name)(config)).save_pretrained(folder)
   return 'hf_msn', folder, ''
 
 
 def hugging_face_classifier(folder):
-  transformers = importlib.import_module('transformers')
-  config = transformers.ViTMSNConfig(
-    hidden_size=24, num_hidden_layers=3, num_attention_heads=4, intermediate_size=60, image_size=12, patch_size=4)
-  randomise(transformers.ViTMSNForImageClassification(config)).save_pretrained(folder)
-  return 'hf_msn', folder, ''
+  return hugging_face(folder, 'ViTMSNForImageClassification')
 
 
 def torchvision_resnet50(folder):
