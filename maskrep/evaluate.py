@@ -84,7 +84,8 @@ def _encoder(workdir: str, pretrained: Pretrained) -> features.Encoder:
     return apply(arrays, jax.vmap(lambda image: high_pass(image, sigma))(images) if sigma else images)
 
   view = features.class_token(encode, size=how['size'],
-                              crop_fraction=how['crop_fraction'], mean=tuple(how['mean']), std=tuple(how['std']))
+                              crop_fraction=how['crop_fraction'], mean=tuple(how['mean']), std=tuple(how['std']),
+                              squash=how.get('squash', False))
   return lambda arrays, canvases, sizes: view((arrays,), canvases, sizes)
 
 

@@ -14,6 +14,7 @@ from maskrep.errors import ConfigError
 from maskrep.interop import parity
 from maskrep.interop.formats import FORMATS, PROGRAMS
 from maskrep.interop.pretrained import Asked, Pretrained, Run, encoder_only, forward, variables
+from maskrep.interop.staged import staged
 
 EXAMPLE = 'python -m maskrep.export --workdir=runs/msn_vits16 --format=timm --output=vits16.safetensors'
 
@@ -46,28 +47,29 @@ def export(argv: list[str]) -> None:
     raise ConfigError(f'--output={values.output}: must end with {" or ".join(fmt.SUFFIXES)}')
   if values.what == 'full' and run is None:
     raise ConfigError(f'--what=full: --workdir={values.workdir} holds an encoder alone; choose --what=encoder')
-  path.parent.mkdir(parents=True, exist_ok=True)
   write = _program if values.format in PROGRAMS else _state
-  write(values.format, path, pretrained, run if values.what == 'full' else None)
+  with staged(path) as partial:
+    told = write(values.format, partial, pretrained, run if values.what == 'full' else None)
+  print(f'{path}: {told}')
 
 
-def _state(name: str, path: Path, pretrained: Pretrained, run: Run | None) -> None:
+def _state(name: str, path: Path, pretrained: Pretrained, run: Run | None) -> str:
   fmt = FORMATS[name]
   state = fmt.to_foreign(pretrained.arrays, pretrained.config)
   file = fmt.write(path, state, pretrained, run)
-  print(f'{file}: {len(state)} arrays of a {pretrained.kind}')
   if fmt.read is not None:  # what is certified is what is on disk
-    state = fmt.read(f'--output={path}', path, Asked(heads=pretrained.config.get('heads'))).state
+    state = fmt.read(f'--output={path.name}', path, Asked(heads=pretrained.config.get('heads'))).state
   parity.certify(pretrained, functools.partial(fmt.peer, state, pretrained.config), file, pretrained.sides)
+  return f'{len(state)} arrays of a {pretrained.kind}'
 
 
-def _program(name: str, path: Path, pretrained: Pretrained, run: Run | None) -> None:
+def _program(name: str, path: Path, pretrained: Pretrained, run: Run | None) -> str:
   encoder_only(name, run)
   own, program = pretrained.sides[:1], PROGRAMS[name]
   encode = functools.partial(forward(pretrained.kind, pretrained.config), variables(pretrained.arrays))
   file = program.export(encode, own[0], path)
-  print(f'{file}: a {pretrained.kind} for images of {own[0]} x {own[0]} pixels')
   parity.certify(pretrained, lambda side: program.peer(path), file, own)
+  return f'a {pretrained.kind} for images of {own[0]} x {own[0]} pixels'
 
 
 def main(argv: list[str]) -> int:

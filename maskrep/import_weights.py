@@ -16,6 +16,7 @@ from maskrep.interop import own, parity, strict
 from maskrep.interop.formats import FORMATS, Format
 from maskrep.interop.names import Arrays
 from maskrep.interop.pretrained import Asked, Found, Pretrained, initial, shapes
+from maskrep.interop.staged import staged
 
 EXAMPLE = 'python -m maskrep.import_weights --format=hf_msn --input=vit-msn-small --output=weights/vit-msn-small'
 
@@ -52,18 +53,21 @@ def import_weights(argv: list[str]) -> None:
   if values.heads and found.config.get('heads') != values.heads:
     raise ConfigError(f'--heads={values.heads}: {path.name} says {found.config.get("heads", "that there are none")}; '
                       'leave the flag out')
-  state = strictly(what, found, fmt, values.allow)
+  state, changed = strictly(what, found, fmt, values.allow)
+  if values.adapt_channels:
+    changed.append('first filters, by --adapt_channels')
   arrays = fmt.from_foreign(state, found.config, shapes(found.kind, found.config))
   pretrained = Pretrained(kind=found.kind, config=found.config, arrays=arrays, preprocessing=found.preprocessing,
-                          source=found.source | {'format': values.format, 'input': path.name})
+                          source=found.source | {'format': values.format, 'input': path.name, 'changed': changed})
   folder = Path(values.output).expanduser()
-  file = own.save(folder, pretrained)
+  with staged(folder) as partial:
+    file = own.save(partial, pretrained)
+    parity.certify(pretrained, functools.partial(fmt.peer, state, found.config), file, pretrained.sides)
   print(f'{folder}: a {found.kind}, ' + ', '.join(f'{name}={value}' for name, value in found.config.items()))
-  parity.certify(pretrained, functools.partial(fmt.peer, state, found.config), file, pretrained.sides)
 
 
-def strictly(what: str, found: Found, fmt: Format, allow: str) -> Arrays:
-  """The arrays that such a network has, by their names; new ones where `allow` lets go those of the file.
+def strictly(what: str, found: Found, fmt: Format, allow: str) -> tuple[Arrays, list[str]]:
+  """The arrays that such a network has, by their names, and what is not as in the file because `allow` lets it go.
 
   Raises:
     ConfigError: others are missing, unexpected or of another shape.
@@ -75,8 +79,11 @@ def strictly(what: str, found: Found, fmt: Format, allow: str) -> Arrays:
   if replaced:
     new = fmt.to_foreign(initial(found.kind, found.config), found.config)
     state |= {name: new[name] for name in replaced}
-    print(f'{what}: new, because --allow lets them go: {", ".join(replaced)}')
-  return state
+  changed = [f'{name} is new' for name in replaced]
+  changed += [f'{name} is left out' for name in found.state if name not in wanted]
+  if changed:
+    print(f'{what}: by --allow, {", ".join(changed)}')
+  return state, changed
 
 
 def main(argv: list[str]) -> int:

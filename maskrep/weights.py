@@ -66,7 +66,7 @@ def _load(what: str, folder: Path, part: str, module: nn.Module, wanted: Params,
     check(what, part, params | {'statistics': stats}, wanted | {'statistics': wanted_statistics})
     check_fields(what, part, network, described(module))
 
-  if own.saved(folder) == part:
+  if own.saved(folder) == part and not workdir.holds_run(folder):
     found = own.load(what, folder)
     trees = variables(found.arrays)
     params, stats = trees['params'], trees.get('batch_stats', {})
@@ -87,7 +87,7 @@ def pretrained(what: str, path: str) -> tuple[Pretrained, Run | None]:
     ConfigError, CheckpointError: as `load_tokenizer`.
   """
   folder = Path(path).expanduser()
-  if own.saved(folder):
+  if own.saved(folder) and not workdir.holds_run(folder):
     return own.load(what, folder), None
   run = stored(what, folder)
   part = 'encoder' if 'encoder' in run.program.state.params else 'tokenizer'
@@ -116,7 +116,7 @@ def stored(what: str, folder: Path, part: str | None = None) -> Stored:
   Raises:
     ConfigError: there is no such run, it was trained by another version, or it has no such part.
   """
-  if not (folder / 'config.json').exists() or not (folder / 'checkpoints').is_dir():
+  if not workdir.holds_run(folder):
     raise ConfigError(f'{what}: holds no run and no import{f" of such a {part}" if part else ""}; give the --workdir '
                       'of a run that trained it, or what maskrep.import_weights wrote')
   config = workdir.load_config(folder)

@@ -4,8 +4,11 @@ Load it with `MODEL.WEIGHTS`, `MODEL.RESNETS.STRIDE_IN_1X1=False`, `INPUT.FORMAT
 the run, times 255, as `MODEL.PIXEL_MEAN` and `MODEL.PIXEL_STD`. C4 and FPN take what is theirs of it.
 """
 
+import io
 import pickle
 import re
+
+import numpy as np
 
 from maskrep.errors import ConfigError
 from maskrep.interop import torchvision_resnet
@@ -14,8 +17,16 @@ from maskrep.workdir import write_atomic
 
 KINDS = ('resnet',)
 SUFFIXES = ('.pkl',)
-LICENCE = torchvision_resnet.LICENCE
 read = from_foreign = None  # a pickle is never opened
+
+
+class _Pickler(pickle.Pickler):
+  """Names nothing but numpy.ndarray: what NumPy 2 would name, NumPy 1 does not have, with which detectron2 may run."""
+
+  def reducer_override(self, obj):
+    if type(obj) is np.ndarray:
+      return np.ndarray, (obj.shape, obj.dtype.str, bytearray(obj.tobytes()))
+    return NotImplemented
 
 
 def to_foreign(arrays, config):
@@ -28,7 +39,9 @@ def write(path, state, pretrained, run):
   if pretrained.config['stem'] != 'imagenet':
     raise ConfigError(f'--format=detectron2: its ResNets have the imagenet stem, and this one the '
                       f'{pretrained.config["stem"]} one; choose --format=torchvision')
-  write_atomic(path, pickle.dumps({'model': state, '__author__': 'maskrep', 'matching_heuristics': True}))
+  content = io.BytesIO()
+  _Pickler(content, protocol=4).dump({'model': state, '__author__': 'maskrep', 'matching_heuristics': True})
+  write_atomic(path, content.getbuffer())
   return path
 
 

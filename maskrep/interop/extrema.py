@@ -31,7 +31,11 @@ def from_foreign(state, config, wanted):
 
 def read(what, path, asked):
   """The teacher without its head."""
-  state = names.without(PREFIX, names.without('state_dict.', files.read(path)))
+  held = files.read(path)
+  state = names.without(f'state_dict.{PREFIX}', held)
+  if not state:
+    raise ConfigError(f'{what}: has no state_dict.{PREFIX}* but for example {next(iter(held))}; give the --format that '
+                      'it has')
   state = {name: value for name, value in state.items() if not name.startswith('head.')}
   state = channels.three(what, state, 'patch_embed.proj.weight', asked)
   config = timm_cait.sizes(what, NAMES, state, asked.heads, KNOWN)

@@ -16,7 +16,11 @@ to_foreign, from_foreign = timm_vit.to_foreign, timm_vit.from_foreign
 
 
 def read(what, path, asked):
-  state = names.without('module.', names.without('target_encoder.', files.read(path)))
+  held = files.read(path)
+  state = names.without('target_encoder.module.', held)
+  if not state:
+    raise ConfigError(f'{what}: has no target_encoder.module.* but for example {next(iter(held))}; give the --format '
+                      'that it has')
   state = {name: value for name, value in state.items() if not name.startswith('fc.')}
   state = channels.three(what, state, 'patch_embed.proj.weight', asked)
   config = torch_vit.sizes(what, torch_vit.NAMES, state, asked.heads)

@@ -32,24 +32,26 @@ SAFETENSORS_TYPES = {
 }
 
 
-def read(path: Path) -> Arrays:
+def read(path: Path, suffix: str | None = None) -> Arrays:
   """The arrays of a file: .safetensors, .npz, Flax's .msgpack, or PyTorch's .pth, .pt, .ckpt, .tar (.pth.tar), .bin.
 
   Names of nested dicts and lists are joined by dots. What is no array of numbers (an epoch, hyper-parameters, text) is
   left out. float16 and bfloat16 become float32. PyTorch's files are read with `weights_only=True`, which knows dicts,
   lists, numbers, text and tensors, and refuses all else by name: an `argparse.Namespace` in an old checkpoint too.
+  `suffix` says what a file is that has another.
 
   Raises:
     ConfigError: there is no such file; it is of another kind, damaged, holds no arrays, or holds what could run code.
   """
-  if path.suffix not in READERS:
+  suffix = suffix or path.suffix
+  if suffix not in READERS:
     raise ConfigError(f'{path}: is not of a kind that is read; give one of {", ".join(READERS)}')
   if not path.is_file():
     raise ConfigError(f'{path}: {"is no file" if path.exists() else "does not exist"}; give a file of weights')
   try:
     _check_expansion(path)
     arrays = {}
-    for name, array in _arrays(READERS[path.suffix](path)):
+    for name, array in _arrays(READERS[suffix](path)):
       if name in arrays:
         raise _Refused(f'has two arrays named {name!r}; ask whoever made it for another')
       arrays[name] = array
@@ -57,7 +59,7 @@ def read(path: Path) -> Arrays:
     raise ConfigError(f'{path}: {error}') from error
   except Exception as error:  # whatever its parser throws at a file that is not well-formed
     reason = ' '.join(f'{type(error).__name__}: {error}'.split())
-    raise ConfigError(f'{path}: cannot be read as {path.suffix} ({reason[:200]}); it is damaged or of another kind: '
+    raise ConfigError(f'{path}: cannot be read as {suffix} ({reason[:200]}); it is damaged or of another kind: '
                       'get it once more') from error
   if not arrays:
     raise ConfigError(f'{path}: holds no arrays; give a file of weights')
@@ -131,6 +133,9 @@ def _read_msgpack(path):
 
 def _read_torch(path):
   torch = _torch()
+  if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):
+    raise _Refused(f'is not read by PyTorch {torch.__version__}, whose weights_only can run code (CVE-2025-32434); '
+                   'upgrade it to 2.6 or later')
   try:
     tree = torch.load(path, map_location='cpu', weights_only=True)
   except Exception as error:
@@ -145,7 +150,7 @@ def _torch():
   try:
     import torch
   except ImportError as error:
-    raise ConfigError(f'{", ".join(TORCH)} files need PyTorch ({error}); pip install torch') from error
+    raise ConfigError(f"{', '.join(TORCH)} files need PyTorch ({error}); pip install 'torch>=2.6'") from error
   return torch
 
 

@@ -28,7 +28,6 @@ class Format(Protocol):
 
   KINDS: tuple[str, ...]  # of networks that it can hold
   SUFFIXES: tuple[str, ...]  # of the file that it writes; () where it writes a folder
-  LICENCE: str  # of what is published in it
 
   def to_foreign(self, arrays: Arrays, config: dict) -> Arrays:
     """Our arrays -> state."""

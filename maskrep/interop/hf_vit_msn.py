@@ -62,7 +62,10 @@ def write(folder, state, pretrained, run):
   if pretrained.preprocessing is None:
     raise ConfigError('--format=hf_msn: its preprocessor_config.json needs what these weights do not say; write '
                       '"preprocessing" into their encoder.json: size, crop_fraction, filter, mean and std')
-  folder.mkdir(parents=True, exist_ok=True)
+  if pretrained.preprocessing['filter'] not in FILTERS:
+    raise ConfigError(f'--format=hf_msn: its filter {pretrained.preprocessing["filter"]!r} must be one of '
+                      f'{", ".join(FILTERS)}')
+  folder.mkdir()
   write_atomic(folder / 'config.json', json.dumps(_config_json(pretrained.config), indent=1) + '\n')
   write_atomic(folder / 'preprocessor_config.json',
                json.dumps(_preprocessor_json(pretrained.preprocessing), indent=1) + '\n')
@@ -85,18 +88,20 @@ def peer(state, config, side):
 def _config_json(config):
   return FIXED | {
     'architectures': ['ViTMSNModel'], 'hidden_size': config['width'], 'num_hidden_layers': config['depth'],
-    'num_attention_heads': config['heads'], 'intermediate_size': int(config['width'] * config['mlp_ratio']),
+    'num_attention_heads': config['heads'], 'intermediate_size': round(config['width'] * config['mlp_ratio']),
     'hidden_dropout_prob': 0.0, 'attention_probs_dropout_prob': 0.0, 'image_size': config['image_size'],
     'patch_size': config['patch_size'], 'torch_dtype': 'float32'}
 
 
 def _preprocessor_json(ours):
-  """A processor that resizes the shorter side and crops the centre, as our evaluation does."""
+  """A processor that resizes the shorter side and crops the centre, or squashes, as our evaluation does."""
   size = ours['size']
+  square = {'height': size, 'width': size}
+  squash = ours.get('squash', False)
   return {
     'image_processor_type': 'BitImageProcessor', 'do_convert_rgb': True, 'do_resize': True,
-    'size': {'shortest_edge': round(size / ours['crop_fraction'])}, 'resample': FILTERS[ours['filter']],
-    'do_center_crop': True, 'crop_size': {'height': size, 'width': size}, 'do_rescale': True,
+    'size': square if squash else {'shortest_edge': round(size / ours['crop_fraction'])},
+    'resample': FILTERS[ours['filter']], 'do_center_crop': not squash, 'crop_size': square, 'do_rescale': True,
     'rescale_factor': 1 / 255, 'do_normalize': True, 'image_mean': list(ours['mean']), 'image_std': list(ours['std'])}
 
 
@@ -106,11 +111,13 @@ def _preprocessing(what, theirs):
     return value if isinstance(value, int) else value.get('shortest_edge') or value['height']
 
   try:
-    whole = side(theirs['size'])
-    size = side(theirs['crop_size']) if theirs.get('do_center_crop') else whole
+    whole, cropped = side(theirs['size']), theirs.get('do_center_crop', False)
+    size = side(theirs['crop_size']) if cropped else whole
+    # Without a shortest edge the picture becomes a square whatever its shape.
+    squash = not cropped and 'shortest_edge' not in (theirs['size'] if isinstance(theirs['size'], dict) else ())
     filters = {number: name for name, number in FILTERS.items()}
     return {'size': size, 'crop_fraction': size / whole, 'filter': filters[theirs['resample']],
-            'mean': list(theirs['image_mean']), 'std': list(theirs['image_std'])}
+            'mean': list(theirs['image_mean']), 'std': list(theirs['image_std'])} | ({'squash': True} if squash else {})
   except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
     raise ConfigError(f'{what}: its preprocessor_config.json has no usable {error}; mend it, or take it away for '
                       "ImageNet's") from error
@@ -119,7 +126,7 @@ def _preprocessing(what, theirs):
 def _json(what, path):
   try:
     found = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise ConfigError(f'{what}: its {path.name} cannot be read ({error}); give a folder that save_pretrained wrote'
                       ) from error
   if not isinstance(found, dict):

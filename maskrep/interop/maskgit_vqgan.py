@@ -2,7 +2,7 @@
 
 The code is github.com/google-research/maskgit, in Flax Linen: `encoder`, `decoder` and `quantizer`, whose layers have
 no names of their own, so that Flax numbers those of a class in the order in which they are called (`ResBlock_0`,
-`Conv_1`, ...). Its checkpoint is Flax's msgpack of `{'params': ...}`; give it the suffix .msgpack.
+`Conv_1`, ...). Its checkpoint is Flax's msgpack of `{'params': ...}`.
 
 What follows from that structure is tested against Flax's own numbering. What could not be verified without the file:
 the names `ResBlock`, `GroupNorm`, `quantizer` and `codebook`, that all is under `params`, and that there is no more.
@@ -36,7 +36,7 @@ def from_foreign(state, config, wanted):
 
 
 def read(what, path, asked):
-  state = files.read(path)
+  state = files.read(path, '.msgpack')  # the authors' file has no suffix
   return Found(state, 'vqgan', sizes(what, state), vqgan.PREPROCESSING, {'licence': LICENCE})
 
 

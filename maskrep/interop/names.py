@@ -62,6 +62,19 @@ def from_foreign(table: Table, state: Mapping[str, np.ndarray], wanted: Iterable
   return arrays
 
 
+def renamed(rename: Callable[[str], str], arrays: Mapping[str, np.ndarray]) -> Arrays:
+  """Our arrays by their names where each is one of theirs; filters [h, w, in, out] -> [out, in, h, w]."""
+  return {rename(name): np.array(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value, order='C')
+          for name, value in arrays.items()}
+
+
+def renamed_back(rename: Callable[[str], str], state: Mapping[str, np.ndarray], wanted: Iterable[str]) -> Arrays:
+  """The `wanted` of our arrays, float32, out of `renamed` ones."""
+  found = {name: np.asarray(state[rename(name)], np.float32) for name in wanted}
+  return {name: np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
+          for name, value in found.items()}
+
+
 def without(prefix: str, state: Mapping[str, np.ndarray]) -> Arrays:
   """What is named with the prefix, by the rest of its name."""
   return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -12,7 +12,7 @@ from pathlib import Path
 from maskrep.errors import ConfigError
 from maskrep.interop import files, names, strict
 from maskrep.interop.peers import Absent
-from maskrep.interop.pretrained import KINDS, Asked, Found, Pretrained, part, shapes
+from maskrep.interop.pretrained import KINDS, Asked, Found, Pretrained, check_preprocessing, part, shapes
 from maskrep.workdir import write_atomic
 
 FIELDS = 'kind', 'config', 'preprocessing', 'source'
@@ -24,7 +24,6 @@ class Own:
 
   suffix: str
   KINDS = tuple(KINDS)
-  LICENCE = 'as the source that the file beside it names'
 
   @property
   def SUFFIXES(self):
@@ -45,7 +44,9 @@ class Own:
       found['config'] = {name: tuple(value) if isinstance(value, list) else value
                          for name, value in found['config'].items()}
       shapes(found['kind'], found['config'])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+      check_preprocessing(found['preprocessing'])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, ConfigError
+            ) as error:
       raise ConfigError(f'{what}: {said.name}, which says what {path.name} is, cannot be used '
                         f'({" ".join(str(error).split())}); take both from their source again') from error
     return Found(state=names.without(f'{part(found["kind"])}.', files.read(path)), **found)

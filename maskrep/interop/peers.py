@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import importlib
+import importlib.util
 from types import ModuleType
 
 import numpy as np
@@ -79,6 +80,8 @@ def positioned(state: Arrays, config: dict, side: int, class_slot: int) -> Array
 
 def _import_torchvision() -> None:
   """The others import it, whose compiled operators do not load beside every build of torch, and none of them needs."""
+  if not importlib.util.find_spec('torchvision'):
+    return  # transformers does without
   try:
     importlib.import_module('torchvision')
   except RuntimeError:

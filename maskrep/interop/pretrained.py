@@ -28,7 +28,8 @@ KINDS = {
                     'input_range', 'design', 'attention_levels', 'groups')),
 }
 # What is not another network where its arrays have the same shapes: initial values, and a size that is resampled.
-FREE = 'image_size', 'layer_scale', 'trunk_scale'
+FREE = 'image_size', 'layer_scale', 'trunk_scale', 'mlp_ratio'
+MAX_DEPTH = 1000  # a file may ask for anything
 STATISTICS = 'mean', 'var'  # the leaves that are no parameters
 # What published encoders expect that were trained and evaluated as most are.
 IMAGENET = {'size': 224, 'crop_fraction': 0.875, 'filter': 'bilinear', 'mean': [0.485, 0.456, 0.406],
@@ -42,8 +43,8 @@ class Pretrained:
   Attributes:
     kind, config: which module, and its sizes.
     arrays: float32, by our flat names; running statistics of batch norm among them.
-    preprocessing: what its images go through: size, crop_fraction, filter, mean, std, high_pass_sigma; None where the
-      source does not say.
+    preprocessing: what its images go through: size, crop_fraction, filter, mean, std; and where it is so squash (to a
+      square, not cropped) and high_pass_sigma. None where the source does not say.
     source: where it is from: licence, and what else is known.
   """
 
@@ -125,6 +126,9 @@ def module(kind: str, config: Mapping) -> nn.Module:
   """
   if kind not in KINDS:
     raise ConfigError(f'kind={kind!r}: must be one of {", ".join(KINDS)}')
+  for field in ('depth', 'class_depth'):
+    if not 0 < config.get(field, 1) <= MAX_DEPTH:
+      raise ConfigError(f'{field}={config[field]}: must be in 1 ... {MAX_DEPTH}')
   return section(KINDS[kind][0], config, part(kind), dtype=jnp.float32)
 
 
@@ -144,6 +148,20 @@ def forward(kind: str, config: Mapping) -> Callable:
 def part(kind: str) -> str:
   """What a network of this kind is of a run, and the name of its file."""
   return 'tokenizer' if kind == 'vqgan' else 'encoder'
+
+
+def check_preprocessing(said: dict | None) -> None:
+  """Whether it says all that it must; see `Pretrained`.
+
+  Raises:
+    ConfigError: it does not.
+  """
+  if said is None:
+    return
+  whole = isinstance(said, dict) and {'size', 'crop_fraction', 'filter', 'mean', 'std'} <= said.keys()
+  if not whole or type(said['size']) is not int or not 0 < said['size'] <= 10_000 or not said['crop_fraction'] > 0 or (
+      len(said['mean']), len(said['std'])) != (3, 3):
+    raise ConfigError(f'preprocessing={said}: must say size, crop_fraction, filter, and mean and std of 3 channels')
 
 
 def described(encoder: nn.Module) -> tuple[str, dict]:

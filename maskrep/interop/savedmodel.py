@@ -7,7 +7,6 @@ orbax-export rests on jax2tf.
 
 from collections.abc import Callable
 from pathlib import Path
-import shutil
 
 import jax
 from jax.interpreters import mlir
@@ -29,20 +28,18 @@ Encode = Callable[[jax.Array], dict[str, jax.Array]]
 
 
 def export(encode: Encode, size: int, folder: Path) -> Path:
-  """Writes a SavedModel with one signature, `serving_default`, for any number of images; returns its graph's file.
+  """Writes a SavedModel with one signature, `serving_default`, for any number of images; returns it.
 
   Args:
     encode: float32 `images` [B, size, size, 3] -> named arrays [B, ...], the outputs of the signature. Arrays that it
       closes over become variables of the SavedModel. B is not known when it is traced: `images.shape[0]`, not `len`.
     size: height and width of the images.
-    folder: is made, whole or not at all; must not exist.
+    folder: is made.
 
   Raises:
-    ConfigError: `folder` exists, or TensorFlow is not installed.
+    ConfigError: TensorFlow is not installed.
   """
   tf, xla = _tensorflow(folder)
-  if folder.exists():
-    raise ConfigError(f'{folder}: exists already; remove it, or give another folder')
   # TensorFlow would take all memory of the GPUs that jax uses, for nothing.
   tf.config.set_visible_devices([], 'GPU')
 
@@ -68,11 +65,8 @@ def export(encode: Encode, size: int, folder: Path) -> Path:
     return jax.tree.unflatten(jax.tree.structure(outputs), made)
 
   served.serve = serve
-  partial = folder.with_name(folder.name + '.partial')
-  shutil.rmtree(partial, ignore_errors=True)
-  tf.saved_model.save(served, str(partial), signatures={SIGNATURE: serve})
-  partial.rename(folder)
-  return folder / 'saved_model.pb'
+  tf.saved_model.save(served, str(folder), signatures={SIGNATURE: serve})
+  return folder
 
 
 def peer(folder: Path) -> Peer:

@@ -8,8 +8,6 @@ hand. If it holds objects of Lightning, then `files.read` refuses it, and its `s
 
 import re
 
-import numpy as np
-
 from maskrep.interop import files, names, peers, vqgan
 from maskrep.interop.pretrained import Found, encoder_only
 from maskrep.interop.strict import need
@@ -40,14 +38,11 @@ CODEBOOK = 'quantize.embedding.weight'
 
 
 def to_foreign(arrays, config):
-  return {renamed(name): np.ascontiguousarray(value.transpose(3, 2, 0, 1)) if value.ndim == 4 else np.array(value)
-          for name, value in arrays.items()}
+  return names.renamed(theirs, arrays)
 
 
 def from_foreign(state, config, wanted):
-  found = {name: np.asarray(state[renamed(name)], np.float32) for name in wanted}
-  return {name: np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
-          for name, value in found.items()}
+  return names.renamed_back(theirs, state, wanted)
 
 
 def read(what, path, asked):
@@ -110,7 +105,7 @@ def sizes(what, state):
     'attention_levels': tuple(i for i in levels if f'encoder.down.{i}.attn.0.q.weight' in state)}
 
 
-def renamed(name: str) -> str:
+def theirs(name: str) -> str:
   """Our name of an array -> theirs."""
   if name == 'codebook':
     return CODEBOOK
@@ -122,7 +117,7 @@ def renamed(name: str) -> str:
 
 def _placed(module):
   """Their name of a place, None where it is none."""
-  for ours, theirs in PLACES.items():
+  for ours, place in PLACES.items():
     if found := re.fullmatch(re.escape(ours).replace(r'\#', r'(\d+)'), module):
-      return theirs.replace('#', '{}').format(*found.groups())
+      return place.replace('#', '{}').format(*found.groups())
   return None

@@ -7,14 +7,13 @@ into is `Cait(..., attn_block=timm.layers.Attention)`, and the LayerScale of its
 import numpy as np
 
 from maskrep.errors import ConfigError
-from maskrep.interop import channels, files, names, peers, torch_vit
+from maskrep.interop import channels, files, names, peers, timm_config, torch_vit
 from maskrep.interop.pretrained import Found, encoder_only
 from maskrep.interop.strict import need
 from maskrep.models.position import sincos
 
 KINDS = ('cait',)
 SUFFIXES = ('.safetensors',)
-LICENCE = 'not known: timm says it for each model'
 
 
 def table(class_blocks: str) -> names.Table:
@@ -43,7 +42,7 @@ def read(what, path, asked):
   state = {name: value for name, value in files.read(path).items() if not name.startswith('head.')}
   state = channels.three(what, state, 'patch_embed.proj.weight', asked)
   config = sizes(what, NAMES, state, asked.heads, torch_vit.HEADS)
-  return Found(state, 'cait', config, preprocessing=None, source={'licence': LICENCE})
+  return Found(state, 'cait', config, *timm_config.beside(what, path, r'cait_.*'))
 
 
 def write(path, state, pretrained, run):

@@ -1,11 +1,10 @@
 """timm's `VisionTransformer` with a class token, without its classifier: a state dict in safetensors."""
 
-from maskrep.interop import channels, files, names, peers, torch_vit
+from maskrep.interop import channels, files, names, peers, timm_config, torch_vit
 from maskrep.interop.pretrained import Found, encoder_only
 
 KINDS = ('vit',)
 SUFFIXES = ('.safetensors',)
-LICENCE = 'not known: timm says it for each model'
 
 
 def to_foreign(arrays, config):
@@ -20,7 +19,7 @@ def read(what, path, asked):
   state = {name: value for name, value in files.read(path).items() if not name.startswith('head.')}
   state = channels.three(what, state, 'patch_embed.proj.weight', asked)
   config = torch_vit.sizes(what, torch_vit.NAMES, state, asked.heads)
-  return Found(state, 'vit', config, preprocessing=None, source={'licence': LICENCE})
+  return Found(state, 'vit', config, *timm_config.beside(what, path, r'vit_.*|deit_.*'))
 
 
 def write(path, state, pretrained, run):

@@ -3,12 +3,14 @@
 import importlib
 import json
 import pickle
+import pickletools
 
 import numpy as np
 import pytest
 
 from maskrep import export, import_weights
 from maskrep.interop import detectron2_resnet, own
+from maskrep.interop.pretrained import IMAGENET
 from tests.interop.encoders import CAIT, MASKGIT, RESNET, VIT, VQGAN, pretrained, proof, run
 
 torch = pytest.importorskip('torch')
@@ -27,8 +29,9 @@ UNCERTIFIED = {'safetensors': 'these are our own names', 'npz': 'these are our o
 
 @pytest.mark.parametrize('name', CASES)
 def test_out_and_in_is_the_same_bits_and_certified(name, tmp_path, monkeypatch):
-  monkeypatch.setattr('maskrep.interop.vqgan.PREPROCESSING', {'size': 32})  # 256 pixels take long
-  monkeypatch.setattr('maskrep.interop.torchvision_resnet.IMAGENET', {'size': 64})
+  small = IMAGENET | {'size': 32}  # 256 pixels take long
+  monkeypatch.setattr('maskrep.interop.vqgan.PREPROCESSING', small)
+  monkeypatch.setattr('maskrep.interop.pretrained.IMAGENET', small)
   kind, config, file = CASES[name]
   ours, path = pretrained(kind, config), tmp_path / 'out' / file
   own.save(tmp_path / 'ours', ours)
@@ -66,6 +69,9 @@ def test_detectron2_gets_the_names_of_its_own_converter(tmp_path):
   assert {'stem.conv1.weight', 'stem.conv1.norm.running_var', 'res2.0.conv1.weight', 'res5.1.conv2.norm.bias',
           'res3.0.shortcut.weight', 'res3.0.shortcut.norm.running_mean'} <= names
   assert len(names) == 100 and all(type(value) is np.ndarray for value in held['model'].values())
+  named = {argument for opcode, argument, _ in pickletools.genops((tmp_path / 'out.pkl').read_bytes())
+           if opcode.name in ('SHORT_BINUNICODE', 'BINUNICODE')}
+  assert 'numpy' in named and not any(str(name).startswith('numpy.') for name in named), 'NumPy 1 has other modules'
   assert detectron2_resnet.renamed('layer4.2.bn3.weight') == 'res5.2.conv3.norm.weight'
   run(import_weights, 2, format='detectron2', input=tmp_path / 'out.pkl', output=tmp_path / 'in')
 
@@ -127,7 +133,7 @@ def _safetensors(folder, model):
 def test_in_from_what_the_real_class_saves(saved, tmp_path, monkeypatch):
   (tmp_path / 'theirs').mkdir()
   name, path, heads = saved(tmp_path / 'theirs')
-  monkeypatch.setattr('maskrep.interop.torchvision_resnet.IMAGENET', {'size': 64})
+  monkeypatch.setattr('maskrep.interop.pretrained.IMAGENET', {'size': 64})
   run(import_weights, format=name, input=path, output=tmp_path / 'ours', **({'heads': heads} if heads else {}))
   proof(tmp_path / 'ours')
 

@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 
 from configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
-from maskrep import evaluate, export, import_weights, weights, workdir
+from maskrep import evaluate, export, import_weights, weights
 from maskrep import plan as planning
-from maskrep.checkpoint import Checkpoints
 from maskrep.errors import ConfigError
 from maskrep.evaluation import table
 from maskrep.evaluation.judge import Judge
 from maskrep.interop import files, own
 from maskrep.interop.pretrained import Pretrained, described, flat
 from maskrep.mesh import make_mesh
-from maskrep.train.program import make_program
 from tests.interop.encoders import CAIT, RESNET, VIT, VQGAN, pretrained, proof, run
+from tests.stored import first_state, store
 from tests.tiny import shrink
 
 CONFIGS = {'vqgan': vqgan_digits, 'msn': msn_digits, 'extrema': extrema_digits, 'mscn': mscn_digits}
@@ -29,26 +28,11 @@ def config_of(method):
   return shrink(CONFIGS[method].get_config())
 
 
-def first_state(config):
-  """The plan and the first state of a run."""
-  plan = planning.make(config)
-  program = make_program(plan.objective, plan.optim, epochs=1.0, examples=8, batch_size=8, seed=0, mesh=make_mesh())
-  return plan, program.init()
-
-
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
   """{method: (workdir, state)}: as a run leaves them, where student and teacher differ."""
-  made = {}
-  for method in ('msn', 'extrema', 'vqgan'):
-    folder, config = tmp_path_factory.mktemp(method), config_of(method)
-    _, state = first_state(config)
-    state = state.replace(step=state.step + 7, ema_params=jax.tree.map(lambda leaf: leaf * 0.5 + 0.1, state.params))
-    workdir.store_config(folder, config)
-    with Checkpoints(folder, 1) as checkpoints:
-      checkpoints.save(state, 7)
-    made[method] = folder, state
-  return made
+  folders = {method: tmp_path_factory.mktemp(method) for method in ('msn', 'extrema', 'vqgan')}
+  return {method: (folder, store(config_of(method), folder)) for method, folder in folders.items()}
 
 
 def test_a_whole_msn_run_in_the_authors_layout(runs, tmp_path, torchvision):

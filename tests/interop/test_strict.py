@@ -1,5 +1,6 @@
 """What does not fit is named, with what is near; what is let go starts anew."""
 
+import json
 import re
 
 import numpy as np
@@ -53,7 +54,10 @@ def test_what_is_let_go_starts_anew(tmp_path, capsys):
   files.write_safetensors(tmp_path / 'w.safetensors', wrong, {})
   run(import_weights, format='timm', input=tmp_path / 'w.safetensors', output=tmp_path / 'out', heads=3,
       allow=r'blocks\.1\.norm_?2\..*|norm\.weight')
-  assert 'new, because --allow lets them go: ' in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert 'by --allow, blocks.1.norm2.weight is new' in said and 'blocks.1.norm_2.bias is left out' in said
+  certificate = json.loads((tmp_path / 'out' / 'parity.json').read_text())
+  assert 'not the network of the file' in certificate['status'] and len(certificate['source']['changed']) == 5
   arrays = own.load('', tmp_path / 'out').arrays
   np.testing.assert_array_equal(arrays['norm.scale'], np.ones(24))
   np.testing.assert_array_equal(arrays['block1.norm2.scale'], np.ones(24))
@@ -85,7 +89,9 @@ FLAGS = {
   'no heads': ({}, '--heads'), 'heads that do not divide': ({'heads': 5}, '--heads=5: must divide the width, 24'),
   'no such file': ({'input': '/does/not/exist'}, 'is not there'), 'a misspelt flag': ({'head': 3}, 'head'),
   'no such format': ({'format': 'tim'}, 'timm'), 'a folder': ({'input': '/'}, 'is not of a kind that is read'),
-  'another format': ({'format': 'extrema', 'heads': 3}, 'has no patch_embed.proj.weight'),
+  'another format': ({'format': 'extrema', 'heads': 3}, 'has no state_dict.module.momentum_encoder.* but for example'),
+  'no such place': ({'heads': 3, 'output': '/proc/nope/out'}, '--output=/proc/nope/out: cannot be written'),
+  'a place that is taken': ({'heads': 3, 'output': '/tmp'}, '--output=/tmp: is there already'),
 }
 
 
@@ -118,8 +124,13 @@ def test_exports_that_cannot_be_are_refused(tmp_path, capsys):
     assert said in error and error.count('\n') == 1, error
 
 
+SAID = {'kind': 'vit', 'config': VIT, 'preprocessing': None, 'source': {}}
+HEADLESS = json.dumps(SAID | {'config': VIT | {'heads': 0}})
+
+
 @pytest.mark.parametrize(
-  'damage', ['{', '{"kind": "vit"}', '{"kind": "x", "config": {}, "preprocessing": 0, "source": 0}'])
+  'damage', ['{', '{"kind": "vit"}', '[' * 200_000, HEADLESS, json.dumps(SAID | {'config': VIT | {'depth': 10**9}}),
+             json.dumps(SAID | {'preprocessing': {'size': 32}}), '{"kind": "x", "config": {}, "preprocessing": 0, "source": 0}'])
 def test_a_damaged_import_is_named(damage, tmp_path):
   own.save(tmp_path, pretrained('vit', VIT))
   (tmp_path / 'encoder.json').write_text(damage)

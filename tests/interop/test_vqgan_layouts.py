@@ -14,7 +14,7 @@ import pytest
 
 from maskrep import import_weights
 from maskrep.interop import files, maskgit_vqgan, own, taming_vqgan
-from maskrep.interop.pretrained import described, shapes, variables
+from maskrep.interop.pretrained import IMAGENET, described, shapes, variables
 from maskrep.models.tokenizers import TOKENIZERS
 from tests.interop.encoders import run
 from tests.models.test_vqgan import SIZES, TINY, Peer, images, randomised
@@ -26,7 +26,7 @@ MODELS = {name: dataclasses.replace(model, channels=32, groups=32) for name, mod
 
 @pytest.fixture(autouse=True)
 def small_images(monkeypatch):
-  monkeypatch.setattr('maskrep.interop.vqgan.PREPROCESSING', {'size': 32})
+  monkeypatch.setattr('maskrep.interop.vqgan.PREPROCESSING', IMAGENET | {'size': 32})
 
 
 def apart(a, b):
@@ -46,6 +46,7 @@ def test_a_file_as_the_authors_write_theirs(design, tmp_path):
                              'optimizer_states': [{'state': {0: {'exp_avg': np.zeros(3)}}}]})
   else:
     files.write_msgpack(file, state)
+    file = file.rename(file.with_suffix(''))  # as the authors call theirs
   run(import_weights, format=design, input=file, output=tmp_path / 'ours')
   found = own.load('', tmp_path / 'ours')
   assert found.config == described(model)[1]
