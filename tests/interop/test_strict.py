@@ -130,7 +130,8 @@ HEADLESS = json.dumps(SAID | {'config': VIT | {'heads': 0}})
 
 @pytest.mark.parametrize(
   'damage', ['{', '{"kind": "vit"}', '[' * 200_000, HEADLESS, json.dumps(SAID | {'config': VIT | {'depth': 10**9}}),
-             json.dumps(SAID | {'preprocessing': {'size': 32}}), '{"kind": "x", "config": {}, "preprocessing": 0, "source": 0}'])
+             json.dumps(SAID | {'preprocessing': {'size': 32}}),
+             '{"kind": "x", "config": {}, "preprocessing": 0, "source": 0}'])
 def test_a_damaged_import_is_named(damage, tmp_path):
   own.save(tmp_path, pretrained('vit', VIT))
   (tmp_path / 'encoder.json').write_text(damage)

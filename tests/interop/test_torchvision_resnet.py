@@ -14,7 +14,8 @@ CFG = {'input_size': [3, 64, 64], 'crop_pct': 0.95, 'interpolation': 'bicubic', 
 
 @pytest.mark.parametrize(('beside', 'said'), [
   ({'architecture': 'resnetblur18', 'pretrained_cfg': CFG}, "is of 'resnetblur18' by its config.json"),
-  ({'architecture': 'resnet18'}, 'config.json beside it is none of timm'), ([], 'config.json beside it is none of timm'),
+  ({'architecture': 'resnet18'}, 'config.json beside it is none of timm'),
+  ([], 'config.json beside it is none of timm'),
   ({'architecture': 'resnet18', 'pretrained_cfg': CFG}, '')])
 def test_a_config_beside_is_believed(beside, said, tmp_path, capsys, torchvision):
   (tmp_path / 'theirs').mkdir()
