@@ -29,7 +29,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
                       'maskrep.export.', flag_values=values)
   flags.DEFINE_integer('heads', None, 'Attention heads, where the file does not say, and its width does not.',
                        lower_bound=1, flag_values=values)
-  flags.DEFINE_bool('adapt_channels', False, 'Take weights for other than 3 channels; grey images give what they gave.',
+  flags.DEFINE_bool('adapt_channels', False, 'Take weights for other than 3 channels; equal ones give what they gave.',
                     flag_values=values)
   flags.DEFINE_string('allow', '', 'Regular expression of the names that may be missing (they start anew), unexpected '
                       '(they are left out) or of another shape (both).', flag_values=values)

@@ -21,5 +21,5 @@ def three(what: str, state: Arrays, name: str, asked: Asked) -> Arrays:
     return state
   if not asked.adapt_channels:
     raise ConfigError(f'{what}: {name} is for {filters.shape[1]} channels, and images here have 3; choose other '
-                      'weights, or --adapt_channels, with which grey images give what they gave')
+                      'weights, or --adapt_channels, with which equal channels give what they gave')
   return state | {name: np.repeat(filters.sum(axis=1, keepdims=True) / 3, 3, axis=1)}
