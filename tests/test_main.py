@@ -138,7 +138,8 @@ def test_devices_must_divide_the_batch(tmp_path):
   """In a process of its own: the number of devices is fixed at start. It also shows that no traceback escapes."""
   done = subprocess.run(
     [sys.executable, 'main.py', DIGITS, f'--workdir={tmp_path}/run', '--config.batch_size=100'], cwd=ROOT,
-    capture_output=True, text=True, env=os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=8'})
+    capture_output=True, text=True, env=os.environ | {
+      'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'})
   assert done.returncode == 2
   assert done.stderr.startswith('maskrep: config.batch_size=100') and '8 devices' in done.stderr
   assert len(done.stderr.strip().splitlines()) == 1
