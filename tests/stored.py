@@ -27,6 +27,7 @@ def store(config: ConfigDict, folder: Path) -> TrainState:
   differ = lambda tree: jax.tree.map(lambda leaf: leaf * 0.5 + 0.1, tree)  # noqa: E731
   branches = {name: differ(tree) if name == 'teacher' else tree for name, tree in state.model_state.items()}
   state = state.replace(step=state.step + 7, ema_params=differ(state.params), model_state=branches)
+  folder.mkdir(exist_ok=True)
   workdir.store_config(folder, config)
   with Checkpoints(folder, 1) as checkpoints:
     checkpoints.save(state, 7)

@@ -31,7 +31,7 @@ def check(
   free = lambda name: bool(allowed and allowed.fullmatch(name))  # noqa: E731
   wrong = [name for name in wanted if name not in found or tuple(found[name].shape) != tuple(wanted[name])]
   missing = [name for name in wrong if name not in found and not free(name)]
-  unexpected = [name for name in found if name not in wanted and not free(name)]
+  unexpected = sorted(name for name in found if name not in wanted and not free(name))
   shaped = [name for name in wrong if name in found and not free(name)]
   lines = (
     [f'missing: {name}{nearest(name, unexpected)}' for name in missing[:SHOWN]] + _more('missing', missing)

@@ -70,8 +70,6 @@ def test_a_whole_extrema_run_in_the_authors_layout(runs, tmp_path, torchvision):
 def test_a_tokenizer_of_a_run_goes_out_and_in(runs, tmp_path, torchvision):
   folder, state = runs['vqgan']
   run(export, workdir=folder, format='safetensors', output=tmp_path / 'w.safetensors', what='full')
-  held = files.read(tmp_path / 'w.safetensors')
-  assert any(name.startswith('discriminator.') for name in held)
   run(import_weights, format='safetensors', input=tmp_path / 'w.safetensors', output=tmp_path / 'ours')
   for name, value in flatten_dict(state.ema_params['tokenizer'], sep='.').items():
     np.testing.assert_array_equal(own.load('', tmp_path / 'ours').arrays[name], value)
@@ -181,7 +179,8 @@ def test_an_import_is_judged_as_its_run_is(tmp_path, capsys):
   run(evaluate, workdir=tmp_path, config='configs/mscn_digits.py', **{
     f'config.{section}.{field}': config[section][field]
     for section, field in (('data', 'canvas'), ('eval', 'batch_size'), ('eval', 'max_train_examples'),
-                           ('eval', 'crop_fraction'))})
+                           ('eval', 'crop_fraction'), ('eval', 'knn_neighbours'), ('eval', 'labels_per_class'),
+                           ('eval', 'label_draws'))})
   got = capsys.readouterr().out.splitlines()[-1].split()
   judge = Judge(
     objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,

@@ -89,12 +89,6 @@ def test_weights_are_variables(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['model']
 
 
-def test_an_existing_folder_is_kept(tmp_path):
-  pytest.importorskip('tensorflow')
-  with pytest.raises(ConfigError, match='exists already'):
-    savedmodel.export(lambda x: {'x': x}, SIZE, tmp_path)
-
-
 def test_without_tensorflow_the_error_says_how_to_get_it(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'tensorflow', None)
   with pytest.raises(ConfigError, match=r"pip install -e '\.\[tensorflow\]'") as error:
