@@ -2,17 +2,18 @@
 
 import os
 from pathlib import Path
-import re
 import sys
 import threading
 import time
 from typing import NoReturn
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import config_flags
 
-from maskrep import allocator
-from maskrep.errors import ConfigError, RunError
+from maskrep import allocator, command
+from maskrep.errors import ConfigError
+
+EXAMPLE = 'python main.py --config=configs/msn_digits.py --workdir=runs/msn_digits'
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
@@ -39,49 +40,35 @@ def parse(argv: list[str]) -> flags.FlagValues:
                     flag_values=values)
   flags.DEFINE_integer('devices', None, 'With --dry_run: as if there were so many, simulated on the CPU.',
                        lower_bound=1, flag_values=values)
-  try:
-    rest = values(argv)[1:]
-    list(values.config or ())  # a config file that could not be loaded says so only when it is read
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    # Before what a config file says itself, ml_collections puts a traceback.
-    said = ' '.join(str(error).rpartition('\nValueError: ')[2].replace(r'\n', ' ').split())
-    # Of a field that is not there, ml_collections says the name in quotes, sometimes of several kinds.
-    missing = re.match(r'''["'\\]+(\w+)["'\\]+ ?(.*?)['"]*$''', said)
-    raise ConfigError('--config has no field {}. {}'.format(*missing.groups()).strip() if missing else said) from error
-  if rest:
-    raise ConfigError(f'{rest[0]}: is no flag; every argument is --NAME=VALUE')
+  command.parse(argv, values, (), EXAMPLE)
   if values.devices and not values.dry_run:
     raise ConfigError(f'--devices={values.devices}: is for --dry_run; a run uses all devices that are there')
   if values.config is None or (values.workdir is None and not values.dry_run):
-    raise ConfigError('--config and --workdir: both are needed, as in '
-                      'python main.py --config=configs/msn_digits.py --workdir=runs/msn_digits')
+    raise ConfigError(f'--config and --workdir: both are needed, as in {EXAMPLE}')
   return values
+
+
+def train(argv: list[str]) -> None:
+  started = time.monotonic() - time.process_time()  # importing this file took what the process has used so far
+  values = parse(argv)
+  allocator.keep_pages()
+  if values.devices:
+    os.environ['JAX_PLATFORMS'] = 'cpu'
+    os.environ['XLA_FLAGS'] = (
+      f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={values.devices}')
+  # Imported only now, after the allocator is set, and so that a misspelt flag is answered at once.
+  from maskrep import distributed, dry_run, run
+
+  if values.dry_run:
+    print(dry_run.dry_run(values.config))
+    return
+  distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
+  run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change), started=started)
 
 
 def main(argv: list[str]) -> int:
   """Returns the exit code: see README.md."""
-  started = time.monotonic() - time.process_time()  # importing this file took what the process has used so far
-  logging.set_verbosity(logging.FATAL)  # orbax logs a failed save as several tracebacks; we say it in one line
-  try:
-    values = parse(argv)
-    allocator.keep_pages()
-    if values.devices:
-      os.environ['JAX_PLATFORMS'] = 'cpu'
-      os.environ['XLA_FLAGS'] = (
-        f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={values.devices}')
-    # Imported only now, after the allocator is set, and so that a misspelt flag is answered at once.
-    from maskrep import distributed, dry_run, run
-
-    if values.dry_run:
-      print(dry_run.dry_run(values.config))
-      return 0
-    distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
-    run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change),
-            started=started)
-  except RunError as error:
-    print(f'maskrep: {error}', file=sys.stderr)
-    return error.exit_code
-  return 0
+  return command.answer(train, argv)
 
 
 def leave(code: int) -> NoReturn:

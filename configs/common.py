@@ -29,8 +29,8 @@ def imagenet(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
     source='tfds:imagenet2012', train_split='train', eval_split='validation', download=False, canvas=512, threads=16,
     max_broken_fraction=0.001, stall_timeout_s=600)
   config.train = section(
-    epochs=float(epochs), init_from='', microbatch=0, fsdp=1, log_every_steps=50, checkpoint_every_steps=1000,
-    keep_checkpoints=3)
+    epochs=float(epochs), init_from='', freeze_encoder_steps=0, microbatch=0, fsdp=1, log_every_steps=50,
+    checkpoint_every_steps=1000, keep_checkpoints=3)
   config.eval = section(
     every_steps=12510, batch_size=512, crop_fraction=0.875, max_train_examples=100_000, knn_neighbours=20,
     knn_temperature=0.07, labels_per_class=(1, 2, 5), label_draws=3, baselines=())
@@ -74,7 +74,9 @@ def extrema(
     solarise=0.0, mean=IMAGENET_MEAN, std=IMAGENET_STD, augmentations=2, shared_crop=True)
   config.masking = section(ratio=ratio, count=count)
   config.encoder = vit(size, 16)
-  config.encoder.update(drop_path=0.1, class_depth=2, layer_scale=0.1, instance='class_attention')
+  config.encoder.update(
+    drop_path=0.1, class_depth=2, layer_scale=0.1, instance='class_attention', positions='sincos', trunk_scale=0.0,
+    talking_heads=False)
   config.projector = section(hidden=4096, output=256, layers=3)
   config.predictor = section(hidden=4096, output=256, layers=2)
   config.objective = section(loss_kind=loss, temperature=0.2)

@@ -18,7 +18,7 @@ from maskrep.augment.view import View
 from maskrep.data import sources
 from maskrep.errors import ConfigError
 from maskrep.models import resnet
-from maskrep.models.cait import INSTANCE, CaiT
+from maskrep.models.cait import INSTANCE, POSITIONS, CaiT
 from maskrep.models.decoder import TokenDecoder
 from maskrep.models.discriminator import PatchDiscriminator
 from maskrep.models.heads import Classifier, MLPHead, ProjectionHead, SiameseHead
@@ -179,7 +179,7 @@ class MIMTarget:
 
   kind: str  # tokens, or pixels
   size: int  # pixels of the square that the tokenizer sees
-  weights: str  # workdir of the run that trained the tokenizer
+  weights: str  # workdir of the run that trained the tokenizer, or an import
 
   def __post_init__(self):
     if self.kind not in ('tokens', 'pixels'):
@@ -267,9 +267,9 @@ def _msn(config: ConfigDict) -> MSN:
 def _extrema(config: ConfigDict) -> ExtreMA:
   views = section(PairedViews, config.views, 'views')
   mask = section(DisjointMasks, config.masking, 'masking')
-  encoder = _encoder(CaiT, config)
+  encoder = _encoder(CaiT, config, image_size=views.size)
   _at_least_one('encoder', encoder, 'class_depth')
-  if encoder.width % 4:
+  if encoder.positions == 'sincos' and encoder.width % 4:
     raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
   _check_patches('size', views.size, encoder.patch_size)
   patches = (views.size // encoder.patch_size) ** 2
@@ -414,7 +414,7 @@ def _encoder(cls, config: ConfigDict, **given):
   for field in ('drop_path', 'dropout'):
     if not 0 <= getattr(encoder, field, 0) < 1:
       raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)}: must be in [0, 1), for example 0.1')
-  for field, known in {'weight_init': INITIALIZERS, 'instance': INSTANCE}.items():
+  for field, known in {'weight_init': INITIALIZERS, 'instance': INSTANCE, 'positions': POSITIONS}.items():
     if getattr(encoder, field, next(iter(known))) not in known:
       raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)!r}: must be one of {", ".join(known)}')
   return encoder

@@ -117,7 +117,7 @@ def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
                       'as many')
   frozen, fingerprint = None, loader.fingerprint
   if objective.frozen is not None:
-    frozen, _ = weights.load('target.weights', config.target.weights, 'tokenizer', objective.frozen)
+    frozen = weights.load_tokenizer('target.weights', config.target.weights, objective.tokenizer, objective.frozen)
     fingerprint += f', tokenizer {weights.digest(frozen)}'
   warm_start = _warm_start(train, objective) if train.init_from and not resumed else lambda state: state
   return Plan(seed=config.seed, objective=objective, frozen=frozen, fingerprint=fingerprint, warm_start=warm_start,
@@ -126,8 +126,12 @@ def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
 
 def _warm_start(train: Train, objective: Objective) -> Callable[[TrainState], TrainState]:
   """Puts the encoder of `train.init_from`, with its running statistics, into a new state; the rest of it stays."""
-  params, _ = jax.eval_shape(objective.init, jax.random.key(0))
-  encoder, statistics = weights.load('train.init_from', train.init_from, 'encoder', params['encoder'])
+  params, model_state = jax.eval_shape(objective.init, jax.random.key(0))
+  if 'encoder' not in params:
+    raise ConfigError(f'config.train.init_from={train.init_from!r}: starts an encoder, and this method trains none; '
+                      "leave it ''")
+  encoder, stats = weights.load_encoder(
+    'train.init_from', train.init_from, objective.encoder, params['encoder'], weights.statistics(model_state))
 
   def warm_start(state):
     def place(tree, new):
@@ -135,7 +139,8 @@ def _warm_start(train: Train, objective: Objective) -> Callable[[TrainState], Tr
       return tree | {'encoder': jax.tree.map(
         lambda new, old: jnp.copy(jax.device_put(new, old.sharding)), new, tree['encoder'])}
 
-    branches = {name: place(tree, statistics) if statistics else tree for name, tree in state.model_state.items()}
+    branches = {name: place(tree, stats) if stats and 'encoder' in tree else tree
+                for name, tree in state.model_state.items()}
     return state.replace(params=place(state.params, encoder), ema_params=place(state.ema_params, encoder),
                          model_state=branches)
 

@@ -155,6 +155,10 @@ def store_config(workdir: Path, config: ConfigDict, allowed: tuple[str, ...] = (
   write_atomic(path, json.dumps(new, indent=1, sort_keys=True) + '\n')
 
 
+def holds_run(workdir: Path) -> bool:
+  return (workdir / 'config.json').exists() and (workdir / 'checkpoints').is_dir()
+
+
 def load_config(workdir: Path) -> ConfigDict:
   """The stored config, locked, with tuples where the config file had tuples.
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 from hypothesis import settings
+import pytest
 
 CACHE = Path(tempfile.gettempdir()) / f'maskrep-test-cache-{os.getuid()}'
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE))
@@ -25,6 +26,17 @@ LONG = 'test_elastic', 'test_configs', 'test_distributed', 'test_durability'
 # Examples of new shapes compile anew; time limits have no place on shared machines.
 settings.register_profile('maskrep', max_examples=20, deadline=None, derandomize=True)
 settings.load_profile('maskrep')
+
+
+@pytest.fixture(scope='session')
+def torchvision():
+  """timm and transformers import torchvision, whose compiled operators do not load beside every build of torch."""
+  from maskrep.interop import peers
+
+  try:
+    return peers.library('torchvision')
+  except peers.Absent as absent:
+    pytest.skip(str(absent))
 
 
 def pytest_collection_modifyitems(items):

@@ -48,6 +48,11 @@ MUTANTS = {
     'maskrep/plan.py', "f', tokenizer {weights.digest(frozen)}'", "''", 'tests/test_weights.py'),
   'a resumed run starts warm again': (
     'maskrep/plan.py', 'if train.init_from and not resumed else', 'if train.init_from else', 'tests/test_weights.py'),
+  'a frozen encoder moves with its decay alone': (
+    'maskrep/train/step.py', 'jnp.where(frozen_now, a, b)', 'jnp.where(frozen_now, a * 0.9999, b)',
+    'tests/train/test_step.py'),
+  'positions of any order are taken for ours': (
+    'maskrep/interop/timm_cait.py', 'atol=1e-5)', 'atol=9)', 'tests/interop/test_extrema_layout.py'),
   "gradient through BYOL's targets": (
     'maskrep/objectives/mscn.py', 'second = jax.lax.stop_gradient(second)', 'pass', 'tests/objectives/test_mscn.py'),
   'evaluation does not filter': (

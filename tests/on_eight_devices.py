@@ -52,13 +52,13 @@ def plan_of(method: str, microbatch: int) -> planning.Plan:
     config.head.update(hidden=64)
     config.objective.update(target_temperature=0.2, temperature=0.2)  # 0.025 would multiply round-off by 40
   config.train.microbatch = microbatch
-  with mock.patch('maskrep.weights.load', random_weights):
+  with mock.patch('maskrep.weights.load_tokenizer', random_weights):
     return planning.make(config)
 
 
-def random_weights(field, path, part, wanted):
+def random_weights(field, path, tokenizer, wanted):
   random = np.random.default_rng(0)
-  return jax.tree.map(lambda leaf: random.normal(0, 0.3, leaf.shape).astype(leaf.dtype), wanted), {}
+  return jax.tree.map(lambda leaf: random.normal(0, 0.3, leaf.shape).astype(leaf.dtype), wanted)
 
 
 @functools.cache

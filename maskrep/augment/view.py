@@ -99,13 +99,14 @@ def views(keys: Array, canvases: Array, sizes: Array, recipe: View, count: int) 
 
 
 def eval_views(
-  canvases: Array, sizes: Array, *, size: int, crop_fraction: float, mean: tuple[float, ...], std: tuple[float, ...]
+  canvases: Array, sizes: Array, *, size: int, crop_fraction: float, mean: tuple[float, ...], std: tuple[float, ...],
+  squash: bool = False,
 ) -> Array:
-  """The centre of every image: uint8 [B, S, S, 3] and int32 [B, 2] -> float32 [B, size, size, 3], normalised."""
+  """uint8 [B, S, S, 3] and int32 [B, 2] -> float32 [B, size, size, 3], normalised: the centre, or all, squashed."""
 
   def one(canvas, true_size):
-    box = crop.center_crop_box(true_size, size, crop_fraction)
     image = jnp.concatenate([jnp.zeros(2), true_size])
+    box = image if squash else crop.center_crop_box(true_size, size, crop_fraction)
     return normalise(crop.resample(canvas, box, size, flip=False, within=image), mean, std)
 
   return jax.vmap(one)(canvases, sizes)

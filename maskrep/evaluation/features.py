@@ -56,11 +56,13 @@ def sample(source: Source, limit: int) -> Source:
   return Subset(source, np.sort(chosen))
 
 
-def class_token(encode, *, size: int, crop_fraction: float, mean: tuple[float, ...], std: tuple[float, ...]) -> Encoder:
-  """The class token of the central view, by an objective's `encode`."""
+def class_token(encode, *, size: int, crop_fraction: float, mean: tuple[float, ...], std: tuple[float, ...],
+                squash: bool = False) -> Encoder:
+  """The class token of the view of `eval_views`, by an objective's `encode`."""
 
   def encoder(weights, images, sizes):
-    views = eval_views(images, sizes, size=size, crop_fraction=crop_fraction, mean=mean, std=std)
+    views = eval_views(images, sizes, size=size, crop_fraction=crop_fraction, mean=mean, std=std,
+                       squash=squash)
     return encode(*weights, views)['cls']
 
   return encoder

@@ -8,11 +8,12 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from maskrep.models.position import sincos
+from maskrep.models.position import resampling_matrix, sincos
 from maskrep.models.transformer import Block, Linear, by_block, draw_noise, layer_norm, run_blocks
 from maskrep.models.vit import embed
 
 INSTANCE = 'class_attention', 'class_token', 'average'
+POSITIONS = 'sincos', 'learned'
 
 
 class CaiT(nn.Module):
@@ -24,6 +25,10 @@ class CaiT(nn.Module):
     instance: what the representation of the image is: the paper's 'class_attention'; or one of the two that it finds
       to fail (Figure 5), a 'class_token' that goes through the trunk as in a ViT, or the 'average' of the patches.
     drop_path: rate of stochastic depth at the trunk's last block, growing linearly from 0 at the first.
+    positions, image_size: 'sincos'; or, as in CaiT, 'learned' on the grid of a square image of this size, and resampled
+      for others.
+    trunk_scale, talking_heads: CaiT's trunk has LayerScale, of this initial value, and heads that talk; ExtreMA's has
+      neither.
     dtype: of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
   """
 
@@ -40,6 +45,10 @@ class CaiT(nn.Module):
   weight_init: str = 'normal'
   remat: bool = False
   scan: bool = False
+  positions: str = 'sincos'
+  image_size: int = 224
+  trunk_scale: float = 0.0
+  talking_heads: bool = False
 
   def draw_noise(self, key: jax.Array, batch: int) -> dict[str, jax.Array] | None:
     """Of stochastic depth, for each example, arrays [batch, ...]; None where it is not on."""
@@ -61,7 +70,7 @@ class CaiT(nn.Module):
     if self.instance not in INSTANCE:
       raise ValueError(f'instance={self.instance!r}: must be one of {", ".join(INSTANCE)}')
     b, h, w, _ = images.shape
-    pos = jnp.asarray(sincos((h // self.patch_size, w // self.patch_size), self.width))
+    pos = self._positions((h // self.patch_size, w // self.patch_size))
     linear = Linear(self.width, self.dtype, self.weight_init, name='embed')
     x = embed(images, pos, keep_idx, self.patch_size, linear).astype(self.dtype)
 
@@ -72,8 +81,8 @@ class CaiT(nn.Module):
     if self.instance == 'class_token':
       x = jnp.concatenate([cls, x], axis=1)
     block = nn.remat(Block, static_argnums=2) if self.remat else Block
-    blocks = [block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
-              for i in range(self.depth)]
+    blocks = [block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, self.trunk_scale,
+                    talking=self.talking_heads, name=f'block{i}') for i in range(self.depth)]
     x = run_blocks(blocks, x, by_block(noise), self.scan)
 
     norm = layer_norm(jnp.float32, 'norm')
@@ -87,3 +96,11 @@ class CaiT(nn.Module):
       block = Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, self.layer_scale, name=f'class_block{i}')
       cls = block(jnp.concatenate([cls, x], axis=1), (0, 1))
     return {'cls': norm(cls)[:, 0], 'patches': norm(x)}
+
+  def _positions(self, grid: tuple[int, int]) -> jax.Array:
+    """Float32 [N, D] for a grid of patches."""
+    if self.positions == 'sincos':
+      return jnp.asarray(sincos(grid, self.width))
+    native = (self.image_size // self.patch_size,) * 2
+    pos = self.param('pos', nn.initializers.normal(0.02), (native[0] * native[1], self.width))
+    return pos if grid == native else jnp.dot(resampling_matrix(grid, native), pos, precision='highest')

@@ -95,7 +95,7 @@ class ResNet(nn.Module):
     x = conv(channels, *((7, 2) if self.stem == 'imagenet' else (3, 1)), self.dtype, 'conv1')(x)
     x = nn.relu(BatchNorm(name='bn1')(x, train=train)).astype(self.dtype)
     if self.stem == 'imagenet':
-      x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+      x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
     bottleneck = BOTTLENECK[self.depth]
     last_scale = nn.initializers.zeros if self.zero_init_residual else nn.initializers.ones
@@ -104,5 +104,5 @@ class ResNet(nn.Module):
         features = channels * 2**stage * (4 if bottleneck else 1)
         stride = 2 if stage and not i else 1
         x = Block(features, stride, bottleneck, self.dtype, last_scale, name=f'layer{stage + 1}_{i}')(x, train=train)
-    x = x.reshape(len(x), -1, x.shape[-1]).astype(jnp.float32)
+    x = x.reshape(x.shape[0], -1, x.shape[-1]).astype(jnp.float32)
     return {'cls': x.mean(axis=1), 'patches': x}

@@ -61,12 +61,24 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
   return (jax.nn.softmax(scores).astype(v.dtype) @ v).swapaxes(1, 2)
 
 
+def attend_talking(q: jax.Array, k: jax.Array, v: jax.Array, before, after) -> jax.Array:
+  """`attend` with heads that talk: mixed by (kernel [heads, heads], bias [heads]) before and after the softmax.
+
+  Shazeer et al. 2020, arXiv:2003.02436; CaiT's trunk has it.
+  """
+  mix = lambda x, kernel, bias: jnp.einsum('bhst,hg->bgst', x, kernel) + bias[:, None, None]  # noqa: E731
+  scores = jnp.einsum('bshd,bthd->bhst', q / math.sqrt(q.shape[-1]), k, preferred_element_type=jnp.float32)
+  weights = mix(jax.nn.softmax(mix(scores, *before)), *after)
+  return jnp.einsum('bhst,bthd->bshd', weights.astype(v.dtype), v)
+
+
 class Attention(nn.Module):
   """Multi-head attention of queries [B, S, D], by default all tokens, over tokens x [B, T, D] -> [B, S, D]."""
 
   heads: int
   dtype: jnp.dtype = jnp.float32
   weight_init: str = 'normal'
+  talking: bool = False
 
   @nn.compact
   def __call__(self, x, queries=None):
@@ -82,7 +94,12 @@ class Attention(nn.Module):
       q, k, v = project(x, kernel, bias)
     else:
       (q,), (k, v) = project(queries, kernel[:, :d], bias[:d]), project(x, kernel[:, d:], bias[d:])
-    y = attend(q, k, v)
+    if self.talking:
+      before, after = (Linear(self.heads, jnp.float32, self.weight_init, name=f'talk_{when}')(self.heads)
+                       for when in ('before', 'after'))
+      y = attend_talking(q, k, v, before, after)
+    else:
+      y = attend(q, k, v)
     return dense(y.reshape(*y.shape[:2], d), *Linear(d, self.dtype, self.weight_init, name='proj')(d))
 
 
@@ -111,7 +128,8 @@ class Block(nn.Module):
   """Pre-norm transformer block: residual attention, residual MLP.
 
   With LayerScale (Touvron et al. 2021, arXiv:2103.17239, section 2) where `layer_scale`, its initial value, is not 0,
-  and with `dropout` of what attention and MLP add, and of the MLP's hidden units (Dosovitskiy et al. 2021, appendix B).
+  with `dropout` of what attention and MLP add, and of the MLP's hidden units (Dosovitskiy et al. 2021, appendix B), and
+  with `talking` heads, see `attend_talking`.
   """
 
   heads: int
@@ -120,6 +138,7 @@ class Block(nn.Module):
   weight_init: str = 'normal'
   layer_scale: float = 0.0
   dropout: float = 0.0
+  talking: bool = False
 
   @nn.compact
   def __call__(self, x, part=ALL, *, keep=None, keys=None):
@@ -135,7 +154,7 @@ class Block(nn.Module):
       two *= self.param('scale2', init, x.shape[-1]).astype(self.dtype)
     y = layer_norm(self.dtype, 'norm1')(x)
     queries = None if part == ALL else y[:, slice(*part)]
-    y = Attention(self.heads, self.dtype, self.weight_init, name='attn')(y, queries)
+    y = Attention(self.heads, self.dtype, self.weight_init, self.talking, name='attn')(y, queries)
     x = x[:, slice(*part)] + one * drop(0)(y)
     y = Mlp(self.mlp_ratio, self.dtype, self.weight_init, name='mlp')(layer_norm(self.dtype, 'norm2')(x), drop(1))
     return x + two * drop(2)(y)

@@ -30,7 +30,8 @@ class Train:
   """How long a run is, how its memory is spent, and how often it logs and saves."""
 
   epochs: float
-  init_from: str  # workdir of the run whose EMA encoder a new run starts with; '' for a random one
+  init_from: str  # workdir of the run whose EMA encoder a new run starts with, or an import; '' for a random one
+  freeze_encoder_steps: int  # for which that encoder stays as it is
   microbatch: int  # images of the global batch that the encoder sees at once; 0 is all
   fsdp: int  # devices among which parameters, EMA and optimiser state are split; 1 copies them to each
   log_every_steps: int
@@ -40,6 +41,8 @@ class Train:
   def __post_init__(self):
     if not 0 < self.epochs < float('inf'):
       raise ValueError(f'epochs={self.epochs}: must be finite and above 0')
+    if self.freeze_encoder_steps < 0 or (self.freeze_encoder_steps and not self.init_from):
+      raise ValueError(f'freeze_encoder_steps={self.freeze_encoder_steps}: must be 0, or above it with init_from')
     for field in ('fsdp', 'log_every_steps', 'checkpoint_every_steps', 'keep_checkpoints'):
       if getattr(self, field) < 1:
         raise ValueError(f'{field}={getattr(self, field)}: must be at least 1')
@@ -61,7 +64,8 @@ def run(
     CheckpointError: no checkpoint can be read, or none can be written.
   """
   program = make_program(objective, optim, epochs=train.epochs, examples=len(loader.source),
-                         batch_size=loader.batch_size, seed=seed, mesh=mesh)
+                         batch_size=loader.batch_size, seed=seed, mesh=mesh,
+                         freeze_encoder_steps=train.freeze_encoder_steps)
   with Checkpoints(workdir, train.keep_checkpoints) as checkpoints, Stop() as stop:
     with clock.phase('restore'):
       state = checkpoints.restore(program.state) or warm_start(program.init())

@@ -56,7 +56,8 @@ class Program:
 
 
 def make_program(
-  objective: Objective, optim: Optim, *, epochs: float, examples: int, batch_size: int, seed: int, mesh: Mesh
+  objective: Objective, optim: Optim, *, epochs: float, examples: int, batch_size: int, seed: int, mesh: Mesh,
+  freeze_encoder_steps: int = 0,
 ) -> Program:
   """The program of a run of `epochs` over so many examples."""
   total_steps = max(schedules.epochs_to_steps(epochs, examples, batch_size), 1)
@@ -75,7 +76,7 @@ def make_program(
   frozen = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=copied), objective.frozen)
   whole = functools.partial(jax.lax.with_sharding_constraint, shardings=copied)
   step = jax.jit(
-    make_step(objective, optimizer, values['ema_momentum'], seed, whole), donate_argnums=0,
+    make_step(objective, optimizer, values['ema_momentum'], seed, whole, freeze_encoder_steps), donate_argnums=0,
     in_shardings=(sharding, batch_sharding(mesh), copied), out_shardings=(sharding, None))
   return Program(
     mesh=mesh, batch_size=batch_size, total_steps=total_steps, warmup_steps=warmup_steps, schedules=values, state=state,

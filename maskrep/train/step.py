@@ -27,12 +27,16 @@ def init_state(objective: Objective, optimizer: optax.GradientTransformation, se
 
 def make_step(
   objective: Objective, optimizer: optax.GradientTransformation, ema_momentum: Schedule, seed: int,
-  whole: Callable[[Params], Params] = lambda params: params,
+  whole: Callable[[Params], Params] = lambda params: params, freeze_encoder_steps: int = 0,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, Array]]]:
   """Returns the pure function (state, batch, frozen) -> (state, metrics), to be jitted by the caller.
 
   `whole` gathers parameters that are split over devices. Left alone, the partitioner would rather move activations.
   Where the loss, or anything the update would write, is not finite, the state stays as it is but for its counts.
+
+  For the first `freeze_encoder_steps` the encoder stays, the teacher's too. The optimiser's moments follow its
+  gradients meanwhile: the first step after it then has averages to go by. From zero, and with the count of all steps,
+  Adam would take several times the learning rate.
   """
 
   def step(state: TrainState, batch: Batch, frozen: Any = None) -> tuple[TrainState, dict[str, Array]]:
@@ -51,6 +55,11 @@ def make_step(
     momentum = ema_momentum(state.step)
     # The teacher follows the parameters after the update.
     ema_params = jax.tree.map(lambda ema, new: momentum * ema + (1 - momentum) * new, state.ema_params, params)
+    if freeze_encoder_steps:
+      frozen_now = state.step < freeze_encoder_steps
+      params, ema_params = (
+        tree | {'encoder': jax.tree.map(lambda a, b: jnp.where(frozen_now, a, b), before['encoder'], tree['encoder'])}
+        for before, tree in ((state.params, params), (state.ema_params, ema_params)))
     old = state.params, state.ema_params, state.model_state, state.opt_state
     new = params, ema_params, aux.model_state, opt_state
     # Of three scalars, not of a thousand leaves, which takes XLA minutes to compile. The norm is infinite before Adam's

@@ -1,27 +1,32 @@
-"""Names of a ResNet's weights: there and back is the same bits."""
+"""What timm's config.json says of ResNets whose names are alike."""
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+import json
+
 import pytest
 
-from maskrep.interop.torchvision_resnet import from_torchvision, to_torchvision
-from maskrep.models.resnet import ResNet
+from maskrep import import_weights
+from maskrep.interop import own, torchvision_resnet
+from tests.interop.encoders import RESNET, pretrained, run
+
+CFG = {'input_size': [3, 64, 64], 'crop_pct': 0.95, 'interpolation': 'bicubic', 'mean': [0.5] * 3, 'std': [0.2] * 3,
+       'license': 'apache-2.0'}
 
 
-@pytest.mark.parametrize('depth', [18, 50])
-def test_round_trip_is_the_same_bits(depth):
-  shapes = jax.eval_shape(ResNet(depth, 1 / 16).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-  rng = np.random.default_rng(0)
-  variables = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
-  state = to_torchvision(variables['params'], variables['batch_stats'])
-  assert len(state) == len(jax.tree.leaves(variables))
-  params, batch_stats = from_torchvision(state | {'fc.weight': 0, 'fc.bias': 0, 'bn1.num_batches_tracked': 3})
-  back = {'params': params, 'batch_stats': batch_stats}
-  assert jax.tree.structure(back) == jax.tree.structure(variables)
-  jax.tree.map(np.testing.assert_array_equal, back, variables)
-
-
-def test_a_stranger_s_name_is_refused():
-  with pytest.raises(ValueError, match="'layer1.0.se.weight' is not a name"):
-    from_torchvision({'layer1.0.se.weight': np.zeros(1)})
+@pytest.mark.parametrize(('beside', 'said'), [
+  ({'architecture': 'resnetblur18', 'pretrained_cfg': CFG}, "is of 'resnetblur18' by its config.json"),
+  ({'architecture': 'resnet18'}, 'config.json beside it is none of timm'),
+  ([], 'config.json beside it is none of timm'),
+  ({'architecture': 'resnet18', 'pretrained_cfg': CFG}, '')])
+def test_a_config_beside_is_believed(beside, said, tmp_path, capsys, torchvision):
+  (tmp_path / 'theirs').mkdir()
+  ours = pretrained('resnet', RESNET)
+  path = tmp_path / 'theirs' / 'model.safetensors'
+  torchvision_resnet.write(path, torchvision_resnet.to_foreign(ours.arrays, RESNET), ours, None)
+  (tmp_path / 'theirs' / 'config.json').write_text(json.dumps(beside))
+  run(import_weights, 2 if said else 0, format='torchvision', input=path, output=tmp_path / 'ours')
+  assert said in capsys.readouterr().err
+  if not said:
+    found = own.load('', tmp_path / 'ours')
+    assert found.preprocessing == {'size': 64, 'crop_fraction': 0.95, 'filter': 'bicubic', 'mean': [0.5] * 3,
+                                   'std': [0.2] * 3}
+    assert found.source['licence'] == 'apache-2.0' and found.source['architecture'] == 'resnet18'

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskrep.interop.torchvision_resnet import to_torchvision
+from maskrep.interop.pretrained import flat
+from maskrep.interop.torchvision_resnet import to_foreign
 from maskrep.models.resnet import Block, ResNet
 
 TINY = dict(depth=18, width=1 / 16, stem='small')
@@ -54,7 +55,7 @@ def peer_of(library, depth):
     features = torch.nn.Sequential(*list(model.children())[:-2])
   model.fc = torch.nn.Identity()
   variables = randomised(depth)
-  state = to_torchvision(variables['params'], variables['batch_stats'])
+  state = to_foreign(flat(variables['params'], variables['batch_stats']), {})
 
   def run(x, train):
     model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
@@ -77,7 +78,7 @@ def test_is_torchvisions(depth, library, torchvision):
       assert got['patches'].shape == (5, want.shape[1] * want.shape[2], want.shape[3])
       off = np.abs(got['patches'].reshape(want.shape) - want).max() / np.abs(want).max()
       off_mean = np.abs(got['cls'] - want.mean((1, 2))).max() / np.abs(want.mean((1, 2))).max()
-      statistics = to_torchvision({}, moved['batch_stats'])
+      statistics = to_foreign(flat(moved['batch_stats']), {})
       off_statistics = max(np.abs(v - state[name]).max() / np.abs(state[name]).max() for name, v in statistics.items())
       print(f'{library} {depth} side={side} {train=}: map {off:.1e}, mean {off_mean:.1e}, stats {off_statistics:.1e}')
       assert max(off, off_mean) < 1e-4 and off_statistics < (1e-4 if train else 1e-12)

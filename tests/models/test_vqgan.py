@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from flax.traverse_util import flatten_dict
 from hypothesis import given
 from hypothesis import strategies as st
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from configs import common
+from maskrep.interop import taming_vqgan
 from maskrep.models.discriminator import PatchDiscriminator
 from maskrep.models.tokenizers import TOKENIZERS
 from maskrep.models.vqgan import VQGAN, code_scores, straight_through
@@ -154,39 +156,11 @@ def test_taming_is_the_tokenizer_of_janus(torchvision):
                 input_range=(-1.0, 1.0), design='taming', attention_levels=(1,))
   x = images(12, 12)
   variables = randomised(model, x)
-  params = jax.tree.map(lambda leaf: torch.from_numpy(np.array(leaf)), variables['params'])
-  state = {'quantize.embedding.weight': params['codebook']}
-
-  def put(name, layer):
-    if 'kernel' in layer:
-      state[f'{name}.weight'] = layer['kernel'].permute(3, 2, 0, 1)
-    else:
-      state[f'{name}.weight'] = layer['scale']
-    state[f'{name}.bias'] = layer['bias']
-
-  inside = {'shortcut': 'nin_shortcut', 'proj': 'proj_out'}
-  middle = {'middle_block0': 'mid.block_1', 'middle_attention': 'mid.attn_1', 'middle_block1': 'mid.block_2'}
-  for name in ('quant_conv', 'post_quant_conv'):
-    put(name, params[name])
-  for side, levels in (('encoder', 'down'), ('decoder', 'up')):
-    for name, layer in params[side].items():
-      if name.startswith('level'):
-        level, kind = name.removeprefix('level').split('_')
-        # Janus counts the decoder's levels from the smallest.
-        at = f'{side}.{levels}.{level if side == "encoder" else 1 - int(level)}'
-        if kind in ('down', 'up'):
-          put(f'{at}.{kind}sample.conv', layer)
-          continue
-        at += f'.block.{kind[5:]}' if kind.startswith('block') else f'.attn.{kind[9:]}'
-      elif name in middle:
-        at = f'{side}.{middle[name]}'
-      else:
-        put(f'{side}.{name}', layer)
-        continue
-      for part, parameters in layer.items():
-        put(f'{at}.{inside.get(part, part)}', parameters)
+  ours = flatten_dict(variables['params'], sep='.')
+  state = taming_vqgan.flipped(taming_vqgan.to_foreign(ours, {}), 1)
   peer = janus.JanusVQVAE(config).eval()
-  peer.load_state_dict(state)
+  peer.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
+  assert peer.state_dict().keys() == state.keys()
   z = model.apply(variables, x, method='encode')
   codes, ids = model.apply(variables, z, method='quantise')
   with torch.no_grad():

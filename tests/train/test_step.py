@@ -34,6 +34,28 @@ def test_teacher_is_the_recurrence_on_updated_parameters(made):
   assert int(state.step) == 2
 
 
+def test_a_frozen_encoder_keeps_every_bit_and_gathers_moments():
+  """Weight decay and EMA would move it, too; the moments are those that it would have had."""
+  plan = planning.make(shrink(msn_vitb16.get_config()))
+  values = plan.optim.schedules(total_steps=4, warmup_steps=1)
+  optimizer = plan.optim.optimizer(values)
+  free, frozen = (jax.jit(make_step(plan.objective, optimizer, values['ema_momentum'], 0, freeze_encoder_steps=steps))
+                  for steps in (0, 2))
+  state = first = init_state(plan.objective, optimizer, seed=0)
+  for t in range(2):
+    batch = {k: v for k, v in plan.loader[t].items() if k != 'broken'}
+    expected, (state, _) = free(state, batch)[0], frozen(state, batch)
+    for tree, before in ((state.params, first.params), (state.ema_params, first.ema_params)):
+      jax.tree.map(np.testing.assert_array_equal, tree['encoder'], before['encoder'])
+    jax.tree.map(np.testing.assert_array_equal, state.params['head'], expected.params['head'])
+    jax.tree.map(np.testing.assert_array_equal, state.opt_state, expected.opt_state)
+  state, _ = frozen(state, batch)
+  moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), state.params['encoder'], first.params['encoder'])
+  rate = float(values['learning_rate'](2))
+  assert min(jax.tree.leaves(moved)) > 0
+  assert max(jax.tree.leaves(moved)) < 2 * rate, 'from moments of zero it would be about three times the learning rate'
+
+
 def test_every_parameter_moves(made):
   step, state, batches, _ = made
   after, _ = step(state, batches[0])
