@@ -56,6 +56,7 @@ def import_weights(argv: list[str]) -> None:
   state, changed = strictly(what, found, fmt, values.allow)
   if values.adapt_channels:
     changed.append('first filters, by --adapt_channels')
+  changed = found.source.get('changed', []) + changed  # of an import that is imported again
   arrays = fmt.from_foreign(state, found.config, shapes(found.kind, found.config))
   pretrained = Pretrained(kind=found.kind, config=found.config, arrays=arrays, preprocessing=found.preprocessing,
                           source=found.source | {'format': values.format, 'input': path.name, 'changed': changed})

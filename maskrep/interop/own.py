@@ -45,6 +45,8 @@ class Own:
                          for name, value in found['config'].items()}
       shapes(found['kind'], found['config'])
       check_preprocessing(found['preprocessing'])
+      if not isinstance(found['source'], dict):
+        raise ConfigError('source: must be an object')
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, ConfigError
             ) as error:
       raise ConfigError(f'{what}: {said.name}, which says what {path.name} is, cannot be used '

@@ -59,6 +59,9 @@ def test_what_is_let_go_starts_anew(tmp_path, capsys):
     'by --allow, ', 'blocks.1.norm2.weight is new', 'blocks.1.norm_2.bias is left out'))
   certificate = json.loads((tmp_path / 'out' / 'parity.json').read_text())
   assert 'not the network of the file' in certificate['status'] and len(certificate['source']['changed']) == 5
+  run(import_weights, format='safetensors', input=tmp_path / 'out' / 'encoder.safetensors', output=tmp_path / 'again')
+  again = json.loads((tmp_path / 'again' / 'parity.json').read_text())
+  assert again['source']['changed'] == certificate['source']['changed']
   arrays = own.load('', tmp_path / 'out').arrays
   np.testing.assert_array_equal(arrays['norm.scale'], np.ones(24))
   np.testing.assert_array_equal(arrays['block1.norm2.scale'], np.ones(24))
@@ -132,7 +135,7 @@ HEADLESS = json.dumps(SAID | {'config': VIT | {'heads': 0}})
 @pytest.mark.parametrize(
   'damage', ['{', '{"kind": "vit"}', '[' * 200_000, HEADLESS, json.dumps(SAID | {'config': VIT | {'depth': 10**9}}),
              json.dumps(SAID | {'preprocessing': {'size': 32}}),
-             '{"kind": "x", "config": {}, "preprocessing": 0, "source": 0}'])
+             json.dumps(SAID | {'source': []}), '{"kind": "x", "config": {}, "preprocessing": 0, "source": 0}'])
 def test_a_damaged_import_is_named(damage, tmp_path):
   own.save(tmp_path, pretrained('vit', VIT))
   (tmp_path / 'encoder.json').write_text(damage)
