@@ -51,6 +51,12 @@ MUTANTS = {
   'a frozen encoder moves with its decay alone': (
     'maskrep/train/step.py', 'jnp.where(frozen_now, a, b)', 'jnp.where(frozen_now, a * 0.9999, b)',
     'tests/train/test_step.py'),
+  'a NaN is certified': (
+    'maskrep/interop/parity.py', 'float(np.max([np.abs(got[part] - want[part]).max() for part in want]))',
+    'max(0.0, *(float(np.abs(got[part] - want[part]).max()) for part in want))', 'tests/interop/test_parity.py'),
+  'a warm start compares no heads': (
+    'maskrep/weights.py', '    check_fields(what, part, network, described(module))', '    pass',
+    'tests/interop/test_runs.py'),
   'positions of any order are taken for ours': (
     'maskrep/interop/timm_cait.py', 'atol=1e-5)', 'atol=9)', 'tests/interop/test_extrema_layout.py'),
   "gradient through BYOL's targets": (
