@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from maskrep import build, command, weights
 from maskrep import plan as planning
-from maskrep.augment.highpass import high_pass
+from maskrep.augment.highpass import high_pass_images
 from maskrep.build import Data
 from maskrep.errors import ConfigError
 from maskrep.evaluation import features, table
@@ -81,7 +81,7 @@ def _encoder(workdir: str, pretrained: Pretrained) -> features.Encoder:
   apply, sigma = forward(pretrained.kind, pretrained.config), how.get('high_pass_sigma', 0)
 
   def encode(arrays, images):
-    return apply(arrays, jax.vmap(lambda image: high_pass(image, sigma))(images) if sigma else images)
+    return apply(arrays, high_pass_images(images, sigma))
 
   view = features.class_token(encode, size=how['size'],
                               crop_fraction=how['crop_fraction'], mean=tuple(how['mean']), std=tuple(how['std']),

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from maskrep.augment.blur import gaussian_blur
@@ -21,3 +22,8 @@ def high_pass(image: Array, sigma: float) -> Array:
     raise ValueError(f'sigma={sigma}: must be above 0')
   blurred = gaussian_blur(jnp.moveaxis(image, -1, 0), sigma, math.ceil(4 * sigma))
   return image - jnp.moveaxis(blurred, 0, -1)
+
+
+def high_pass_images(images: Array, sigma: float) -> Array:
+  """`high_pass` of each of [B, H, W, C]; a sigma of 0 is no filter."""
+  return jax.vmap(lambda image: high_pass(image, sigma))(images) if sigma else images

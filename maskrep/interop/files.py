@@ -191,7 +191,7 @@ def _from_tensor(name: str, tensor: Any) -> np.ndarray:
     if tensor.nbytes > tensor.untyped_storage().nbytes():
       raise _Refused(f'{name!r} is larger than its own storage; save it after .contiguous()')
     return (tensor.float() if 'bfloat16' in str(tensor.dtype) else tensor).detach().numpy()
-  except (TypeError, RuntimeError, NotImplementedError) as error:
+  except (TypeError, RuntimeError) as error:
     raise _Refused(f'{name!r} is no dense tensor of numbers ({tensor.dtype}, {tensor.layout}); convert it to '
                    'float32 first') from error
 

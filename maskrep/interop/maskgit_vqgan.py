@@ -11,7 +11,7 @@ the names `ResBlock`, `GroupNorm`, `quantizer` and `codebook`, that all is under
 import numpy as np
 
 from maskrep.errors import ConfigError
-from maskrep.interop import files, peers, vqgan
+from maskrep.interop import channels, files, peers, vqgan
 from maskrep.interop.pretrained import Found, encoder_only
 from maskrep.interop.strict import need
 from maskrep.interop.torch_vit import count
@@ -36,6 +36,7 @@ def from_foreign(state, config, wanted):
 
 
 def read(what, path, asked):
+  channels.refuse(asked)
   state = files.read(path, '.msgpack')  # the authors' file has no suffix
   return Found(state, 'vqgan', sizes(what, state), vqgan.PREPROCESSING, {'licence': LICENCE})
 

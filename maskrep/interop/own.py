@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from maskrep.errors import ConfigError
-from maskrep.interop import files, names, strict
+from maskrep.interop import channels, files, names, strict
 from maskrep.interop.peers import Absent
 from maskrep.interop.pretrained import KINDS, Asked, Found, Pretrained, check_preprocessing, part, shapes
 from maskrep.workdir import write_atomic
@@ -36,6 +36,7 @@ class Own:
     return {name: state[name] for name in wanted}
 
   def read(self, what, path, asked):
+    channels.refuse(asked)
     said = path.with_suffix('.json')
     try:
       found = json.loads(said.read_text())

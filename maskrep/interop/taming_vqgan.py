@@ -8,7 +8,7 @@ hand. If it holds objects of Lightning, then `files.read` refuses it, and its `s
 
 import re
 
-from maskrep.interop import files, names, peers, vqgan
+from maskrep.interop import channels, files, names, peers, vqgan
 from maskrep.interop.pretrained import Found, encoder_only
 from maskrep.interop.strict import need
 from maskrep.interop.torch_vit import count
@@ -46,6 +46,7 @@ def from_foreign(state, config, wanted):
 
 
 def read(what, path, asked):
+  channels.refuse(asked)
   state = files.read(path)
   state = names.without('state_dict.', state) or state
   state = {name: value for name, value in state.items() if not name.startswith('loss.')}

@@ -7,13 +7,14 @@ into is `Cait(..., attn_block=timm.layers.Attention)`, and the LayerScale of its
 import numpy as np
 
 from maskrep.errors import ConfigError
-from maskrep.interop import channels, files, names, peers, timm_config, torch_vit
-from maskrep.interop.pretrained import Found, encoder_only
+from maskrep.interop import channels, files, names, peers, timm_config, torch_state, torch_vit
+from maskrep.interop.pretrained import Found
 from maskrep.interop.strict import need
 from maskrep.models.position import sincos
 
 KINDS = ('cait',)
 SUFFIXES = ('.safetensors',)
+write = torch_state.writer('timm_cait')
 
 
 def table(class_blocks: str) -> names.Table:
@@ -43,12 +44,6 @@ def read(what, path, asked):
   state = channels.three(what, state, 'patch_embed.proj.weight', asked)
   config = sizes(what, NAMES, state, asked.heads, torch_vit.HEADS)
   return Found(state, 'cait', config, *timm_config.beside(what, path, r'cait_.*'))
-
-
-def write(path, state, pretrained, run):
-  encoder_only('timm_cait', run)
-  files.write_safetensors(path, state, {'format': 'pt'})
-  return path
 
 
 def peer(state, config, side):

@@ -1,10 +1,11 @@
 """timm's `VisionTransformer` with a class token, without its classifier: a state dict in safetensors."""
 
-from maskrep.interop import channels, files, names, peers, timm_config, torch_vit
-from maskrep.interop.pretrained import Found, encoder_only
+from maskrep.interop import channels, files, names, peers, timm_config, torch_state, torch_vit
+from maskrep.interop.pretrained import Found
 
 KINDS = ('vit',)
 SUFFIXES = ('.safetensors',)
+write = torch_state.writer('timm')
 
 
 def to_foreign(arrays, config):
@@ -20,12 +21,6 @@ def read(what, path, asked):
   state = channels.three(what, state, 'patch_embed.proj.weight', asked)
   config = torch_vit.sizes(what, torch_vit.NAMES, state, asked.heads)
   return Found(state, 'vit', config, *timm_config.beside(what, path, r'vit_.*|deit_.*'))
-
-
-def write(path, state, pretrained, run):
-  encoder_only('timm', run)
-  files.write_safetensors(path, state, {'format': 'pt'})
-  return path
 
 
 def peer(state, config, side):

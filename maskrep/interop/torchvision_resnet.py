@@ -6,13 +6,14 @@ A backbone has no classifier and no count of batches: `fc.*` and `*.num_batches_
 import re
 
 from maskrep.errors import ConfigError
-from maskrep.interop import channels, files, names, peers, timm_config
-from maskrep.interop.pretrained import Found, encoder_only
+from maskrep.interop import channels, files, names, peers, timm_config, torch_state
+from maskrep.interop.pretrained import Found
 from maskrep.interop.strict import need
 from maskrep.models.resnet import BOTTLENECK, STAGES
 
 KINDS = ('resnet',)
 SUFFIXES = ('.safetensors',)
+write = torch_state.writer('torchvision')
 
 NOT_OURS = re.compile(r'fc\.(weight|bias)|.+\.num_batches_tracked')
 SHORTCUT = {'shortcut_conv': 'downsample.0', 'shortcut_bn': 'downsample.1'}
@@ -31,12 +32,6 @@ def read(what, path, asked):
   state = channels.three(what, state, 'conv1.weight', asked)
   # Those with other pooling or stems' names have the same arrays.
   return Found(state, 'resnet', sizes(what, state), *timm_config.beside(what, path, r'resnet\d+'))
-
-
-def write(path, state, pretrained, run):
-  encoder_only('torchvision', run)
-  files.write_safetensors(path, state, {'format': 'pt'})
-  return path
 
 
 def peer(state, config, side):

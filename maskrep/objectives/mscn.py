@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from maskrep import rng
 from maskrep.augment import view
-from maskrep.augment.highpass import high_pass
+from maskrep.augment.highpass import high_pass_images
 from maskrep.augment.pixel_masks import PixelMask, mask_images
 from maskrep.objectives import losses
 from maskrep.objectives.trunk import in_ghost_batches
@@ -127,7 +127,7 @@ class MSCN:
     return ('encoder', 'projector') if self.predictor is None else ('encoder', 'projector', 'predictor')
 
   def _filtered(self, images) -> Array:
-    return jax.vmap(lambda image: high_pass(image, self.sigma))(images) if self.sigma else images
+    return high_pass_images(images, self.sigma)
 
   def _embed(self, params, images, stats) -> tuple[Array, Array, dict]:
     """Images [B, M, H, W, 3] -> features [B, M, D], embeddings [B, M, E] and the moved statistics."""

@@ -94,6 +94,8 @@ FLAGS = {
   'no such file': ({'input': '/does/not/exist'}, 'is not there'), 'a misspelt flag': ({'head': 3}, 'head'),
   'no such format': ({'format': 'tim'}, 'timm'), 'a folder': ({'input': '/'}, 'is not of a kind that is read'),
   'another format': ({'format': 'extrema', 'heads': 3}, 'has no state_dict.module.momentum_encoder.* but for example'),
+  'channels that fit': ({'heads': 3, 'adapt_channels': True}, '--adapt_channels: the weights are for 3 channels'),
+  'channels that always fit': ({'format': 'taming', 'adapt_channels': True}, '--adapt_channels: the weights are for 3'),
   'no such place': ({'heads': 3, 'output': '/proc/nope/out'}, '--output=/proc/nope/out: cannot be written'),
   'a place that is taken': ({'heads': 3, 'output': '/tmp'}, '--output=/tmp: is there already'),
 }
