@@ -10,7 +10,8 @@ LAYERS = {
   'errors': 0, 'allocator': 0, 'command': 0, 'types': 0, 'rng': 0, 'masking': 0, 'schedules': 0,
   'models': 1, 'augment': 1, 'data': 1, 'checkpoint': 1, 'mesh': 1, 'workdir': 1,
   'objectives': 2, 'build': 3, 'train': 4, 'evaluation': 4, 'interop': 4, 'show': 4, 'weights': 5, 'distributed': 5,
-  'plan': 6, 'export': 6, 'import_weights': 6, 'run': 7, 'evaluate': 7, 'dry_run': 7,
+  'plan': 6, 'export': 6, 'import_weights': 6, 'run': 7, 'dry_run': 7,
+  'protocols': 8, 'sweep': 8, 'report': 8, 'evaluate': 9,
 }
 FORBIDDEN = {
   'data': {'jax', 'flax', 'optax', 'orbax', 'tensorflow', 'torch'},

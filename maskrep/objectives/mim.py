@@ -9,12 +9,11 @@ import jax.numpy as jnp
 from maskrep import masking, rng
 from maskrep.augment import view
 from maskrep.augment.regularise import Regularise
+from maskrep.models.represent import POOLING, pooled
 from maskrep.models.vit import patchify
 from maskrep.objectives import losses
 from maskrep.objectives.trunk import in_microbatches
 from maskrep.types import Array, Aux, Batch, Params, Views
-
-POOLING = 'average', 'class_token'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,8 +54,8 @@ class SupervisedMIM:
 
   def __post_init__(self):
     for field in ('supervised_pooling', 'mim_pooling'):
-      if getattr(self, field) not in POOLING:
-        raise ValueError(f'{field}={getattr(self, field)!r}: must be {" or ".join(POOLING)}')
+      if getattr(self, field) not in POOLING[:2]:
+        raise ValueError(f'{field}={getattr(self, field)!r}: must be {" or ".join(POOLING[:2])}')
     if not 0 <= self.mim_weight < float('inf'):
       raise ValueError(f'mim_weight={self.mim_weight}: must be finite and not negative')
 
@@ -166,8 +165,3 @@ class SupervisedMIM:
     images = jnp.clip(images * jnp.array(self.view.std) + jnp.array(self.view.mean), 0, 1)
     images = jax.image.resize(images, (len(images), side, side, 3), 'linear')
     return self.tokenizer.apply({'params': frozen}, images, method='ids').reshape(len(images), -1)
-
-
-def pooled(out: dict[str, Array], pooling: str) -> Array:
-  """What represents the whole image: {'cls': [B, D], 'patches': [B, K, D]} -> [B, D]."""
-  return out['cls'] if pooling == 'class_token' else out['patches'].mean(axis=1)

@@ -1,0 +1,36 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maskrep.models.cait import CaiT
+from maskrep.models.represent import represent
+from maskrep.models.vit import ViT
+
+SIZES = dict(patch_size=4, width=16, heads=2, image_size=12)
+
+
+def first_blocks(variables, depth):
+  """The parameters of a ViT of the first `depth` blocks, under the same final norm."""
+  drop = [f'block{i}' for i in range(depth, 3)]
+  return {'params': {name: leaf for name, leaf in variables['params'].items() if name not in drop}}
+
+
+@pytest.mark.parametrize('pooling', ['class_token', 'average', 'both'])
+def test_layers_are_what_a_shallower_encoder_ends_with(pooling):
+  images = jax.random.normal(jax.random.key(0), (2, 12, 12, 3))
+  keep_idx = jnp.array([[0, 4, 7], [1, 2, 8]])
+  encoder = ViT(**SIZES, depth=3, scan=True)
+  variables = encoder.init(jax.random.key(1), images)
+  variables['params']['norm'] = jax.tree.map(lambda leaf: leaf + 0.3, variables['params']['norm'])
+  found = represent(encoder, variables, images, keep_idx, pooling=pooling, layers=3)
+  expected = [represent(ViT(**SIZES, depth=depth), first_blocks(variables, depth), images, keep_idx, pooling=pooling,
+                        layers=1) for depth in (1, 2, 3)]
+  np.testing.assert_allclose(found, np.concatenate(expected, axis=-1), atol=1e-5)
+
+
+def test_what_has_no_layers_says_so():
+  images = jnp.zeros((1, 12, 12, 3))
+  for encoder, layers in ((CaiT(**SIZES, depth=2), 2), (ViT(**SIZES, depth=2), 3)):
+    with pytest.raises(ValueError, match=f'layers={layers}'):
+      represent(encoder, {}, images, pooling='class_token', layers=layers)
