@@ -31,11 +31,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
   flags.DEFINE_list(
     'allow_config_change', [], 'Fields, as SECTION.FIELD, that may differ from the run that is resumed.',
     flag_values=values)
-  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, where several processes train together.',
-                      flag_values=values)
-  flags.DEFINE_integer('num_processes', None, 'How many they are.', flag_values=values)
-  flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.', flag_values=values)
-  flags.DEFINE_integer('start_timeout_s', 300, 'How long to wait for the others.', lower_bound=1, flag_values=values)
+  command.define_processes(values)
   flags.DEFINE_bool('dry_run', False, 'Compile the step and say what the run would cost, without data or --workdir.',
                     flag_values=values)
   flags.DEFINE_integer('devices', None, 'With --dry_run: as if there were so many, simulated on the CPU.',

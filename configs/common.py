@@ -37,6 +37,24 @@ def imagenet(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
   return config
 
 
+def evaluation(protocol: str, data: ml_collections.ConfigDict | None = None) -> ml_collections.ConfigDict:
+  """A protocol on frozen features, by default on the data that the run was trained on."""
+  config = ml_collections.ConfigDict()
+  config.protocol = protocol
+  config.seed = 0
+  config.compute_dtype = 'auto'
+  config.data = data or imagenet(batch_size=1, epochs=1).data
+  if data is None:
+    config.data.source = ''
+  config.encoding = section(network='ema', pooling='class_token', layers=1, size=0, batch_size=256)
+  return config
+
+
+def low_shot() -> ml_collections.ConfigDict:
+  """1, 2 and 5 labels a class."""
+  return section(labels_per_class=(1, 2, 5), fractions=(), lists=(), draws=3, l2=(0.1,), folds=0)
+
+
 def msn(*, size: str, patch_size: int, ratio: float, epochs: int) -> ml_collections.ConfigDict:
   """MSN on ImageNet-1k as in the paper (arXiv:2204.07141, appendix C) and the authors' code.
 

@@ -9,6 +9,15 @@ from absl import flags, logging
 from maskrep.errors import ConfigError, RunError
 
 
+def define_processes(values: flags.FlagValues) -> None:
+  """The flags of `distributed.initialize`."""
+  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, where several processes work together.',
+                      flag_values=values)
+  flags.DEFINE_integer('num_processes', None, 'How many they are.', flag_values=values)
+  flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.', flag_values=values)
+  flags.DEFINE_integer('start_timeout_s', 300, 'How long to wait for the others.', lower_bound=1, flag_values=values)
+
+
 def parse(argv: list[str], values: flags.FlagValues, needed: tuple[str, ...], example: str) -> flags.FlagValues:
   """Reads the command line into defined flags.
 

@@ -1,92 +1,141 @@
-"""Judges a trained or imported encoder on other data: python -m maskrep.evaluate --workdir=DIR --config=FILE
+"""Judges a trained or imported encoder by one protocol: python -m maskrep.evaluate PROTOCOL --workdir=DIR
 
-Of the config the sections data and eval count: k-NN, Recall@1 and few-label accuracy on its splits. Images are prepared
-as the encoder's source says.
+What it finds is printed, and added to DIR/evaluations.jsonl with all that it takes to repeat it; maskrep.report shows it.
 """
 
+from collections.abc import Callable
+import dataclasses
+from pathlib import Path
 import sys
+import time
+from typing import Any, NamedTuple
 
 from absl import flags
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from maskrep import build, command, weights
-from maskrep import plan as planning
-from maskrep.augment.highpass import high_pass_images
+from maskrep import build, command, distributed, plan, run, weights, workdir
 from maskrep.build import Data
 from maskrep.errors import ConfigError
-from maskrep.evaluation import features, table
-from maskrep.evaluation.logistic import TooFewLabels
-from maskrep.evaluation.protocol import Eval
-from maskrep.interop.pretrained import Pretrained, forward, variables
-from maskrep.mesh import make_mesh
+from maskrep.evaluation import record
+from maskrep.protocols import trained
+from maskrep.protocols.lowshot import LowShot, LowShotMasked, lowshot, lowshot_masked
+from maskrep.protocols.mask_similarity import MaskSimilarity, mask_similarity
+from maskrep.protocols.nearest import KNN, Retrieval, knn, retrieval
+from maskrep.protocols.robustness import Robustness, robustness
+from maskrep.protocols.subject import Encoding, Subject
+from maskrep.protocols.transfer import Transfer, transfer
 
-EXAMPLE = 'python -m maskrep.evaluate --workdir=weights/vit-msn-small --config=configs/msn_vits16.py'
+EXAMPLE = 'python -m maskrep.evaluate lowshot --workdir=runs/msn_digits'
+DEFAULTS = Path('configs') / 'evaluation'
+FIELDS = 'protocol', 'seed', 'compute_dtype', 'data', 'encoding'  # of every protocol that does not train
 
 
-def parse(argv: list[str]) -> flags.FlagValues:
+class Frozen(NamedTuple):
+  """A protocol that leaves the encoder as it is."""
+
+  options: type
+  examine: Callable[..., list[record.Figure]]  # (subject, options, seed=)
+
+
+FROZEN = {
+  'knn': Frozen(KNN, knn), 'retrieval': Frozen(Retrieval, retrieval), 'lowshot': Frozen(LowShot, lowshot),
+  'lowshot_masked': Frozen(LowShotMasked, lowshot_masked),
+  'mask_similarity': Frozen(MaskSimilarity, mask_similarity), 'transfer': Frozen(Transfer, transfer),
+  'robustness': Frozen(Robustness, robustness),
+}
+TRAINED = 'linear', 'partial', 'finetune', 'segmentation'
+PROTOCOLS = (*FROZEN, *TRAINED)
+
+
+def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
+  """The protocol and the flags.
+
+  Raises:
+    ConfigError: there is no such protocol, flag or field.
+  """
+  protocol = argv[1] if len(argv) > 1 else ''
+  if protocol not in PROTOCOLS:
+    raise ConfigError(f'{protocol or "PROTOCOL"}: must be one of {", ".join(PROTOCOLS)}, as in {EXAMPLE}')
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file('config', None, 'Whose data and eval sections to use; change a field with '
-                                  '--config.SECTION.FIELD=VALUE.', flag_values=values, sys_argv=argv)
+  config_flags.DEFINE_config_file(
+    'config', str(DEFAULTS / f'{protocol}.py'), 'Of the evaluation; change a field with --config.SECTION.FIELD=VALUE.',
+    flag_values=values, sys_argv=argv)
   flags.DEFINE_string('workdir', None, 'A run, or a folder that maskrep.import_weights wrote.', flag_values=values)
-  return command.parse(argv, values, ('workdir', 'config'), EXAMPLE)
+  command.define_processes(values)
+  command.parse([argv[0], *argv[2:]], values, ('workdir',), EXAMPLE)
+  if (asked := values.config.get('protocol', protocol)) != protocol:
+    raise ConfigError(f'config.protocol={asked!r}: is the protocol of this config, and not {protocol}; give one of both')
+  return protocol, values
 
 
 def evaluate(argv: list[str]) -> None:
-  """Prints the table that ends a run, of this encoder.
+  """Runs one protocol, prints what it finds and adds it to evaluations.jsonl.
 
   Raises:
-    RunError: there is no such encoder, nothing says how its images are prepared, or the data cannot be judged.
+    RunError: there is no such encoder or data, or they do not fit the protocol.
   """
-  values = parse(argv)
-  planning.check(values.config)
-  planning.check_devices(values.config)
-  data, options = build.section(Data, values.config.data, 'data'), build.section(Eval, values.config.eval, 'eval')
-  pretrained, _ = weights.pretrained(f'--workdir={values.workdir}', values.workdir)
-  encoder = _encoder(values.workdir, pretrained)
-  train = build.build_source(data, data.train_split)
-  if not data.eval_split or not train.num_classes:
-    raise ConfigError(f'config.data.eval_split={data.eval_split!r} of {data.source} with {train.num_classes} classes: '
-                      'an encoder is judged on a split with labels; name one')
-  test = build.build_source(data, data.eval_split)
-  bank, mesh = features.sample(train, options.max_train_examples), make_mesh()
-  if options.knn_neighbours > len(bank):
-    raise ConfigError(f'config.eval.knn_neighbours={options.knn_neighbours}: must be at most the {len(bank)} examples')
-  arrays = jax.device_put(variables(pretrained.arrays), NamedSharding(mesh, PartitionSpec()))
-  encoder = features.jit_encoder(encoder, mesh)
-  found = [features.extract(encoder, arrays, source, mesh=mesh, batch_size=options.batch_size, canvas=data.canvas,
-                            threads=data.threads, stall_timeout_s=data.stall_timeout_s) for source in (bank, test)]
-  try:
-    print(table.render([table.row(pretrained.kind, *found, num_classes=train.num_classes, options=options)]))
-  except TooFewLabels as error:
-    raise ConfigError(f'config.eval.labels_per_class={options.labels_per_class}: {error}; ask for fewer') from error
+  protocol, values = parse(argv)
+  distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
+  run.cache_compilations()
+  config, folder, started = values.config, Path(values.workdir).expanduser(), time.monotonic()
+  examine = _frozen if protocol in FROZEN else _trained
+  figures, said = examine(protocol, config, folder)
+  if jax.process_index():
+    return
+  start = workdir.describe_start('')
+  record.append(
+    folder, figures, protocol=protocol, time=start.pop('time'), seconds=round(time.monotonic() - started, 3),
+    seed=config.seed, **said, run={name: value for name, value in start.items() if name != 'data'})
+  print(record.render(figures))
 
 
-def _encoder(workdir: str, pretrained: Pretrained) -> features.Encoder:
-  """(variables, canvases, sizes) -> class tokens.
+def _frozen(protocol: str, config: ConfigDict, folder: Path) -> tuple[list[record.Figure], dict]:
+  plan.check_sections(config, (*FIELDS, protocol))
+  options = build.section(FROZEN[protocol].options, config[protocol], protocol)
+  encoding = build.section(Encoding, config.encoding, 'encoding')
+  pretrained, dtype = _pretrained(folder, encoding.network), build.compute_dtype(config)
+  data = build.section(Data, _data(config, folder, pretrained), 'data')
+  subject = Subject(workdir=folder, pretrained=pretrained, encoding=encoding, data=data, seed=config.seed, dtype=dtype)
+  figures = FROZEN[protocol].examine(subject, options, seed=config.seed)
+  return figures, {
+    'encoder': _encoder(folder, pretrained) | {'digest': subject.digest}, 'encoding': subject.asked,
+    'data': dataclasses.asdict(data) | {'images': sorted(subject.images)},
+    'settings': dataclasses.asdict(options)}
 
-  Raises:
-    ConfigError: it is no encoder, or its images cannot be prepared.
-  """
-  if pretrained.kind == 'vqgan':
-    raise ConfigError(f'--workdir={workdir}: is a tokenizer, and encoders are judged')
-  how = pretrained.preprocessing
-  if how is None:
-    raise ConfigError(f'--workdir={workdir}: its encoder.json does not say how images are prepared; write '
-                      '"preprocessing" into it: size, crop_fraction, filter, mean and std')
-  if how['filter'] != 'bilinear':
-    raise ConfigError(f'--workdir={workdir}: its images are resized with the filter {how["filter"]!r}, and here it is '
-                      'bilinear; where that is near enough, say so in its encoder.json')
-  apply, sigma = forward(pretrained.kind, pretrained.config), how.get('high_pass_sigma', 0)
 
-  def encode(arrays, images):
-    return apply(arrays, high_pass_images(images, sigma))
+def _trained(protocol: str, config: ConfigDict, folder: Path) -> tuple[list[record.Figure], dict]:
+  pretrained = _pretrained(folder, 'ema')
+  configs = trained.configs(config, folder, pretrained, _data(config, folder, pretrained))
+  figures = trained.train(protocol, configs, folder)
+  settings = configs[0].to_dict()
+  return figures, {
+    'encoder': _encoder(folder, pretrained) | {'digest': weights.digest(pretrained.arrays)},
+    'encoding': pretrained.preprocessing | settings['views'], 'data': settings.pop('data'),
+    'settings': settings | {'learning_rates': [config.optim.learning_rate for config in configs]}}
 
-  view = features.class_token(encode, size=how['size'],
-                              crop_fraction=how['crop_fraction'], mean=tuple(how['mean']), std=tuple(how['std']),
-                              squash=how.get('squash', False))
-  return lambda arrays, canvases, sizes: view((arrays,), canvases, sizes)
+
+def _pretrained(folder: Path, network: str):
+  pretrained, _ = weights.pretrained(f'--workdir={folder}', folder, network)
+  return pretrained
+
+
+def _data(config: ConfigDict, folder: Path, pretrained) -> ConfigDict:
+  """The section of the data: where it names no source, that of the run that trained the encoder."""
+  if config.data.source:
+    return config.data
+  if not workdir.holds_run(folder):
+    raise ConfigError(f"config.data.source='': means the data of a run, and --workdir={folder} holds an import; name "
+                      'the data, or give a --config that does')
+  return ConfigDict(pretrained.source['config']['data'])
+
+
+def _encoder(folder: Path, pretrained) -> dict:
+  """Which encoder it was, as plain data."""
+  source = pretrained.source
+  return {'workdir': str(folder), 'kind': pretrained.kind, 'sizes': pretrained.config, 'step': source.get('step'),
+          'network': 'online' if source.get('weights') == 'online' else 'ema',
+          'method': source.get('config', {}).get('method')}
 
 
 def main(argv: list[str]) -> int:

@@ -48,8 +48,20 @@ def check(config: ConfigDict) -> None:
   if 'method' not in config:
     raise ConfigError('config.method: is missing; add it to the config file')
   method = build.method(config)
-  needed = FIELDS + method.sections
-  fields = needed + method.optional
+  check_sections(config, FIELDS + method.sections, method.optional)
+  if type(config.batch_size) is not int or config.batch_size < 1:
+    raise ConfigError(f'config.batch_size={config.batch_size!r}: must be a whole number of at least 1')
+  section(Optim, config.optim, 'optim')
+  build.build_objective(config)
+
+
+def check_sections(config: ConfigDict, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+  """Whether the fields of a config are those that are read, and the seed is one.
+
+  Raises:
+    ConfigError: naming the field, its value and the remedy.
+  """
+  fields = needed + optional
   for field in config:
     if field not in fields:
       near = difflib.get_close_matches(field, fields, 1)
@@ -58,12 +70,8 @@ def check(config: ConfigDict) -> None:
       raise ConfigError(f'config.{field}{value}: nothing reads this field; {hint}')
   if missing := [field for field in needed if field not in config]:
     raise ConfigError(f'config.{missing[0]}: is missing; add it to the config file')
-  if type(config.batch_size) is not int or config.batch_size < 1:
-    raise ConfigError(f'config.batch_size={config.batch_size!r}: must be a whole number of at least 1')
   if type(config.seed) is not int or config.seed < 0:
     raise ConfigError(f'config.seed={config.seed!r}: must be a whole number of at least 0')
-  section(Optim, config.optim, 'optim')
-  build.build_objective(config)
 
 
 def check_devices(config: ConfigDict) -> None:

@@ -32,8 +32,7 @@ def run(
   Raises:
     RunError: what ended the run before its end; `exit_code` says which kind.
   """
-  if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
-    jax.config.update('jax_compilation_cache_dir', str(COMPILATION_CACHE))
+  cache_compilations()
   clock = Clock(time.monotonic() if started is None else started)
   plan = planning.make(config, resumed=work.resumes(workdir))
   if jax.process_index():
@@ -55,6 +54,12 @@ def run(
       rows = train(plan, workdir, clock)
   if rows:
     print(table.render(rows))
+
+
+def cache_compilations() -> None:
+  """Keeps what XLA compiles for the next process, where the user has not said where."""
+  if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+    jax.config.update('jax_compilation_cache_dir', str(COMPILATION_CACHE))
 
 
 def train(plan: planning.Plan, workdir: Path, clock: Clock) -> list[table.Row]:

@@ -23,6 +23,9 @@ from maskrep.train.program import Program, make_program
 from maskrep.types import Objective, Params, TrainState
 
 
+NETWORKS = 'ema', 'online'
+
+
 class Stored(NamedTuple):
   """A run on disk."""
 
@@ -80,14 +83,18 @@ def _load(what: str, folder: Path, part: str, module: nn.Module, wanted: Params,
   return state.ema_params[part], of(state)
 
 
-def pretrained(what: str, path: str) -> tuple[Pretrained, Run | None]:
-  """The EMA encoder of a run, or the tokenizer of one that trained it, and the rest of the run; or an import, alone.
+def pretrained(what: str, path: str, network: str = 'ema') -> tuple[Pretrained, Run | None]:
+  """The encoder of a run, or the tokenizer of one that trained it, and the rest of the run; or an import, alone.
+
+  `network` is 'ema', or 'online' for the one that the EMA follows.
 
   Raises:
     ConfigError, CheckpointError: as `load_tokenizer`.
   """
   folder = Path(path).expanduser()
   if own.saved(folder) and not workdir.holds_run(folder):
+    if network != 'ema':
+      raise ConfigError(f'{what}: holds an import, which is one network; leave config.encoding.network at ema')
     return own.load(what, folder), None
   run = stored(what, folder)
   part = 'encoder' if 'encoder' in run.program.state.params else 'tokenizer'
@@ -98,16 +105,18 @@ def pretrained(what: str, path: str) -> tuple[Pretrained, Run | None]:
   if sigma := getattr(run.objective, 'sigma', 0):
     preprocessing['high_pass_sigma'] = sigma
   source = {'licence': 'of whoever trained it, and of the data', 'workdir': str(folder), 'step': int(state.step),
-            'weights': 'EMA', 'config': config.to_dict()}
-  arrays = flat(state.ema_params[part], statistics(state.model_state))
+            'weights': 'EMA' if network == 'ema' else 'online', 'config': config.to_dict()}
+  params = state.ema_params if network == 'ema' else state.params
+  arrays = flat(params[part], statistics(state.model_state, network))
   rest = Run(config.method, round(config.train.epochs), *(
     flat(tree) for tree in (state.params, state.ema_params, state.model_state)))
   return Pretrained(kind=kind, config=sizes, arrays=arrays, preprocessing=preprocessing, source=source), rest
 
 
-def statistics(model_state: Params) -> Params:
-  """The running statistics of the encoder that is evaluated: of the teacher, where it has its own; {} without any."""
-  return model_state.get('teacher', model_state.get('student', {})).get('encoder', {})
+def statistics(model_state: Params, network: str = 'ema') -> Params:
+  """The running statistics of an encoder: of the EMA those of the teacher, where it has its own; {} without any."""
+  student = model_state.get('student', {})
+  return (model_state.get('teacher', student) if network == 'ema' else student).get('encoder', {})
 
 
 def stored(what: str, folder: Path, part: str | None = None) -> Stored:

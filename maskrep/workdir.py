@@ -8,6 +8,9 @@
   results.jsonl   one object a line: what evaluation found
   events.jsonl    one object a line: starts, and why each run ended
   checkpoints/    see checkpoint.py; corrupt/ holds what was found damaged
+  evaluations.jsonl  one object a line: what maskrep.evaluate found, and all that it takes to repeat it
+  features/       of maskrep.evaluate, to be used again; may be deleted
+  evaluations/    workdirs of the runs that an evaluation trains
   lock            held by the run that is under way
 """
 
@@ -26,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import BinaryIO
 
 import jax
 from ml_collections import ConfigDict
@@ -239,12 +243,22 @@ def append_json(path: Path, record: dict) -> None:
 
 def write_atomic(path: Path, content: str | bytes) -> None:
   """Replaces a file: readers see the old or the new content, never a part."""
-  partial = path.with_name(path.name + '.partial')
-  with open(partial, 'wb') as file:
+  with replacing(path) as file:
     file.write(content.encode() if isinstance(content, str) else content)
-    file.flush()
-    os.fsync(file.fileno())
-  partial.replace(path)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+  """A file to write to, which takes the place of `path` when all is written, and is removed where that fails."""
+  partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
+  try:
+    with open(partial, 'wb') as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
 
 
 def _now() -> str:

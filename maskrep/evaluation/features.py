@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 import dataclasses
-from typing import NamedTuple
+import hashlib
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental.multihost_utils import process_allgather
@@ -13,10 +14,11 @@ from maskrep.augment.view import eval_views
 from maskrep.data.loader import in_order
 from maskrep.data.sources import Example, Source
 from maskrep.mesh import batch_sharding, global_batch
-from maskrep.types import Array
+from maskrep.types import Array, Batch
 
-# (weights, uint8 canvases [B, S, S, 3], int32 sizes [B, 2]) -> float32 [B, D]; `weights` is (params, model_state).
-Encoder = Callable[[tuple, Array, Array], Array]
+# (weights, batch with image, size and position) -> float32 [B, D]; `weights` is what the encoder takes.
+Encoder = Callable[[Any, Batch], Array]
+READ = 'image', 'size', 'position'  # what it gets of a batch
 
 
 class Features(NamedTuple):
@@ -39,7 +41,8 @@ class Subset:
 
   @property
   def fingerprint(self) -> str:
-    return f'{len(self)} of {self.source.fingerprint}'
+    which = hashlib.sha256(np.ascontiguousarray(self.indices, '<i8')).hexdigest()[:16]
+    return f'{len(self)} ({which}) of {self.source.fingerprint}'
 
   def __len__(self) -> int:
     return len(self.indices)
@@ -52,16 +55,15 @@ def sample(source: Source, limit: int) -> Source:
   """At most `limit` examples, evenly from the whole source (whose order may be by class), always the same ones."""
   if len(source) <= limit:
     return source
-  chosen = np.random.default_rng(0).choice(len(source), limit, replace=False)
-  return Subset(source, np.sort(chosen))
+  return Subset(source, np.sort(np.random.default_rng(0).choice(len(source), limit, replace=False)))
 
 
 def class_token(encode, *, size: int, crop_fraction: float, mean: tuple[float, ...], std: tuple[float, ...],
                 squash: bool = False) -> Encoder:
-  """The class token of the view of `eval_views`, by an objective's `encode`."""
+  """The class token of the view of `eval_views`, by an objective's `encode`; weights are (params, model_state)."""
 
-  def encoder(weights, images, sizes):
-    views = eval_views(images, sizes, size=size, crop_fraction=crop_fraction, mean=mean, std=std,
+  def encoder(weights, batch):
+    views = eval_views(batch['image'], batch['size'], size=size, crop_fraction=crop_fraction, mean=mean, std=std,
                        squash=squash)
     return encode(*weights, views)['cls']
 
@@ -71,17 +73,16 @@ def class_token(encode, *, size: int, crop_fraction: float, mean: tuple[float, .
 def pixels(canvas: int) -> Encoder:
   """The baseline that is no encoder: the picture at the size of the canvas, flat, in [0, 1]."""
 
-  def encoder(_, images, sizes):
-    views = eval_views(images, sizes, size=canvas, crop_fraction=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
-    return views.reshape(len(images), -1)
+  def encoder(_, batch):
+    views = eval_views(batch['image'], batch['size'], size=canvas, crop_fraction=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+    return views.reshape(len(views), -1)
 
   return encoder
 
 
 def jit_encoder(encoder: Encoder, mesh: Mesh) -> Encoder:
   """Compiles an encoder: batches are split over the mesh, features are whole on every device."""
-  split = batch_sharding(mesh)
-  return jax.jit(encoder, in_shardings=(None, split, split), out_shardings=NamedSharding(mesh, PartitionSpec()))
+  return jax.jit(encoder, in_shardings=(None, batch_sharding(mesh)), out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def extract(
@@ -93,8 +94,7 @@ def extract(
   for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads,
                         stall_timeout_s=stall_timeout_s,
                         process_index=jax.process_index(), process_count=jax.process_count()):
-    placed = global_batch(mesh, {'image': batch['image'], 'size': batch['size']})
-    encoded = np.asarray(encoder(weights, placed['image'], placed['size']))
+    encoded = np.asarray(encoder(weights, global_batch(mesh, {name: batch[name] for name in READ})))
     valid, label = process_allgather((batch['valid'], batch['label']), tiled=True)
     features.append(encoded[valid])
     labels.append(label[valid])

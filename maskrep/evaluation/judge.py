@@ -111,9 +111,9 @@ class Judge:
 
   @functools.cached_property
   def _reconstructor(self) -> Encoder:
-    def both(params, canvases, sizes):
-      images = eval_views(canvases, sizes, size=self.size, crop_fraction=self.options.crop_fraction, mean=self.mean,
-                          std=self.std)
+    def both(params, batch):
+      images = eval_views(batch['image'], batch['size'], size=self.size, crop_fraction=self.options.crop_fraction,
+                          mean=self.mean, std=self.std)
       return jnp.stack([images, self.objective.reconstruct(params, images)], axis=1)
 
     return features.jit_encoder(both, self.mesh)

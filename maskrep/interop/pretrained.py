@@ -118,8 +118,8 @@ def flat(*trees: Mapping) -> Arrays:
   return {name: np.asarray(value) for tree in trees for name, value in flatten_dict(tree, sep='.').items()}
 
 
-def module(kind: str, config: Mapping) -> nn.Module:
-  """The encoder that computes in float32.
+def module(kind: str, config: Mapping, dtype: jnp.dtype = jnp.float32) -> nn.Module:
+  """The network, for computation in `dtype`.
 
   Raises:
     ConfigError: a size cannot be right.
@@ -129,7 +129,7 @@ def module(kind: str, config: Mapping) -> nn.Module:
   for field in ('depth', 'class_depth'):
     if not 0 < config.get(field, 1) <= MAX_DEPTH:
       raise ConfigError(f'{field}={config[field]}: must be in 1 ... {MAX_DEPTH}')
-  return section(KINDS[kind][0], config, part(kind), dtype=jnp.float32)
+  return section(KINDS[kind][0], config, part(kind), dtype=dtype)
 
 
 def forward(kind: str, config: Mapping) -> Callable:

@@ -1,0 +1,12 @@
+"""Weighted k-NN on the data that a run was trained on (Wu et al. 2018, arXiv:1805.01978, section 3.4).
+
+  python -m maskrep.evaluate knn --workdir=DIR
+"""
+
+from configs import common
+
+
+def get_config():
+  config = common.evaluation('knn')
+  config.knn = common.section(neighbours=(10, 20), temperature=0.07)
+  return config

@@ -1,0 +1,198 @@
+"""Who is examined: an encoder with the data of an evaluation. All that protocols compute with an encoder goes through it."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from maskrep import build, masking, rng, weights
+from maskrep.augment.highpass import high_pass_images
+from maskrep.augment.view import eval_views
+from maskrep.build import Data
+from maskrep.data.sources import Source
+from maskrep.errors import ConfigError
+from maskrep.evaluation import features
+from maskrep.evaluation.cache import cached
+from maskrep.evaluation.features import Features
+from maskrep.interop.pretrained import Pretrained, module, variables
+from maskrep.mesh import make_mesh
+from maskrep.models.represent import POOLING, represent
+
+MASKABLE = 'vit', 'cait'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoding:
+  """How an image becomes a feature.
+
+  Attributes:
+    network: 'ema', or 'online' for the network that the EMA follows.
+    pooling, layers: see `maskrep.models.represent`.
+    size: side of the image in pixels; 0 is what the encoder was trained or published with.
+    batch_size: images encoded at once, over all devices.
+  """
+
+  network: str
+  pooling: str
+  layers: int
+  size: int
+  batch_size: int
+
+  def __post_init__(self):
+    if self.network not in weights.NETWORKS:
+      raise ValueError(f'network={self.network!r}: must be {" or ".join(weights.NETWORKS)}')
+    if self.pooling not in POOLING:
+      raise ValueError(f'pooling={self.pooling!r}: must be one of {", ".join(POOLING)}')
+    for field, least in (('layers', 1), ('size', 0), ('batch_size', 1)):
+      if getattr(self, field) < least:
+        raise ValueError(f'{field}={getattr(self, field)}: must be at least {least}')
+    if self.batch_size % jax.device_count():
+      raise ValueError(f'batch_size={self.batch_size}: must be a multiple of the {jax.device_count()} devices')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subject:
+  """An encoder, how it is asked, and the data.
+
+  Attributes:
+    workdir: of the run, or of the import.
+    pretrained: the encoder there.
+    data: whose two splits are `train` and `eval`.
+    seed: of masks.
+    dtype: of the encoder's computation.
+    images: fingerprints of the sources that were encoded so far.
+  """
+
+  workdir: Path
+  pretrained: Pretrained
+  encoding: Encoding
+  data: Data
+  seed: int
+  dtype: jnp.dtype
+  images: set[str] = dataclasses.field(default_factory=set)
+
+  def __post_init__(self):
+    """Checks all that needs no images.
+
+    Raises:
+      ConfigError: it is no encoder, or cannot be asked so.
+    """
+    kind, sizes, how = self.pretrained.kind, self.pretrained.config, self.pretrained.preprocessing
+    if kind == 'vqgan':
+      raise ConfigError(f'--workdir={self.workdir}: is a tokenizer, and encoders are judged')
+    if how is None:
+      raise ConfigError(f'--workdir={self.workdir}: its encoder.json does not say how images are prepared; write '
+                        '"preprocessing" into it: size, crop_fraction, filter, mean and std')
+    if how['filter'] != 'bilinear':
+      raise ConfigError(f'--workdir={self.workdir}: its images are resized with the filter {how["filter"]!r}, and here '
+                        'it is bilinear; where that is near enough, say so in its encoder.json')
+    if self.size % sizes.get('patch_size', 1):
+      raise ConfigError(f'config.encoding.size={self.size}: must be a multiple of the patches of {sizes["patch_size"]}')
+    if self.encoding.layers > 1 and (kind != 'vit' or self.encoding.layers > sizes['depth']):
+      raise ConfigError(f'config.encoding.layers={self.encoding.layers}: this encoder, a {kind}, has '
+                        f'{sizes["depth"] if kind == "vit" else 1} to give')
+
+  @property
+  def size(self) -> int:
+    return self.encoding.size or self.pretrained.preprocessing['size']
+
+  @functools.cached_property
+  def train(self) -> Source:
+    return build.build_source(self.data, self.data.train_split)
+
+  @functools.cached_property
+  def eval(self) -> Source:
+    if not self.data.eval_split:
+      raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
+    return build.build_source(self.data, self.data.eval_split)
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Of the weights."""
+    return weights.digest(self.pretrained.arrays)
+
+  @functools.cached_property
+  def asked(self) -> dict:
+    """How images become features, as plain data."""
+    asked = dataclasses.asdict(self.encoding) | {'dtype': jnp.dtype(self.dtype).name}
+    return asked | self.pretrained.preprocessing | {'size': self.size}
+
+  def labelled(self) -> int:
+    """The number of classes of the data.
+
+    Raises:
+      ConfigError: there are no labels.
+    """
+    if not self.train.num_classes:
+      raise ConfigError(f'config.data.source={self.data.source!r}: has no labels, and this protocol needs them')
+    return self.train.num_classes
+
+  def features(self, source: Source, ratio: float = 0.0) -> Features:
+    """Of every image of a source that can be read, in its order, from the cache in `workdir` where they are there.
+
+    Args:
+      ratio: share of the patches that is dropped, by a mask of each image's own.
+
+    Raises:
+      ConfigError: the encoder cannot leave patches out, or none would be left.
+    """
+    kind, sizes = self.pretrained.kind, self.pretrained.config
+    keep = patches = 0
+    if ratio:
+      if kind not in MASKABLE:
+        raise ConfigError(f'--workdir={self.workdir}: a {kind} sees all pixels, and no patch can be left out')
+      patches = (self.size // sizes['patch_size']) ** 2
+      try:
+        keep = masking.num_kept(patches, ratio)
+      except ValueError as error:
+        raise ConfigError(f'ratio={ratio}: {error}; choose a lower one') from error
+    encoder, how = module(kind, sizes, self.dtype), self.pretrained.preprocessing
+
+    def encode(arrays, batch):
+      images = eval_views(batch['image'], batch['size'], size=self.size, crop_fraction=how['crop_fraction'],
+                          mean=tuple(how['mean']), std=tuple(how['std']), squash=how.get('squash', False))
+      keys = rng.per_example(rng.stream(self.seed, 'masks'), batch['position'])
+      keep_idx = masking.random_keep(keys, patches, keep) if ratio else None
+      return represent(encoder, arrays, high_pass_images(images, how.get('high_pass_sigma', 0)), keep_idx,
+                       pooling=self.encoding.pooling, layers=self.encoding.layers)
+
+    key = {'weights': self.digest, 'kind': kind, 'sizes': sizes, 'asked': self.asked}
+    return self._extracted(encode, variables(self.pretrained.arrays), source,
+                           key | ({'ratio': ratio, 'seed': self.seed} if ratio else {}))
+
+  def logits(self, source: Source) -> Features:
+    """[M, C], of the classifier that the run trained with its encoder, as the run itself evaluates it.
+
+    Raises:
+      ConfigError: it trained none.
+    """
+    what = f'--workdir={self.workdir}'
+    run = weights.stored(what, self.workdir)
+    if not hasattr(run.objective, 'classify'):
+      raise ConfigError(f'{what}: trained no classifier; run the protocol linear or finetune on it, and give the '
+                        'folder in evaluations/ that this leaves')
+    state, view = weights.restore(what, run), run.objective.view
+    encoder = features.class_token(run.objective.encode, size=view.size, mean=view.mean, std=view.std,
+                                   crop_fraction=run.config.eval.crop_fraction)
+
+    def classify(arrays, batch):
+      return run.objective.classify(arrays[0], encoder(arrays, batch))
+
+    arrays = state.ema_params, state.model_state
+    key = {'weights': weights.digest(arrays), 'logits': run.config.to_dict()}
+    return self._extracted(classify, arrays, source, key)
+
+  def _extracted(self, encoder, arrays, source: Source, key: dict) -> Features:
+    self.images.add(source.fingerprint)
+
+    def extract():
+      mesh = make_mesh()
+      return features.extract(
+        features.jit_encoder(encoder, mesh), jax.device_put(arrays, NamedSharding(mesh, PartitionSpec())), source,
+        mesh=mesh, batch_size=self.encoding.batch_size, canvas=self.data.canvas, threads=self.data.threads,
+        stall_timeout_s=self.data.stall_timeout_s)
+
+    return cached(self.workdir / 'features', key | {'images': source.fingerprint, 'canvas': self.data.canvas}, extract)
