@@ -89,8 +89,8 @@ class Digits:
 class TFDS:
   """A data set that TensorFlow Datasets prepared as ArrayRecord in TFDS_DATA_DIR. TensorFlow is not needed.
 
-  `name` and `split` are as tfds understands them ('train[:90%]' too). Nothing is downloaded unless asked for. An example
-  is named by the feature file_name or filename of its record, where there is one.
+  `name` and `split` are as tfds understands them ('train[:90%]' too). Nothing is downloaded unless asked for. The name
+  of an example is what its record holds as file_name or filename, where it does.
 
   Raises:
     ConfigError: no such data set or split; not prepared, or in a format without random access; no image in it; the

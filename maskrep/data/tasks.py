@@ -26,9 +26,9 @@ import numpy as np
 from maskrep.data.sources import TFDS, Rule
 from maskrep.errors import ConfigError
 
-# Upper ends of the bins but the last: of pixel_coords' depth in CLEVR, and metres in KITTI, whose last means no vehicle.
-CLEVR_BINS = (8.0, 8.5, 9.0, 9.5, 10.0)
-KITTI_BINS = (8.0, 20.0, 999.0)
+# Upper ends of the bins but the last.
+CLEVR_BINS = (8.0, 8.5, 9.0, 9.5, 10.0)  # of the depth in pixel_coords
+KITTI_BINS = (8.0, 20.0, 999.0)  # metres; beyond them there is no vehicle
 NO_VEHICLE = 1000.0
 VEHICLES = 3  # the first types of objects in KITTI: car, van, truck
 DSPRITES_BINS = 16
