@@ -5,7 +5,7 @@ ImageNet-Sketch: Wang et al. 2019, arXiv:1905.13549. ImageNet-V2: Recht et al. 2
 Beyer et al. 2020, arXiv:2006.07159. ImageNet-C: Hendrycks & Dietterich 2019, arXiv:1903.12261.
 
 The builders of tfds label these by WordNet id with the one list of imagenet2012, which is in order (ImageNet-V2 and
-ReaL by the number in it), so no label is translated. The corrupted images are tfds's own making, not the authors' files.
+ReaL by the number in it), so no label is translated. The corrupted images are tfds's own, not the authors'.
 """
 
 from collections.abc import Mapping
