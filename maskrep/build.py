@@ -15,7 +15,7 @@ from maskrep import masking
 from maskrep.augment.pixel_masks import PixelMask
 from maskrep.augment.regularise import Regularise
 from maskrep.augment.view import View
-from maskrep.data import sources
+from maskrep.data import sources, tasks
 from maskrep.errors import ConfigError
 from maskrep.models import resnet
 from maskrep.models.cait import INSTANCE, POSITIONS, CaiT
@@ -40,7 +40,7 @@ DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 class Data:
   """Which images, and how the host reads them."""
 
-  source: str  # digits, tfds:NAME, folder:PATH
+  source: str  # digits, tfds:NAME, folder:PATH, task:NAME
   train_split: str
   eval_split: str  # '' where there is none
   download: bool
@@ -220,7 +220,9 @@ def build_source(data: Data, split: str) -> sources.Source:
     return sources.TFDS(name, split, download=data.download)
   if kind == 'folder' and name:
     return sources.Folder(name, split)
-  raise ConfigError(f'config.data.source={data.source!r}: must be digits, tfds:NAME or folder:PATH')
+  if kind == 'task' and name:
+    return tasks.open_task(name, split, download=data.download)
+  raise ConfigError(f'config.data.source={data.source!r}: must be digits, tfds:NAME, folder:PATH or task:NAME')
 
 
 def method(config: ConfigDict) -> 'Method':

@@ -1,6 +1,6 @@
 """Where pictures come from. Each source is a random-access sequence of `Example`, safe to read from many threads."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 import difflib
 import functools
@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
 
-from maskrep.data.decode import MAX_BYTES, BrokenImage, decode
+from maskrep.data.decode import MAX_BYTES, MAX_PIXELS, BrokenImage, decode
 from maskrep.errors import ConfigError, DataError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')
@@ -36,6 +36,18 @@ class Source(Protocol):
   def __len__(self) -> int: ...
 
   def __getitem__(self, index: int) -> Example: ...
+
+  def name(self, index: int) -> str: ...
+
+
+class Rule(NamedTuple):
+  """How a record of tfds becomes an example, where its label is not simply a feature of the kind `ClassLabel`."""
+
+  title: str  # tells it from other rules of the same data set
+  reads: tuple[str, ...]  # features of a record, '/' between levels
+  label: Callable[..., int]  # of the values of each, flat and of any length; -1 where a record has no part in the task
+  num_classes: int
+  pixel_scale: int = 1  # what pixels are multiplied by, where white is not 255
 
 
 class Digits:
@@ -68,20 +80,25 @@ class Digits:
 
   def __getitem__(self, index: int) -> Example:
     i = self._indices[index]
-    return Example(self._images[i], int(self._labels[i]), f'digit {i}')
+    return Example(self._images[i], int(self._labels[i]), self.name(index))
+
+  def name(self, index: int) -> str:
+    return f'digit {self._indices[index]}'
 
 
 class TFDS:
   """A data set that TensorFlow Datasets prepared as ArrayRecord in TFDS_DATA_DIR. TensorFlow is not needed.
 
-  `name` and `split` are as tfds understands them ('train[:90%]' too). Nothing is downloaded unless asked for.
+  `name` and `split` are as tfds understands them ('train[:90%]' too). Nothing is downloaded unless asked for. The name
+  of an example is what its record holds as file_name or filename, where it does.
 
   Raises:
-    ConfigError: no such data set or split; not prepared, or in a format without random access; no image in it.
+    ConfigError: no such data set or split; not prepared, or in a format without random access; no image in it; the
+      rule reads what it does not hold.
     DataError: a file of it is missing or damaged, or does not hold as many records as it should.
   """
 
-  def __init__(self, name: str, split: str, *, download: bool = False):
+  def __init__(self, name: str, split: str, *, download: bool = False, rule: Rule | None = None):
     import tensorflow_datasets as tfds  # takes seconds, which no other source should pay
     from tensorflow_datasets.proto import tf_example_pb2
 
@@ -105,8 +122,13 @@ class TFDS:
     if not self._image:
       raise ConfigError(f'{field}: holds no images, but {", ".join(info.features)}; take another data set')
 
+    self._name = next((name for name in ('file_name', 'filename') if name in info.features), None)
+    self._rule = rule
     self.num_classes = info.features[self._label].num_classes if self._label else 0
     self.fingerprint = f'tfds:{info.full_name}:{split}:{length}'
+    if rule:
+      self.num_classes = rule.num_classes
+      self.fingerprint += f':{rule.title}'
     # tfds's own deserialisation holds the interpreter's lock 15 times as long as parsing the record.
     self._parse = tf_example_pb2.Example.FromString
     shards = info.splits[split].file_instructions
@@ -114,24 +136,49 @@ class TFDS:
       in_memory = sum(os.path.getsize(shard.filename) for shard in shards) <= IN_MEMORY
       with futures.ThreadPoolExecutor(16) as pool:  # there may be a thousand, on a disk that is far away
         records = list(pool.map(functools.partial(_check_shard, read=in_memory), shards))
+      self._records = (
+        list(itertools.chain.from_iterable(records)) if in_memory
+        else builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES))
+      lacking = [name for name in rule.reads if name not in self._features(0)] if rule else []
     except OSError as error:
       raise DataError(f'{field}: {error}; prepare it again') from error
-    self._records = (
-      list(itertools.chain.from_iterable(records)) if in_memory
-      else builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES))
+    if lacking:
+      raise ConfigError(f'{field}: its records hold no {lacking[0]!r}, by which {rule.title!r} labels them; prepare '
+                        'the version that tfds has now')
 
   def __len__(self) -> int:
     return len(self._records)
 
   def __getitem__(self, index: int) -> Example:
-    name = f'{self.fingerprint} record {index}'
+    features = self._features(index)
+    image = features[self._image].bytes_list.value[0]
+    if not self._rule:
+      label = features[self._label].int64_list.value[0] if self._label else -1
+      return Example(image, label, self._named(index, features))
+    label = self._rule.label(*(_values(features[name]) for name in self._rule.reads))
+    if self._rule.pixel_scale != 1:
+      image = decode(image, canvas=MAX_PIXELS) * np.uint8(self._rule.pixel_scale)
+    return Example(image, label, self._named(index, features))
+
+  def name(self, index: int) -> str:
+    """Reads the record where its name is in it."""
+    return self._named(index, self._features(index) if self._name else {})
+
+  def values(self, index: int, feature: str) -> Sequence:
+    """All values of one feature of a record, flat."""
+    return _values(self._features(index)[feature])
+
+  def _features(self, index: int):
     try:
       record = self._records[range(len(self))[index]]  # an IndexError where a sequence has one
     except RuntimeError as error:  # how ArrayRecord reports a failed checksum and a lost file
-      raise OSError(f'{name}: {error}') from error
-    features = self._parse(record).features.feature
-    label = features[self._label].int64_list.value[0] if self._label else -1
-    return Example(features[self._image].bytes_list.value[0], label, name)
+      raise OSError(f'{self.fingerprint} record {index}: {error}') from error
+    return self._parse(record).features.feature
+
+  def _named(self, index: int, features) -> str:
+    if not self._name:
+      return f'{self.fingerprint} record {index}'
+    return features[self._name].bytes_list.value[0].decode()
 
 
 class Folder:
@@ -180,11 +227,14 @@ class Folder:
     return len(self._names)
 
   def __getitem__(self, index: int) -> Example:
-    name = os.path.join(self._root, self._names[index])
+    name = self.name(index)
     with open(name, 'rb') as file:
       # The decoder refuses what is longer; read() takes memory for all that it is asked for, so ask for no more.
       image = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES + 1))
     return Example(image, self._labels[index], name)
+
+  def name(self, index: int) -> str:
+    return os.path.join(self._root, self._names[index])
 
   def _can_be_read(self, index: int) -> bool:
     try:
@@ -216,6 +266,12 @@ def _feature(features, kind: type, usual: str) -> str | None:
   """The name of the feature of a kind: the usual one, else the first, else None."""
   names = [name for name, feature in features.items() if isinstance(feature, kind)]
   return usual if usual in names else next(iter(names), None)
+
+
+def _values(feature) -> Sequence:
+  """Of whichever kind a feature of a tf.Example is; none where it is of no kind."""
+  kind = feature.WhichOneof('kind')
+  return getattr(feature, kind).value if kind else ()
 
 
 def _check_shard(shard, read: bool) -> list[bytes]:

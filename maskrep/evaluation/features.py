@@ -50,6 +50,9 @@ class Subset:
   def __getitem__(self, i: int) -> Example:
     return self.source[int(self.indices[i])]
 
+  def name(self, i: int) -> str:
+    return self.source.name(int(self.indices[i]))
+
 
 def sample(source: Source, limit: int) -> Source:
   """At most `limit` examples, evenly from the whole source (whose order may be by class), always the same ones."""

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from maskrep.objectives.losses import l2_normalize
 from maskrep.types import Array
@@ -65,3 +66,40 @@ def knn_accuracy(
   """The shares of test examples, int labels [Q], that `knn_predict` labels rightly: by the vote, and Recall@1."""
   voted, nearest = knn_predict(train_features, train_labels, test_features, k=k, temperature=temperature)
   return float(jnp.mean(voted == test_labels)), float(jnp.mean(nearest == test_labels))
+
+
+def recall_at_1(features: Array, labels: Array, queries: tuple[Array, Array] | None = None) -> float:
+  """The share of queries whose nearest example of the index, by cosine similarity, is of their class.
+
+  Of equally similar examples the first is taken. A query with no other image of its class in the index is a miss.
+
+  Args:
+    features: of the index, float [M, D].
+    labels: of the index, int [M].
+    queries: features [Q, D] and labels [Q]; without them each example of the index is one, and does not find itself.
+
+  Raises:
+    ValueError: there is nothing to find.
+  """
+  size = len(features)
+  if size < 1 + (queries is None):
+    raise ValueError(f'an index of {size} images: there is nothing to find')
+  # No example of the index has the place -1.
+  places = np.arange(size) if queries is None else np.full(len(queries[0]), -1)
+  wanted, right = (features, labels) if queries is None else queries
+  nearest = np.asarray(_nearest(features, wanted, places))
+  return float(np.mean(np.asarray(labels)[nearest] == np.asarray(right)))
+
+
+@jax.jit
+def _nearest(features: Array, queries: Array, places: Array) -> Array:
+  """float [M, D], float [Q, D], int [Q] of those that have a place in the index -> places of the nearest others [Q]."""
+  features = l2_normalize(features)
+
+  def nearest(query):
+    vector, place = query
+    similarities = jnp.dot(vector, features.T, precision=jax.lax.Precision.HIGHEST)
+    return jnp.argmax(jnp.where(jnp.arange(len(features)) == place, -jnp.inf, similarities))
+
+  chunk = max(1, _CHUNK_ELEMENTS // len(features))
+  return jax.lax.map(nearest, (l2_normalize(queries), places), batch_size=min(chunk, len(queries)))

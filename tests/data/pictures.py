@@ -39,12 +39,16 @@ def png16(pixels: np.ndarray) -> bytes:
   return png(pixels.shape[1], pixels.shape[0], 16, 0 if pixels.ndim == 2 else 2, rows)
 
 
-def prepare(data_dir: Path, features: dict, splits: dict[str, list[dict]], shards: int | None = None) -> None:
-  """Writes data set 'tiny', version 1.0.0, below data_dir, as `tfds build` does."""
+def prepare(
+  data_dir: Path, features: dict, splits: dict[str, list[dict]], shards: int | None = None, name: str = 'tiny'
+) -> None:
+  """Writes a data set NAME or NAME/CONFIG, version 1.0.0, below data_dir, as `tfds build` does."""
+  title, _, chosen = name.partition('/')
 
   class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    name = 'tiny'
+    name = title
     VERSION = tfds.core.Version('1.0.0')
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=chosen)] if chosen else []
 
     def _info(self):
       return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))

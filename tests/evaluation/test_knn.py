@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from maskrep.evaluation import knn
 
@@ -77,3 +77,26 @@ def test_k_beyond_the_training_split_is_refused(k):
   train = np.eye(4, dtype=np.float32)
   with pytest.raises(ValueError, match=f'k={k} .* 4 examples'):
     knn.knn_predict(train, np.arange(4), train, k=k)
+
+
+def test_recall_at_1_is_that_of_scikit_learn():
+  rng = np.random.default_rng(0)
+  index, labels = clusters(rng)
+  queries = clusters(rng)
+  sklearn = NearestNeighbors(n_neighbors=2, metric='cosine').fit(index)
+  others = sklearn.kneighbors(index, return_distance=False)[:, 1]  # the first is the image itself
+  assert knn.recall_at_1(index, labels) == np.mean(labels[others] == labels) < 1
+  found = sklearn.kneighbors(queries[0], 1, return_distance=False)[:, 0]
+  assert knn.recall_at_1(index, labels, queries) == np.mean(labels[found] == queries[1])
+
+
+def test_an_image_does_not_find_itself_but_its_twin():
+  index = np.array([[1, 0], [0, 1], [0, 2]], np.float32)
+  assert knn.recall_at_1(index, np.array([0, 1, 1])) == pytest.approx(2 / 3)
+  assert knn.recall_at_1(index, np.array([0, 1, 2])) == 0.0
+  assert knn.recall_at_1(index, np.array([0, 1, 2]), (index, np.array([0, 1, 1]))) == 1.0
+
+
+def test_an_index_of_one_image_has_no_other():
+  with pytest.raises(ValueError, match='an index of 1 images'):
+    knn.recall_at_1(np.eye(1), np.zeros(1))
