@@ -1,6 +1,6 @@
 """Judges a trained or imported encoder by one protocol: python -m maskrep.evaluate PROTOCOL --workdir=DIR
 
-What it finds is printed, and added to DIR/evaluations.jsonl with all that it takes to repeat it; maskrep.report shows it.
+What it finds is printed, and added to DIR/evaluations.jsonl with all that it takes to repeat it: see maskrep.report.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import dataclasses
 from pathlib import Path
 import sys
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from absl import flags
 import jax
@@ -65,7 +65,7 @@ def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
   command.define_processes(values)
   command.parse([argv[0], *argv[2:]], values, ('workdir',), EXAMPLE)
   if (asked := values.config.get('protocol', protocol)) != protocol:
-    raise ConfigError(f'config.protocol={asked!r}: is the protocol of this config, and not {protocol}; give one of both')
+    raise ConfigError(f'config.protocol={asked!r}: is what this config is for, and not {protocol}; give one of both')
   return protocol, values
 
 

@@ -22,7 +22,6 @@ from maskrep.train.optim import Optim
 from maskrep.train.program import Program, make_program
 from maskrep.types import Objective, Params, TrainState
 
-
 NETWORKS = 'ema', 'online'
 
 

@@ -8,20 +8,13 @@ tfds, and imagenet2012_corrupted in 75 parts that tfds makes anew from ImageNet'
   python -m maskrep.evaluate robustness --workdir=runs/mim_finetune_in1k
 """
 
-import ml_collections
-
 from configs import common
 
 
 def get_config():
-  config = ml_collections.ConfigDict()
-  config.protocol = 'robustness'
-  config.seed = 0
+  config = common.evaluation('robustness')
   # How images are read. Which, the sets say: source and splits are those of the first.
-  config.data = common.imagenet(batch_size=1, epochs=1).data
   config.data.update(source='tfds:imagenet_a', train_split='test', eval_split='test')
-  config.encoding = common.section(
-    network='ema', pooling='class_token', layers=1, batch_size=512, compute_dtype='auto')
   config.robustness = common.section(
     sets=('imagenet_a', 'imagenet_r', 'imagenet_sketch', 'imagenet_v2', 'imagenet_real'),
     corruptions=(

@@ -7,19 +7,12 @@ scikit-learn's C from 1e4 to 1e-2, for features of unit length. Not run by us ye
   python -m maskrep.evaluate transfer --workdir=runs/msn_vitb16
 """
 
-import ml_collections
-
 from configs import common
 
 
 def get_config():
-  config = ml_collections.ConfigDict()
-  config.protocol = 'transfer'
-  config.seed = 0
+  config = common.evaluation('transfer')
   # How images are read. Which, the tasks say: source and splits are those of the first.
-  config.data = common.imagenet(batch_size=1, epochs=1).data
   config.data.update(source='task:cifar10', train_split='train', eval_split='test')
-  config.encoding = common.section(
-    network='ema', pooling='class_token', layers=1, batch_size=512, compute_dtype='auto')
   config.transfer = common.section(tasks=('cifar10', 'cifar100'), l2s=tuple(10.0**i for i in range(-4, 3)), folds=5)
   return config

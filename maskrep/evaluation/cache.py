@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 def cached(folder: Path, key: dict, compute: Callable[[], Features]) -> Features:
   """What `compute` gave for the same `key` before, or gives now.
 
-  Only process 0 reads and writes, and tells the others, whose disks may be others. A file that is damaged (each array has
-  a checksum) is computed again.
+  Only process 0 reads and writes, and tells the others, whose disks may be others. A damaged file (each array has a
+  checksum) is computed again.
 
   Args:
     folder: of the cache; made where it is not there.

@@ -70,7 +70,7 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Class
     return _dot(basis.T, _dot(x.T, residual) + penalty * _dot(basis, coordinates))
 
   def line_search(step, logits, ahead, weights):
-    """How far to go: to where the slope is small, by Newton's method. Logits are linear in it: no matrix is multiplied."""
+    """How far to go: to a small slope, by Newton's method. Logits are linear in it, so no matrix is multiplied."""
     linear, square = jnp.vdot(penalty * weights, step), jnp.vdot(penalty * step, step)
 
     def slope(t):
@@ -126,7 +126,7 @@ def predict(classifier: Classifier, features: Array) -> Array:
 
 
 def normalised(train: Array, *others: Array) -> list[Array]:
-  """Features float [M, D], and others [Q, D], centred on the mean of the first, which needs no labels, and of unit length.
+  """Features float [M, D] and others [Q, D], centred on the mean of the first, which needs no labels, of unit length.
 
   One rule under which neither the offset nor the scale of a representation weighs against the penalty, so that pixels
   and any encoder can be compared.
@@ -136,7 +136,7 @@ def normalised(train: Array, *others: Array) -> list[Array]:
 
 
 def placed(mesh: Mesh, features: Array, labels: np.ndarray) -> tuple[Array, Array]:
-  """Features [M, D] and labels [M], padded with label -1 to a multiple of the devices and split over them, for `fit`."""
+  """For `fit`: features [M, D] and labels [M], padded with -1 to a multiple of the devices and split over them."""
   more = -len(labels) % mesh.size
   features = np.pad(np.asarray(features), ((0, more), (0, 0)))
   return jax.device_put((features, np.pad(labels, (0, more), constant_values=-1)), batch_sharding(mesh))

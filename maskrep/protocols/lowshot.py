@@ -10,7 +10,14 @@ from maskrep.data.lists import read_list
 from maskrep.errors import ConfigError
 from maskrep.evaluation.features import Features, Subset
 from maskrep.evaluation.logistic import (
-  TooFewLabels, cross_validated, draw_examples, draw_share, fit, normalised, placed, predict,
+  TooFewLabels,
+  cross_validated,
+  draw_examples,
+  draw_share,
+  fit,
+  normalised,
+  placed,
+  predict,
 )
 from maskrep.evaluation.record import Figure, repeated
 from maskrep.mesh import make_mesh
@@ -24,8 +31,8 @@ class LowShot:
   Attributes:
     labels_per_class: subsets of so many labels of each class, drawn `draws` times.
     fractions: subsets of such a share of each class, of at least one label of each, drawn `draws` times.
-    lists: subsets of fixed images: a path of a file with the name of an image a line, or a pattern of several such files
-      (with *), which are then the draws.
+    lists: subsets of fixed images: the path of a file with the name of an image a line, or a pattern (with *) of
+      several such files, which are then the draws.
     draws: how many times labels are drawn.
     l2: the penalty of `logistic.fit`, one for all subsets or one for each, in the order of the fields above; or, with
       `folds`, those of which cross-validation chooses one for each draw.
@@ -43,10 +50,9 @@ class LowShot:
     subsets = len(self.labels_per_class) + len(self.fractions) + len(self.lists)
     if not subsets:
       raise ValueError('labels_per_class=(): must name a subset, as fractions and lists are empty too')
-    for field, low, high in (('labels_per_class', 1, float('inf')), ('fractions', 1e-9, 1), ('l2', 1e-12, float('inf'))):
-      for value in getattr(self, field):
-        if not low <= value <= high or value == float('inf'):
-          raise ValueError(f'{field}={getattr(self, field)}: each must be {"in (0, 1]" if high == 1 else "above 0"}')
+    for field, high in (('labels_per_class', float('inf')), ('fractions', 1), ('l2', float('inf'))):
+      if not all(0 < value <= high and value < float('inf') for value in getattr(self, field)):
+        raise ValueError(f'{field}={getattr(self, field)}: each must be {"in (0, 1]" if high == 1 else "above 0"}')
     if self.draws < 1:
       raise ValueError(f'draws={self.draws}: must be at least 1')
     if self.folds not in (0, *range(2, 101)):
@@ -54,7 +60,7 @@ class LowShot:
     if not self.l2 or (not self.folds and len(self.l2) not in (1, subsets)):
       raise ValueError(f'l2={self.l2}: must have one value, one for each of the {subsets} subsets, or folds above 1')
     if self.folds and 1 in self.labels_per_class:
-      raise ValueError(f'folds={self.folds}: must be 0 where labels_per_class asks for 1, of which none can be held out')
+      raise ValueError(f'folds={self.folds}: must be 0 where labels_per_class asks for 1: none can be held out')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

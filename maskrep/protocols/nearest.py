@@ -2,9 +2,9 @@
 
 import dataclasses
 
+from maskrep.errors import ConfigError
 from maskrep.evaluation.knn import knn_accuracy, recall_at_1
 from maskrep.evaluation.record import Figure
-from maskrep.errors import ConfigError
 from maskrep.protocols.subject import Subject
 
 
@@ -43,7 +43,7 @@ def knn(subject: Subject, options: KNN, *, seed: int) -> list[Figure]:
 
 
 def retrieval(subject: Subject, options: Retrieval, *, seed: int) -> list[Figure]:
-  """The share of queries, the evaluation split, whose nearest image in the index, the training split, is of their class.
+  """The share of queries, of the evaluation split, whose nearest image of the training split is of their class.
 
   Where both are the same split, an image does not find itself.
   """

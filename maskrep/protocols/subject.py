@@ -1,4 +1,4 @@
-"""Who is examined: an encoder with the data of an evaluation. All that protocols compute with an encoder goes through it."""
+"""Who is examined: an encoder, with the data of an evaluation. What protocols ask of an encoder goes through it."""
 
 import dataclasses
 import functools
@@ -130,11 +130,12 @@ class Subject:
       raise ConfigError(f'config.data.source={self.data.source!r}: has no labels, and this protocol needs them')
     return self.train.num_classes
 
-  def features(self, source: Source, ratio: float = 0.0) -> Features:
+  def features(self, source: Source, ratio: float = 0.0, whole: bool = False) -> Features:
     """Of every image of a source that can be read, in its order, from the cache in `workdir` where they are there.
 
     Args:
       ratio: share of the patches that is dropped, by a mask of each image's own.
+      whole: the whole image is seen, squashed to a square, and not its centre.
 
     Raises:
       ConfigError: the encoder cannot leave patches out, or none would be left.
@@ -153,18 +154,21 @@ class Subject:
 
     def encode(arrays, batch):
       images = eval_views(batch['image'], batch['size'], size=self.size, crop_fraction=how['crop_fraction'],
-                          mean=tuple(how['mean']), std=tuple(how['std']), squash=how.get('squash', False))
+                          mean=tuple(how['mean']), std=tuple(how['std']), squash=whole or how.get('squash', False))
       keys = rng.per_example(rng.stream(self.seed, 'masks'), batch['position'])
       keep_idx = masking.random_keep(keys, patches, keep) if ratio else None
       return represent(encoder, arrays, high_pass_images(images, how.get('high_pass_sigma', 0)), keep_idx,
                        pooling=self.encoding.pooling, layers=self.encoding.layers)
 
-    key = {'weights': self.digest, 'kind': kind, 'sizes': sizes, 'asked': self.asked}
+    key = {'weights': self.digest, 'kind': kind, 'sizes': sizes, 'asked': self.asked, 'whole': whole}
     return self._extracted(encode, variables(self.pretrained.arrays), source,
                            key | ({'ratio': ratio, 'seed': self.seed} if ratio else {}))
 
-  def logits(self, source: Source) -> Features:
+  def logits(self, source: Source, whole: bool = False) -> Features:
     """[M, C], of the classifier that the run trained with its encoder, as the run itself evaluates it.
+
+    Args:
+      whole: as of `features`.
 
     Raises:
       ConfigError: it trained none.
@@ -176,13 +180,13 @@ class Subject:
                         'folder in evaluations/ that this leaves')
     state, view = weights.restore(what, run), run.objective.view
     encoder = features.class_token(run.objective.encode, size=view.size, mean=view.mean, std=view.std,
-                                   crop_fraction=run.config.eval.crop_fraction)
+                                   crop_fraction=run.config.eval.crop_fraction, squash=whole)
 
     def classify(arrays, batch):
       return run.objective.classify(arrays[0], encoder(arrays, batch))
 
     arrays = state.ema_params, state.model_state
-    key = {'weights': weights.digest(arrays), 'logits': run.config.to_dict()}
+    key = {'weights': weights.digest(arrays), 'logits': run.config.to_dict(), 'whole': whole}
     return self._extracted(classify, arrays, source, key)
 
   def _extracted(self, encoder, arrays, source: Source, key: dict) -> Features:
