@@ -21,7 +21,7 @@ def get_config():
   config.data = common.imagenet(batch_size=1, epochs=1).data
   config.data.update(source='tfds:imagenet_a', train_split='test', eval_split='test')
   config.encoding = common.section(
-    network='ema', pooling='class_token', layers=1, size=0, batch_size=512, compute_dtype='auto')
+    network='ema', pooling='class_token', layers=1, batch_size=512, compute_dtype='auto')
   config.robustness = common.section(
     sets=('imagenet_a', 'imagenet_r', 'imagenet_sketch', 'imagenet_v2', 'imagenet_real'),
     corruptions=(

@@ -20,6 +20,6 @@ def get_config():
   config.data = common.imagenet(batch_size=1, epochs=1).data
   config.data.update(source='task:cifar10', train_split='train', eval_split='test')
   config.encoding = common.section(
-    network='ema', pooling='class_token', layers=1, size=0, batch_size=512, compute_dtype='auto')
+    network='ema', pooling='class_token', layers=1, batch_size=512, compute_dtype='auto')
   config.transfer = common.section(tasks=('cifar10', 'cifar100'), l2s=tuple(10.0**i for i in range(-4, 3)), folds=5)
   return config
