@@ -59,6 +59,15 @@ MUTANTS = {
     'tests/interop/test_runs.py'),
   'positions of any order are taken for ours': (
     'maskrep/interop/timm_cait.py', 'atol=1e-5)', 'atol=9)', 'tests/interop/test_extrema_layout.py'),
+  'a shifted set has all classes': (
+    'maskrep/protocols/robustness.py', 'np.unique(labels) if subset', 'np.arange(logits.shape[1]) if subset',
+    'tests/protocols/test_robustness.py'),
+  'all corruptions are as hard for AlexNet': (
+    'maskrep/protocols/robustness.py', '* ALEXNET_ERRORS[name])', '* np.mean(list(ALEXNET_ERRORS.values())))',
+    'tests/protocols/test_robustness.py'),
+  'a query finds itself': (
+    'maskrep/evaluation/knn.py', 'places = np.arange(size) if', 'places = np.full(size, -1) if',
+    'tests/evaluation/test_knn.py'),
   "gradient through BYOL's targets": (
     'maskrep/objectives/mscn.py', 'second = jax.lax.stop_gradient(second)', 'pass', 'tests/objectives/test_mscn.py'),
   'evaluation does not filter': (

@@ -11,9 +11,11 @@ import numpy as np
 
 from maskrep.data import shifts
 from maskrep.data.shifts import ALEXNET_ERRORS, CLASSES, SETS, SEVERITIES
+from maskrep.data.sources import Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation.features import Subset
 from maskrep.evaluation.record import Figure
+from maskrep.protocols.subject import Subject
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,8 @@ class Robustness:
       raise ValueError('sets=(): must name a set, where there are no corruptions')
 
 
-def robustness(subject, options: Robustness, *, seed: int) -> list[Figure]:
-  """Judges the classifier of a `Subject`, whose logits are those of the 1000 classes in ImageNet's order.
+def robustness(subject: Subject, options: Robustness, *, seed: int) -> list[Figure]:
+  """Judges the classifier of a subject, whose logits are those of the 1000 classes in ImageNet's order.
 
   Returns:
     One figure a set: its top-1 accuracy, for ImageNet-A and -R among the classes that occur in them, for ReaL the share
@@ -93,15 +95,15 @@ def corruption_errors(errors: dict[str, list[float]]) -> tuple[float, ...]:
   return tuple(float(sum(each) / (len(SEVERITIES) * ALEXNET_ERRORS[name])) for name, each in errors.items())
 
 
-def _open_set(subject, name: str):
+def _open_set(subject: Subject, name: str) -> Source:
   return shifts.open_set(name, download=subject.data.download)
 
 
-def _open_level(subject, corruption: str, severity: int):
+def _open_level(subject: Subject, corruption: str, severity: int) -> Source:
   return shifts.open_corruption(corruption, severity, download=subject.data.download)
 
 
-def _accuracy(subject, name: str) -> float:
+def _accuracy(subject: Subject, name: str) -> float:
   source = _open_set(subject, name)
   logits, labels = subject.logits(source)
   if not SETS[name].several:

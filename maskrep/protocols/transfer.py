@@ -8,7 +8,6 @@ hyper-parameters are chosen on the 200 validation examples; here they are chosen
 import dataclasses
 import difflib
 
-import jax.numpy as jnp
 import numpy as np
 
 from maskrep import build
@@ -19,6 +18,8 @@ from maskrep.evaluation import logistic
 from maskrep.evaluation.features import Features
 from maskrep.evaluation.knn import recall_at_1
 from maskrep.evaluation.record import Figure
+from maskrep.mesh import make_mesh
+from maskrep.protocols.subject import Subject
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,8 @@ class Transfer:
       raise ValueError(f'folds={self.folds}: must be at least 2')
 
 
-def transfer(subject, options: Transfer, *, seed: int) -> list[Figure]:
-  """Judges the features of a `Subject` on each task, in [0, 1].
+def transfer(subject: Subject, options: Transfer, *, seed: int) -> list[Figure]:
+  """Judges the features of a subject on each task, in [0, 1].
 
   Returns:
     One figure a task: the share of the test split whose class is predicted, or Recall@1. Then one for each of GROUPS
@@ -73,11 +74,11 @@ def transfer(subject, options: Transfer, *, seed: int) -> list[Figure]:
   return figures
 
 
-def _open(subject, name: str, split: str) -> Source:
+def _open(subject: Subject, name: str, split: str) -> Source:
   return build.build_source(dataclasses.replace(subject.data, source=f'task:{name}'), split)
 
 
-def _judged(subject, name: str, options: Transfer, seed: int) -> float:
+def _judged(subject: Subject, name: str, options: Transfer, seed: int) -> float:
   task = TASKS[name]
   if task.retrieval:
     index = _features(subject, task, _open(subject, name, 'index'))
@@ -90,14 +91,14 @@ def _judged(subject, name: str, options: Transfer, seed: int) -> float:
     raise ConfigError(f'config.transfer.folds={options.folds}: {name} has {len(train.labels)} training examples; '
                       'choose fewer')
   inputs, test_inputs = logistic.normalised(train.features, test.features)
+  inputs, labels = logistic.placed(make_mesh(), inputs, train.labels)
   l2 = logistic.cross_validated(
-    inputs, train.labels, num_classes=source.num_classes, l2s=options.l2s, folds=options.folds, seed=seed)
-  classifier = logistic.fit(
-    jnp.asarray(inputs), jnp.asarray(train.labels), num_classes=source.num_classes, l2=l2)
-  return float(np.mean(np.asarray(logistic.predict(classifier, jnp.asarray(test_inputs))) == test.labels))
+    inputs, labels, num_classes=source.num_classes, l2s=options.l2s, folds=options.folds, seed=seed)
+  classifier = logistic.fit(inputs, labels, num_classes=source.num_classes, l2=l2)
+  return float(np.mean(logistic.predict(classifier, test_inputs) == test.labels))
 
 
-def _features(subject, task: Task, source: Source) -> Features:
+def _features(subject: Subject, task: Task, source: Source) -> Features:
   """Of the examples that have a label."""
   found = subject.features(source, whole=task.whole)
   labelled = found.labels >= 0
