@@ -1,5 +1,6 @@
 """Who is examined: an encoder, with the data of an evaluation. What protocols ask of an encoder goes through it."""
 
+from collections.abc import Callable
 import dataclasses
 import functools
 from pathlib import Path
@@ -16,7 +17,7 @@ from maskrep.data.sources import Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation import features
 from maskrep.evaluation.cache import cached
-from maskrep.evaluation.features import Features
+from maskrep.evaluation.features import Encoder, Features
 from maskrep.interop.pretrained import Pretrained, module, variables
 from maskrep.mesh import make_mesh
 from maskrep.models.represent import POOLING, represent
@@ -53,7 +54,7 @@ class Encoding:
       raise ValueError(f'batch_size={self.batch_size}: must be a multiple of the {jax.device_count()} devices')
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
   """An encoder, how it is asked, and the data.
 
@@ -64,6 +65,7 @@ class Subject:
     seed: of masks.
     dtype: of the encoder's computation.
     images: fingerprints of the sources that were encoded so far.
+    compiled: what encoded them.
   """
 
   workdir: Path
@@ -73,6 +75,7 @@ class Subject:
   seed: int
   dtype: jnp.dtype
   images: set[str] = dataclasses.field(default_factory=set)
+  compiled: dict[tuple, Encoder] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     """Checks all that needs no images.
@@ -140,29 +143,9 @@ class Subject:
     Raises:
       ConfigError: the encoder cannot leave patches out, or none would be left.
     """
-    kind, sizes = self.pretrained.kind, self.pretrained.config
-    keep = patches = 0
-    if ratio:
-      if kind not in MASKABLE:
-        raise ConfigError(f'--workdir={self.workdir}: a {kind} sees all pixels, and no patch can be left out')
-      patches = (self.size // sizes['patch_size']) ** 2
-      try:
-        keep = masking.num_kept(patches, ratio)
-      except ValueError as error:
-        raise ConfigError(f'ratio={ratio}: {error}; choose a lower one') from error
-    encoder, how = module(kind, sizes, self.dtype), self.pretrained.preprocessing
-
-    def encode(arrays, batch):
-      images = eval_views(batch['image'], batch['size'], size=self.size, crop_fraction=how['crop_fraction'],
-                          mean=tuple(how['mean']), std=tuple(how['std']), squash=whole or how.get('squash', False))
-      keys = rng.per_example(rng.stream(self.seed, 'masks'), batch['position'])
-      keep_idx = masking.random_keep(keys, patches, keep) if ratio else None
-      return represent(encoder, arrays, high_pass_images(images, how.get('high_pass_sigma', 0)), keep_idx,
-                       pooling=self.encoding.pooling, layers=self.encoding.layers)
-
-    key = {'weights': self.digest, 'kind': kind, 'sizes': sizes, 'asked': self.asked, 'whole': whole}
-    return self._extracted(encode, variables(self.pretrained.arrays), source,
-                           key | ({'ratio': ratio, 'seed': self.seed} if ratio else {}))
+    key = {'weights': self.digest, 'kind': self.pretrained.kind, 'sizes': self.pretrained.config, 'asked': self.asked,
+           'whole': whole} | ({'ratio': ratio, 'seed': self.seed} if ratio else {})
+    return self._extracted(self._represent, (ratio, whole), self._arrays, source, key)
 
   def logits(self, source: Source, whole: bool = False) -> Features:
     """[M, C], of the classifier that the run trained with its encoder, as the run itself evaluates it.
@@ -173,30 +156,71 @@ class Subject:
     Raises:
       ConfigError: it trained none.
     """
+    config, arrays = self._trained[1:]
+    key = {'weights': weights.digest(arrays), 'logits': config.to_dict(), 'whole': whole}
+    return self._extracted(self._classify, (whole,), arrays, source, key)
+
+  @functools.cached_property
+  def _arrays(self):
+    return _everywhere(variables(self.pretrained.arrays))
+
+  @functools.cached_property
+  def _trained(self):
+    """The objective of the run, its config and (params, model_state)."""
     what = f'--workdir={self.workdir}'
     run = weights.stored(what, self.workdir)
     if not hasattr(run.objective, 'classify'):
       raise ConfigError(f'{what}: trained no classifier; run the protocol linear or finetune on it, and give the '
                         'folder in evaluations/ that this leaves')
-    state, view = weights.restore(what, run), run.objective.view
-    encoder = features.class_token(run.objective.encode, size=view.size, mean=view.mean, std=view.std,
-                                   crop_fraction=run.config.eval.crop_fraction, squash=whole)
+    state = weights.restore(what, run)
+    return run.objective, run.config, _everywhere((state.ema_params, state.model_state))
 
-    def classify(arrays, batch):
-      return run.objective.classify(arrays[0], encoder(arrays, batch))
+  def _represent(self, ratio: float, whole: bool) -> Encoder:
+    """The encoder of images of which a share of the patches is dropped."""
+    kind, sizes, how = self.pretrained.kind, self.pretrained.config, self.pretrained.preprocessing
+    if ratio and kind not in MASKABLE:
+      raise ConfigError(f'--workdir={self.workdir}: a {kind} sees all pixels, and no patch can be left out')
+    patches = (self.size // sizes.get('patch_size', 1)) ** 2
+    try:
+      keep = masking.num_kept(patches, ratio)
+    except ValueError as error:
+      raise ConfigError(f'ratio={ratio}: {error}; choose a lower one') from error
+    encoder = module(kind, sizes, self.dtype)
 
-    arrays = state.ema_params, state.model_state
-    key = {'weights': weights.digest(arrays), 'logits': run.config.to_dict(), 'whole': whole}
-    return self._extracted(classify, arrays, source, key)
+    def encode(arrays, batch):
+      images = eval_views(batch['image'], batch['size'], size=self.size, crop_fraction=how['crop_fraction'],
+                          mean=tuple(how['mean']), std=tuple(how['std']), squash=whole or how.get('squash', False))
+      keys = rng.per_example(rng.stream(self.seed, 'masks'), batch['position'])
+      return represent(encoder, arrays, high_pass_images(images, how.get('high_pass_sigma', 0)),
+                       masking.random_keep(keys, patches, keep) if ratio else None,
+                       pooling=self.encoding.pooling, layers=self.encoding.layers)
 
-  def _extracted(self, encoder, arrays, source: Source, key: dict) -> Features:
+    return encode
+
+  def _classify(self, whole: bool) -> Encoder:
+    objective, config, _ = self._trained
+    view = objective.view
+    encoder = features.class_token(objective.encode, size=view.size, mean=view.mean, std=view.std,
+                                   crop_fraction=config.eval.crop_fraction, squash=whole)
+    return lambda arrays, batch: objective.classify(arrays[0], encoder(arrays, batch))
+
+  def _extracted(
+    self, encoder: Callable[..., Encoder], arguments: tuple, arrays, source: Source, key: dict
+  ) -> Features:
+    """By `encoder(*arguments)`, which is compiled once, where the cache does not know."""
     self.images.add(source.fingerprint)
+    mesh, name = make_mesh(), (encoder.__name__, *arguments)
 
     def extract():
-      mesh = make_mesh()
+      if name not in self.compiled:
+        self.compiled[name] = features.jit_encoder(encoder(*arguments), mesh)
       return features.extract(
-        features.jit_encoder(encoder, mesh), jax.device_put(arrays, NamedSharding(mesh, PartitionSpec())), source,
-        mesh=mesh, batch_size=self.encoding.batch_size, canvas=self.data.canvas, threads=self.data.threads,
-        stall_timeout_s=self.data.stall_timeout_s)
+        self.compiled[name], arrays, source, mesh=mesh, batch_size=self.encoding.batch_size, canvas=self.data.canvas,
+        threads=self.data.threads, stall_timeout_s=self.data.stall_timeout_s)
 
     return cached(self.workdir / 'features', key | {'images': source.fingerprint, 'canvas': self.data.canvas}, extract)
+
+
+def _everywhere(arrays):
+  """Copied to all devices."""
+  return jax.device_put(arrays, NamedSharding(make_mesh(), PartitionSpec()))
