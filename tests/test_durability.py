@@ -33,7 +33,8 @@ def test_told_to_stop_it_saves_and_says_so_and_a_second_run_is_kept_out(tmp_path
   assert 'stopped by SIGTERM after step' in said and 'Traceback' not in said
   step, = saved(tmp_path)
   assert f'after step {step},' in said
-  _, began, end = records(tmp_path, 'events.jsonl')
+  _, compiled, began, end = records(tmp_path, 'events.jsonl')
+  assert compiled['event'] == 'compiled' and compiled['memory_bytes'] > 0
   assert began['event'] == 'began' and began['step'] == 1 and end['exit_code'] == 75
   # Every second counts once.
   lasted = time.mktime(time.strptime(end['time'], STAMP)) - time.mktime(time.strptime(began['time'], STAMP))

@@ -1,0 +1,52 @@
+"""The picture of a sweep: accuracy, images a second and memory against the masking ratio, a line an encoder."""
+
+from collections.abc import Sequence
+import io
+import math
+
+from matplotlib.figure import Figure
+
+from maskrep.sweep.table import Result, columns_grid, row_of
+
+
+def png(results: Sequence[Result]) -> bytes:
+  """Three panels side by side. Runs without figures leave gaps; values that are no numbers stand in their order."""
+  figure = panels(results)
+  file = io.BytesIO()
+  figure.savefig(file, format='png', dpi=100)
+  return file.getvalue()
+
+
+def panels(results: Sequence[Result]) -> Figure:
+  across = columns_grid(list(results[0][0].values))
+  columns = list(dict.fromkeys(run.values[across] for run, _ in results))
+  places, numbers = _places(columns)
+  sources = {found.memory_source for _, found in results if found.memory_source}
+  shown = (('k-NN, top-1 in %', lambda found: None if found.knn is None else 100 * found.knn),
+           ('images/s', lambda found: found.images_per_second),
+           (f'memory of a device, GB ({" or ".join(sorted(sources)) or "not known"})',
+            lambda found: None if found.memory_bytes is None else found.memory_bytes / 1e9))
+  figure = Figure(figsize=(13, 4), layout='constrained')
+  for i, (axes, (label, value)) in enumerate(zip(figure.subplots(1, 3), shown, strict=True)):
+    for row in dict.fromkeys(row_of(run) for run, _ in results):
+      found = {run.values[across]: value(outcome) for run, outcome in results if row_of(run) == row}
+      points = sorted((places[column], math.nan if y is None else y) for column, y in found.items())
+      axes.plot(*zip(*points, strict=True), marker='o', label=row)
+    axes.set(xlabel=across, ylabel=label)
+    if not numbers:
+      axes.set_xticks(list(places.values()), columns)
+    if i:
+      axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    if not i:
+      axes.legend()
+  return figure
+
+
+def _places(columns: Sequence[str]) -> tuple[dict[str, float], bool]:
+  """Where each value stands, and whether these are the values themselves."""
+  try:
+    places = {column: float(column) for column in columns}
+  except ValueError:
+    return {column: float(i) for i, column in enumerate(columns)}, False
+  return places, all(map(math.isfinite, places.values()))
