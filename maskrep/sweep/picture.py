@@ -20,7 +20,7 @@ def png(results: Sequence[Result]) -> bytes:
 def panels(results: Sequence[Result]) -> Figure:
   across = columns_grid(list(results[0][0].values))
   columns = list(dict.fromkeys(run.values[across] for run, _ in results))
-  places, numbers = _places(columns)
+  places = _places(columns)
   sources = {found.memory_source for _, found in results if found.memory_source}
   shown = (('k-NN, top-1 in %', lambda found: None if found.knn is None else 100 * found.knn),
            ('images/s', lambda found: found.images_per_second),
@@ -33,9 +33,11 @@ def panels(results: Sequence[Result]) -> Figure:
       points = sorted((places[column], math.nan if y is None else y) for column, y in found.items())
       axes.plot(*zip(*points, strict=True), marker='o', label=row)
     axes.set(xlabel=across, ylabel=label)
-    if not numbers:
-      axes.set_xticks(list(places.values()), columns)
-    if i:
+    axes.set_xticks(list(places.values()), columns)
+    if not any(line.get_ydata().size and not all(map(math.isnan, line.get_ydata())) for line in axes.lines):
+      axes.set(yticks=[])
+      axes.text(0.5, 0.5, 'no figures yet', transform=axes.transAxes, ha='center')
+    elif i:
       axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     if not i:
@@ -43,10 +45,12 @@ def panels(results: Sequence[Result]) -> Figure:
   return figure
 
 
-def _places(columns: Sequence[str]) -> tuple[dict[str, float], bool]:
-  """Where each value stands, and whether these are the values themselves."""
+def _places(columns: Sequence[str]) -> dict[str, float]:
+  """Where each value stands: as the number it is, or in its order."""
   try:
     places = {column: float(column) for column in columns}
-  except ValueError:
-    return {column: float(i) for i, column in enumerate(columns)}, False
-  return places, all(map(math.isfinite, places.values()))
+    if all(map(math.isfinite, places.values())):
+      return places
+  except ValueError:  # some are names
+    pass
+  return {column: float(i) for i, column in enumerate(columns)}

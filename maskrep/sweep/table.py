@@ -67,7 +67,7 @@ def as_markdown(results: Sequence[Result], title: str) -> str:
   unfinished = [[run.name, found.state, NOTHING if found.exit_code is None else str(found.exit_code),
                  found.reason or NOTHING] for run, found in results if found.state != 'finished']
   if unfinished:
-    parts += ['## Not finished', markdown(('run', 'state', 'exit code', 'reason'), unfinished)]
+    parts += ['## Not finished', markdown(('run', 'state', 'exit code', 'reason'), unfinished, names=4)]
   return '\n\n'.join(parts) + '\n'
 
 
