@@ -5,8 +5,7 @@ import json
 import os
 from pathlib import Path
 import signal
-import subprocess
-import sys
+import threading
 import time
 
 import pytest
@@ -31,7 +30,7 @@ def end(reason, code):
   if code:
     print('maskrep:', reason, file=sys.stderr)
   sys.exit(code)
-record('starts', ratio=ratio)
+record('starts', alone=os.getsid(0) == os.getpid())
 record('events.jsonl', event='start')
 if ratio == '0.1':
   os.kill(os.getpid(), signal.SIGKILL)
@@ -96,16 +95,21 @@ def test_a_run_that_fails_ends_alone_and_is_shown(fake, capsys):
   assert starts(fake) == {'0.1': 2, '0.2': 2, '0.3': 1, '0.4': 1, '0.6': 1} and sorted(table(fake)) == ['0.3', '0.6']
 
 
-def test_a_signal_is_passed_on_once_and_the_same_command_goes_on(fake):
-  command = [sys.executable, '-m', 'maskrep.sweep', DIGITS, '--grid=masking.ratio=0.3,0.5,0.6', f'--workdir={fake}']
-  process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-                             env=os.environ | {'PYTHONPATH': str(ROOT)})
-  while not (fake / 'masking.ratio=0.5' / 'waits').exists():
-    assert process.poll() is None, process.communicate()
-    time.sleep(0.05)
-  os.killpg(process.pid, signal.SIGTERM)  # as a terminal and a scheduler do, to all processes of the group
-  _, said = process.communicate()
-  assert process.returncode == 75 and said == 'maskrep: stopped by SIGTERM; run the same command to go on\n'
+def test_a_signal_is_passed_on_once_and_the_same_command_goes_on(fake, capsys):
+  def interrupt():
+    while not (fake / 'masking.ratio=0.5' / 'waits').exists():
+      time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  before = signal.getsignal(signal.SIGTERM)
+  thread = threading.Thread(target=interrupt)
+  thread.start()
+  assert sweep(fake, '0.3,0.5,0.6') == 75
+  thread.join()
+  assert signal.getsignal(signal.SIGTERM) == before
+  assert capsys.readouterr().err == 'maskrep: stopped by SIGTERM; run the same command to go on\n'
+  # What a terminal or a scheduler sends to a whole group does not reach a run twice.
+  assert json.loads((fake / 'masking.ratio=0.5' / 'starts').read_text())['alone']
   assert (fake / 'masking.ratio=0.5.log').read_text().count('told once') == 1
   assert {ratio: row[0] for ratio, row in table(fake).items()} == {
     '0.3': 'finished', '0.5': 'interrupted', '0.6': 'not started'}
