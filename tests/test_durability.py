@@ -98,10 +98,12 @@ def test_a_workdir_that_vanishes_ends_the_run(tmp_path):
 
 def test_what_is_resumed_must_be_the_same_run(tmp_path, monkeypatch, caplog):
   config = shrink(msn_digits.get_config(), steps=2)
+  monkeypatch.setattr('maskrep.train.cost.peak_bytes', lambda: 4321)  # as a device that says so; a CPU does not
   running.run(config, tmp_path)
   monkeypatch.setitem(running.work.__dict__, 'PACKAGES', ('numpy',))
   caplog.set_level(logging.WARNING)
   running.run(config, tmp_path)
+  assert [event.get('peak_bytes') for event in records(tmp_path, 'events.jsonl')] == [None] * 3 + [4321] + [None] * 4
   assert 'versions.jax: ' in caplog.text and 'not bit for bit' in caplog.text
 
   config.batch_size = 16

@@ -104,7 +104,8 @@ def run(
           with clock.phase('save'):
             checkpoints.finish()
           raise Preempted(f'stopped by {signal} after step {step}, which is saved; run the same command to go on')
-  if jax.process_index() == 0 and (peak := cost.peak_bytes()):
+  # One that had nothing left to do has not seen what a step takes.
+  if jax.process_index() == 0 and start < program.total_steps and (peak := cost.peak_bytes()):
     record_event(workdir, 'trained', peak_bytes=peak)
   return state
 

@@ -128,7 +128,8 @@ def test_real_runs_end_to_end(tmp_path, monkeypatch):
   """One that trains, and one that fails only where its data are opened."""
   monkeypatch.chdir(ROOT)
   command = ['sweep', *SMALL, '--config.views.num_focal=0', '--config.train.epochs=0.2',
-             '--config.eval.labels_per_class=(1,)', '--config.eval.label_draws=2', '--grid=data.train_split=train,training', f'--workdir={tmp_path}']
+             '--config.eval.labels_per_class=(1,)', '--config.eval.label_draws=2',
+             '--grid=data.train_split=train,training', f'--workdir={tmp_path}']
   assert main(command) == 1
   with open(tmp_path / 'sweep.csv') as file:
     good, bad = csv.DictReader(file)
