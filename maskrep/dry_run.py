@@ -15,8 +15,8 @@ from maskrep import plan as planning
 from maskrep.distributed import device_table
 from maskrep.errors import RunError
 from maskrep.mesh import make_mesh
+from maskrep.train import cost
 from maskrep.train.collectives import collectives
-from maskrep.train.cost import matmul_flops
 from maskrep.train.program import Program, make_program
 
 # Published sizes, for machines that the data are not on.
@@ -40,7 +40,7 @@ def dry_run(config: ConfigDict) -> str:
     seed=config.seed, mesh=make_mesh(train.fsdp))
   started = time.perf_counter()
   lowered = program.lower(data.canvas)
-  flops = matmul_flops(program.step, *lowered.in_avals[0])
+  flops = cost.matmul_flops(program.step, *lowered.in_avals[0])
   compiled = lowered.compile()
   lines = [
     device_table(),
@@ -84,9 +84,7 @@ def _parameters(program: Program) -> str:
 
 
 def _memory(compiled: jax.stages.Compiled) -> str:
-  analysis = compiled.memory_analysis()
-  state = analysis.argument_size_in_bytes
-  rest = analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+  state, rest = cost.memory(compiled)
   stats = jax.local_devices()[0].memory_stats()
   if stats and 'bytes_limit' in stats:
     has = f'it has {_si(stats["bytes_limit"])}B'

@@ -6,7 +6,7 @@
   metrics.jsonl   one object a line: `step` and named floats
   events.out.*    the same for TensorBoard
   results.jsonl   one object a line: what evaluation found
-  events.jsonl    one object a line: starts, and why each run ended
+  events.jsonl    one object a line: starts, the memory of the step, and why each run ended
   checkpoints/    see checkpoint.py; corrupt/ holds what was found damaged
   evaluations.jsonl  one object a line: what maskrep.evaluate found, and all that it takes to repeat it
   features/       of maskrep.evaluate, to be used again; may be deleted
@@ -239,6 +239,21 @@ def append_json(path: Path, record: dict) -> None:
   """Appends one line, whole: a single write of a file opened for appending."""
   with open(path, 'a') as file:
     file.write(json.dumps(record) + '\n')
+
+
+def read_json(path: Path) -> tuple[list[dict], list[int]]:
+  """The objects of a file of one a line, and the numbers, from 1, of lines that are none: one that a kill cut off."""
+  records, damaged = [], []
+  for number, line in enumerate(path.read_text(errors='replace').splitlines() if path.exists() else (), 1):
+    try:
+      record = json.loads(line)
+    except ValueError:
+      record = None
+    if isinstance(record, dict):
+      records.append(record)
+    else:
+      damaged.append(number)
+  return records, damaged
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

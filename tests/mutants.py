@@ -90,6 +90,11 @@ MUTANTS = {
     "jax.lax.stop_gradient(params['prototypes']), self.temperature)", 'tests/objectives/test_msn.py'),
   'prototypes are decayed': (
     'maskrep/train/optim.py', " and names[0] != 'prototypes'", '', 'tests/train/test_optim.py'),
+  'a failed run is reported as a number': (
+    'maskrep/sweep/outcome.py', "reason=end['reason'])", "reason=end['reason'], **_figures(workdir))",
+    'tests/sweep/test_table.py'),
+  'dropped patches are shown and kept ones grey': (
+    'maskrep/show/masks.py', 'np.float32(GREY), images)', 'images, np.float32(GREY))', 'tests/show/test_show.py'),
   'the warm-up is stretched': (
     'maskrep/train/optim.py', 'self.final_learning_rate, warmup_steps, steps)',
     'self.final_learning_rate, round(self.schedule_stretch * warmup_steps), steps)', 'tests/train/test_optim.py'),

@@ -33,7 +33,8 @@ def test_told_to_stop_it_saves_and_says_so_and_a_second_run_is_kept_out(tmp_path
   assert 'stopped by SIGTERM after step' in said and 'Traceback' not in said
   step, = saved(tmp_path)
   assert f'after step {step},' in said
-  _, began, end = records(tmp_path, 'events.jsonl')
+  _, compiled, began, end = records(tmp_path, 'events.jsonl')
+  assert compiled['event'] == 'compiled' and compiled['memory_bytes'] > 0
   assert began['event'] == 'began' and began['step'] == 1 and end['exit_code'] == 75
   # Every second counts once.
   lasted = time.mktime(time.strptime(end['time'], STAMP)) - time.mktime(time.strptime(began['time'], STAMP))
@@ -97,10 +98,12 @@ def test_a_workdir_that_vanishes_ends_the_run(tmp_path):
 
 def test_what_is_resumed_must_be_the_same_run(tmp_path, monkeypatch, caplog):
   config = shrink(msn_digits.get_config(), steps=2)
+  monkeypatch.setattr('maskrep.train.cost.peak_bytes', lambda: 4321)  # as a device that says so; a CPU does not
   running.run(config, tmp_path)
   monkeypatch.setitem(running.work.__dict__, 'PACKAGES', ('numpy',))
   caplog.set_level(logging.WARNING)
   running.run(config, tmp_path)
+  assert [event.get('peak_bytes') for event in records(tmp_path, 'events.jsonl')] == [None] * 3 + [4321] + [None] * 4
   assert 'versions.jax: ' in caplog.text and 'not bit for bit' in caplog.text
 
   config.batch_size = 16

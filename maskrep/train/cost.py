@@ -1,4 +1,4 @@
-"""What a program costs before it runs: the floating-point operations of its matrix products and convolutions."""
+"""What a program costs: the floating-point operations of its matrix products and convolutions, and its memory."""
 
 from collections.abc import Callable
 import math
@@ -18,6 +18,19 @@ def matmul_flops(function: Callable, *arguments) -> int:
   jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
   live, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
   return _count(live)
+
+
+def memory(compiled: jax.stages.Compiled) -> tuple[int, int]:
+  """Bytes on each device, as compiled: of the arguments, and of temporaries and of results that are not put in them."""
+  analysis = compiled.memory_analysis()
+  return (analysis.argument_size_in_bytes,
+          analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes)
+
+
+def peak_bytes() -> int | None:
+  """The most that one of this process's devices has held so far, as it says itself; None where it says nothing."""
+  stats = [device.memory_stats() or {} for device in jax.local_devices()]
+  return max((each['peak_bytes_in_use'] for each in stats if 'peak_bytes_in_use' in each), default=None)
 
 
 def _count(jaxpr) -> int:

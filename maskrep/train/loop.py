@@ -15,12 +15,14 @@ from maskrep.checkpoint import Checkpoints
 from maskrep.data.loader import Loader
 from maskrep.errors import Preempted
 from maskrep.mesh import global_batch
+from maskrep.train import cost
 from maskrep.train.goodput import Clock
 from maskrep.train.optim import Optim
 from maskrep.train.program import make_program
 from maskrep.train.report import Report
 from maskrep.train.stop import Stop
 from maskrep.types import Batch, Objective, TrainState
+from maskrep.workdir import record_event
 
 IN_FLIGHT = 2  # batches on their way to the devices
 
@@ -72,6 +74,8 @@ def run(
       start = int(state.step)
     with clock.phase('compile'):
       step_fn = program.lower(loader.canvas).compile()
+    if jax.process_index() == 0:
+      record_event(workdir, 'compiled', memory_bytes=sum(cost.memory(step_fn)))
     frozen = jax.device_put(frozen, jax.tree.map(lambda leaf: leaf.sharding, program.frozen))
     with (Report(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps) as report,
           contextlib.closing(_on_device(loader, start, program.total_steps, mesh)) as batches):
@@ -100,6 +104,9 @@ def run(
           with clock.phase('save'):
             checkpoints.finish()
           raise Preempted(f'stopped by {signal} after step {step}, which is saved; run the same command to go on')
+  # One that had nothing left to do has not seen what a step takes.
+  if jax.process_index() == 0 and start < program.total_steps and (peak := cost.peak_bytes()):
+    record_event(workdir, 'trained', peak_bytes=peak)
   return state
 
 

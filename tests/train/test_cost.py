@@ -1,8 +1,9 @@
-"""Model FLOPs against counts by hand."""
+"""Model FLOPs and memory against counts by hand."""
 
 import jax
 import jax.numpy as jnp
 
+from maskrep.train import cost
 from maskrep.train.cost import matmul_flops
 
 A, B = jnp.ones((3, 5)), jnp.ones((5, 7))
@@ -29,3 +30,23 @@ def test_a_convolution():
   convolve = lambda x, k: jax.lax.conv_general_dilated(  # noqa: E731
     x, k, (2, 2), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
   assert matmul_flops(convolve, images, kernel) == 2 * (2 * 4 * 4 * 4) * (5 * 5 * 3)
+
+
+def test_memory_of_a_step_whose_state_is_donated():
+  state, batch = jnp.ones((64, 32)), jnp.ones((64, 1))
+  step = jax.jit(lambda state, batch: (state + batch, jnp.sum(batch)), donate_argnums=0)
+  arguments, rest = cost.memory(step.lower(state, batch).compile())
+  assert arguments == 4 * 64 * (32 + 1)
+  # The new state lies in the old one.
+  assert 0 < rest < 4 * 64
+
+
+def test_the_peak_is_that_of_the_fullest_device_that_says_so(monkeypatch):
+  class Device:
+    def __init__(self, stats):
+      self.memory_stats = lambda: stats
+
+  for stats, peak in (([None, None], None), ([{}, {'bytes_limit': 9}], None),
+                      ([{'peak_bytes_in_use': 5}, {'peak_bytes_in_use': 7, 'bytes_limit': 9}, None], 7)):
+    monkeypatch.setattr(jax, 'local_devices', lambda stats=stats: [Device(each) for each in stats])
+    assert cost.peak_bytes() == peak

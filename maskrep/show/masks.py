@@ -1,0 +1,46 @@
+"""Views with the patches that a mask drops in grey: what is left is what the network sees."""
+
+import numpy as np
+
+from maskrep.objectives.mscn import MSCN
+from maskrep.show.views import columns, numbered, pixels
+from maskrep.types import Objective, Views
+
+GREY = 128 / 255  # one that is exact in 8 bits
+# The name of the patches that are kept, and of the view that they are kept of, the first there is.
+MASKED = {'keep_idx': ('anchor', 'student', 'image'), 'supervised_keep': ('supervised',)}
+
+
+def masked_columns(objective: Objective, views: Views) -> dict[str, np.ndarray]:
+  """Captions and images, float32 [B, H, W, 3] with pixels in [0, 1], of each mask.
+
+  MSCN's views are masked already: its masks hide pixels, which noise fills. Empty where an objective draws no mask.
+  """
+  if isinstance(objective, MSCN):
+    return columns(objective, views)
+  found = {}
+  for keep, names in MASKED.items():
+    if keep in views:
+      name = next(name for name in names if name in views)
+      masked = _masked(pixels(objective, views[name]), np.asarray(views[keep]), objective.encoder.patch_size)
+      found |= numbered(f'masked {name}', masked)
+  return found
+
+
+def grey_out(images: np.ndarray, keep_idx: np.ndarray, patch_size: int) -> np.ndarray:
+  """Grey where no patch is kept: [B, H, W, 3] and int [B, K] -> [B, H, W, 3]."""
+  b, h, w, _ = images.shape
+  dropped = np.ones((b, (h // patch_size) * (w // patch_size)), bool)
+  np.put_along_axis(dropped, keep_idx, False, axis=1)
+  dropped = dropped.reshape(b, h // patch_size, w // patch_size)
+  dropped = dropped.repeat(patch_size, axis=1).repeat(patch_size, axis=2)
+  return np.where(dropped[..., None], np.float32(GREY), images)
+
+
+def _masked(images: np.ndarray, keep_idx: np.ndarray, patch_size: int) -> np.ndarray:
+  """Each of several masks on the one view or on its own: [B, (V,) H, W, 3] and [B, (M,) K] or [B * V, K]."""
+  b, *_, h, w, c = images.shape
+  keep = keep_idx.reshape(b, -1, keep_idx.shape[-1])
+  views = np.broadcast_to(images.reshape(b, -1, h, w, c), (b, keep.shape[1], h, w, c))
+  flat = grey_out(views.reshape(-1, h, w, c), keep.reshape(-1, keep.shape[-1]), patch_size)
+  return flat.reshape(b, -1, h, w, c)

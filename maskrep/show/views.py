@@ -1,0 +1,40 @@
+"""The views that an objective draws of some images, as they are before they are normalised."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from maskrep import rng
+from maskrep.objectives.mscn import MSCN
+from maskrep.types import Array, Batch, Objective, Views
+
+
+def draw(objective: Objective, batch: Batch, seed: int) -> Views:
+  """What a training step of this seed draws of this batch."""
+  return jax.jit(objective.views)(rng.stream(seed, 'views'), batch)
+
+
+def columns(objective: Objective, views: Views) -> dict[str, np.ndarray]:
+  """Captions and images, float32 [B, H, W, 3] with pixels in [0, 1], of all views."""
+  return {caption: image for name, images in views.items() if is_images(images)
+          for caption, image in numbered(name, pixels(objective, images)).items()}
+
+
+def is_images(view: Array) -> bool:
+  return view.ndim >= 4 and view.shape[-1] == 3 and jnp.issubdtype(view.dtype, jnp.floating)
+
+
+def pixels(objective: Objective, images: Array) -> np.ndarray:
+  """Normalised images as pixels; what was high-pass filtered, whose mean is 0, lies around grey."""
+  filtered = isinstance(objective, MSCN) and objective.sigma
+  mean = (0.5,) * 3 if filtered else objective.view.mean
+  return np.asarray(images * jnp.array(objective.view.std) + jnp.array(mean))
+
+
+def numbered(name: str, images: np.ndarray) -> Mapping[str, np.ndarray]:
+  """[B, H, W, 3] under its name, or [B, V, H, W, 3] under V names."""
+  if images.ndim == 4:
+    return {name: images}
+  return {f'{name} {i + 1}' if images.shape[1] > 1 else name: images[:, i] for i in range(images.shape[1])}

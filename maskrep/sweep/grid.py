@@ -1,0 +1,169 @@
+"""The runs of a sweep: every combination of the values of its grids, named and checked before any is started."""
+
+from collections.abc import Sequence
+import dataclasses
+import hashlib
+import itertools
+import json
+from pathlib import Path
+import re
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from maskrep import command
+from maskrep import plan as planning
+from maskrep import workdir as work
+from maskrep.errors import ConfigError
+from maskrep.sweep.outcome import finished
+
+EXAMPLE = ('python -m maskrep.sweep --config=configs/msn_vitb16.py --grid masking.ratio=0.15,0.3,0.5,0.7 '
+           '--grid encoder=vit_s16,vit_b16 --workdir=runs/ratios')
+ENCODER = 'encoder'  # the grid that names sizes and patches, in place of a field
+LONGEST_NAME = 150  # characters; file systems allow 255, and .log is added
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+  """One combination.
+
+  Attributes:
+    values: of each grid, in the order of the grids.
+    arguments: of main.py.
+  """
+
+  workdir: Path
+  values: dict[str, str]
+  arguments: tuple[str, ...]
+  config: ConfigDict
+
+  @property
+  def name(self) -> str:
+    return self.workdir.name
+
+
+def runs(given: flags.FlagValues) -> list[Run]:
+  """The product of `given.grid`, each with its own folder in `given.workdir`.
+
+  Raises:
+    ConfigError: a grid is none, a combination is no config that main.py would take, or a folder holds another run.
+  """
+  flag = given['config']
+  shared = {field: str(_value(given.config, field)) for field in config_flags.get_override_values(flag)}
+  base = f'--config={config_flags.get_config_filename(flag)}'
+  grids, taken = {}, set(shared)
+  for text in given.grid:
+    name, values = _grid(text, given.config, (base, *_flags(shared)))
+    fields = set().union(*values.values())
+    if name in grids or taken & fields:
+      field = name if name in grids else f'config.{min(taken & fields)}'
+      raise ConfigError(f'--grid {text}: {field} is set by another --grid or --config flag too; leave one')
+    grids[name] = values
+    taken |= fields
+  return [_run(Path(given.workdir), dict(zip(grids, names, strict=True)), base, shared, grids)
+          for names in itertools.product(*grids.values())]
+
+
+def run_name(values: dict[str, str]) -> str:
+  """The folder of a run: of letters, digits and . _ = - alone, and another one for other values."""
+  whole = '--'.join(f'{name}={value}' for name, value in values.items())
+  name = re.sub(r'[^A-Za-z0-9._=-]+', '_', whole)[:LONGEST_NAME]
+  return name if name == whole else f'{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}'
+
+
+def _run(folder: Path, values: dict[str, str], base: str, shared: dict[str, str], grids: dict) -> Run:
+  name = run_name(values)
+  fields = dict(shared)
+  for grid, value in values.items():
+    fields |= grids[grid][value]
+  arguments = (base, *_flags(fields))
+  try:
+    config = _parse(arguments)
+    planning.check(config)
+  except ConfigError as error:
+    raise ConfigError(f'--grid, run {name}: {error}') from error
+  run = Run(workdir=folder / name, values=values, arguments=(*arguments, f'--workdir={folder / name}'), config=config)
+  _check_same(run)
+  return run
+
+
+def _check_same(run: Run) -> None:
+  """main.py would refuse to go on with another config, but a finished run is not given to it."""
+  path = run.workdir / 'config.json'
+  if not path.exists():
+    return
+  free = tuple(field for field in work.FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))
+  changed = work.diff(json.loads(path.read_text()), json.loads(json.dumps(run.config.to_dict())))
+  if refused := sorted(field for field in changed if not field.startswith(free)):
+    shown = ', '.join(f'{field} was {changed[field][0]} and is {changed[field][1]}' for field in refused)
+    raise ConfigError(f'--workdir={run.workdir.parent}: {run.name} holds a run with another config ({shown}); give '
+                      'the values of before, or choose another --workdir')
+
+
+def _grid(text: str, config: ConfigDict, arguments: Sequence[str]) -> tuple[str, dict[str, dict[str, str]]]:
+  """'NAME=V1,V2' to NAME and {value: {field: its text}}, the values as the config writes them."""
+  name, equals, listed = text.partition('=')
+  # Commas within brackets belong to a value: the tuples of a config.
+  texts = [value.strip() for value in re.split(r',(?![^(\[]*[)\]])', listed)]
+  if not name or not equals or not all(texts):
+    raise ConfigError(f'--grid {text}: must be NAME=VALUE,VALUE, with a value between any two commas')
+  values = {}
+  for value in texts:
+    if name == ENCODER:
+      found = _encoder(text, value, config)
+    else:
+      _check_field(text, name, config)
+      parsed = _parse((*arguments, f'--config.{name}={value}'))
+      found = {name: str(_value(parsed, name))}
+    value = value.lower() if name == ENCODER else found[name]
+    if value in values:
+      raise ConfigError(f'--grid {text}: {value} is given twice; leave one')
+    values[value] = found
+  return name, values
+
+
+def _encoder(text: str, value: str, config: ConfigDict) -> dict[str, str]:
+  """The fields that a name such as vit_s16 stands for."""
+  try:
+    from configs.common import VIT_SIZES  # of the checkout that main.py is in, not of an installation
+  except ModuleNotFoundError as error:
+    raise ConfigError(f'--grid {text}: sizes are named in configs/common.py; run this from the root of the '
+                      'checkout') from error
+  sizes = {size.lower(): size for size in VIT_SIZES}
+  match = re.fullmatch(r'vit_([a-z]+)([1-9]\d*)', value.lower())
+  if not match or match[1] not in sizes:
+    raise ConfigError(f'--grid {text}: {value!r} is no encoder; name a size and a patch: '
+                      f'{", ".join(f"vit_{size}16" for size in sizes)}')
+  if not {'width', 'depth', 'heads', 'patch_size'} <= set(config.get('encoder', {})):
+    raise ConfigError(f'--grid {text}: method {config.get("method")!r} has no encoder of patches here; vary its own '
+                      'fields')
+  shape = zip(('width', 'depth', 'heads'), VIT_SIZES[sizes[match[1]]], strict=True)
+  return {f'encoder.{field}': str(size) for field, size in shape} | {'encoder.patch_size': match[2]}
+
+
+def _check_field(text: str, name: str, config: ConfigDict) -> None:
+  at = config
+  for part in name.split('.'):
+    if not isinstance(at, ConfigDict) or part not in at:
+      known = ', '.join(at) if isinstance(at, ConfigDict) else 'none'
+      raise ConfigError(f'--grid {text}: the config has no field {name}; the fields there are {known}')
+    at = at[part]
+  if isinstance(at, ConfigDict):
+    raise ConfigError(f'--grid {text}: {name} is a section; name a field of it, one of {", ".join(at)}')
+
+
+def _value(config: ConfigDict, field: str):
+  for part in field.split('.'):
+    config = config[part]
+  return config
+
+
+def _flags(fields: dict[str, str]) -> list[str]:
+  return [f'--config.{field}={value}' for field, value in fields.items()]
+
+
+def _parse(arguments: Sequence[str]) -> ConfigDict:
+  """The config, as main.py reads it."""
+  argv, values = ['main.py', *arguments], flags.FlagValues()
+  config_flags.DEFINE_config_file('config', None, flag_values=values, sys_argv=argv)
+  return command.parse(argv, values, ('config',), EXAMPLE).config

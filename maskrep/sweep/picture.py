@@ -1,0 +1,56 @@
+"""The picture of a sweep: accuracy, images a second and memory against the masking ratio, a line an encoder."""
+
+from collections.abc import Sequence
+import io
+import math
+
+from matplotlib.figure import Figure
+
+from maskrep.sweep.table import Result, columns_grid, row_of
+
+
+def png(results: Sequence[Result]) -> bytes:
+  """Three panels side by side. Runs without figures leave gaps; values that are no numbers stand in their order."""
+  figure = panels(results)
+  file = io.BytesIO()
+  figure.savefig(file, format='png', dpi=100)
+  return file.getvalue()
+
+
+def panels(results: Sequence[Result]) -> Figure:
+  across = columns_grid(list(results[0][0].values))
+  columns = list(dict.fromkeys(run.values[across] for run, _ in results))
+  places = _places(columns)
+  sources = {found.memory_source for _, found in results if found.memory_source}
+  shown = (('k-NN, top-1 in %', lambda found: None if found.knn is None else 100 * found.knn),
+           ('images/s', lambda found: found.images_per_second),
+           (f'memory of a device, GB ({" or ".join(sorted(sources)) or "not known"})',
+            lambda found: None if found.memory_bytes is None else found.memory_bytes / 1e9))
+  figure = Figure(figsize=(13, 4), layout='constrained')
+  for i, (axes, (label, value)) in enumerate(zip(figure.subplots(1, 3), shown, strict=True)):
+    for row in dict.fromkeys(row_of(run) for run, _ in results):
+      found = {run.values[across]: value(outcome) for run, outcome in results if row_of(run) == row}
+      points = sorted((places[column], math.nan if y is None else y) for column, y in found.items())
+      axes.plot(*zip(*points, strict=True), marker='o', label=row)
+    axes.set(xlabel=across, ylabel=label)
+    axes.set_xticks(list(places.values()), columns)
+    if not any(line.get_ydata().size and not all(map(math.isnan, line.get_ydata())) for line in axes.lines):
+      axes.set(yticks=[])
+      axes.text(0.5, 0.5, 'no figures yet', transform=axes.transAxes, ha='center')
+    elif i:
+      axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    if not i:
+      axes.legend()
+  return figure
+
+
+def _places(columns: Sequence[str]) -> dict[str, float]:
+  """Where each value stands: as the number it is, or in its order."""
+  try:
+    places = {column: float(column) for column in columns}
+    if all(map(math.isfinite, places.values())):
+      return places
+  except ValueError:  # some are names
+    pass
+  return {column: float(i) for i, column in enumerate(columns)}

@@ -1,0 +1,163 @@
+"""What has become of runs, and the tables and the picture of it: from folders that were written by hand."""
+
+import csv
+import fcntl
+import io
+import json
+import math
+from pathlib import Path
+
+from PIL import Image
+import pytest
+
+from configs import msn_digits
+from maskrep.sweep import picture
+from maskrep.sweep.grid import Run
+from maskrep.sweep.outcome import Outcome, ends, outcome
+from maskrep.sweep.table import as_csv, as_markdown, columns_grid
+
+ROOT = Path(__file__).parent.parent.parent
+EARLY, LATE = '2026-01-01T10:00:00+0000', '2026-01-01T11:30:00+0100'  # half an hour later
+
+
+def write(path: Path, *records: dict) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(''.join(json.dumps(record) + '\n' for record in records))
+
+
+def folder(path: Path, *, speeds=(7.0, 100.0, 300.0, 200.0), knn=0.5, peak=None, end=('finished', 0)) -> None:
+  """What a run leaves, as far as a sweep reads it."""
+  events = [{'time': EARLY, 'event': 'start'}, {'time': EARLY, 'event': 'compiled', 'memory_bytes': 2_000_000_000}]
+  if peak:
+    events.append({'time': EARLY, 'event': 'trained', 'peak_bytes': peak})
+  if end:
+    events.append({'time': EARLY, 'event': 'end', 'reason': end[0], 'exit_code': end[1]})
+  write(path / 'events.jsonl', *events)
+  write(path / 'run.json', {'devices': '8 x H100'})
+  write(path / 'metrics.jsonl', *({'step': i, 'images_per_second': speed} for i, speed in enumerate(speeds)))
+  write(path / 'results.jsonl', {'features': 'trained', 'knn': 0.1, 'low_shot': {'1': [0.1], '5': [0.1]}},
+        {'features': 'pixels', 'knn': 0.9, 'low_shot': {'1': [0.9], '5': [0.9]}},
+        {'features': 'trained', 'knn': knn, 'low_shot': {'1': [0.2, 0.4], '5': [knn + 0.2] * 3}})
+
+
+def test_figures_of_a_finished_run(tmp_path):
+  folder(tmp_path)
+  found = outcome(tmp_path)
+  assert found.state == 'finished' and found.knn == 0.5 and found.devices == '8 x H100'
+  assert found.low_shot == {1: pytest.approx((0.3, 0.1)), 5: pytest.approx((0.7, 0.0))}
+  assert found.images_per_second == 200 and (found.memory_bytes, found.memory_source) == (2_000_000_000, 'compiled')
+  folder(tmp_path, peak=3_000_000_000, speeds=(7.0,))
+  found = outcome(tmp_path)
+  assert (found.memory_bytes, found.memory_source) == (3_000_000_000, 'measured') and found.images_per_second is None
+
+
+@pytest.mark.parametrize(('end', 'noted', 'state', 'code', 'reason'), [
+  (('NonFiniteError: loss', 5), None, 'failed', 5, 'NonFiniteError: loss'),
+  (('Preempted: SIGTERM', 75), None, 'interrupted', 75, 'Preempted: SIGTERM'),
+  (None, (LATE, 137, 'killed by SIGKILL'), 'failed', 137, 'killed by SIGKILL'),
+  (None, None, 'interrupted', None, 'it did not say why'),
+  (None, ('2026-01-01T10:30:00+0100', 137, 'killed by SIGKILL'), 'interrupted', None, 'it did not say why'),
+], ids=['failed', 'stopped', 'killed', 'lost', 'started again by hand, then lost'])
+def test_a_run_without_its_end_has_no_figures(end, noted, state, code, reason, tmp_path):
+  folder(tmp_path / 'run', end=end)
+  if noted:
+    write(tmp_path / 'events.jsonl', {'time': LATE, 'run': 'other', 'exit_code': 9, 'reason': 'another'},
+          dict(zip(('time', 'exit_code', 'reason'), noted, strict=True)) | {'run': 'run'})
+  found = outcome(tmp_path / 'run', ends(tmp_path).get('run'))
+  assert found == Outcome(state=state, exit_code=code, reason=reason)
+
+
+def test_what_was_not_started_and_what_is_under_way(tmp_path):
+  assert outcome(tmp_path / 'missing') == Outcome(state='not started')
+  assert outcome(tmp_path / 'missing', {'time': EARLY, 'exit_code': 2, 'reason': 'x'}).state == 'failed'
+  folder(tmp_path)
+  with open(tmp_path / 'lock', 'a+') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    assert outcome(tmp_path) == Outcome(state='running')
+  assert outcome(tmp_path).state == 'finished'
+
+
+def test_a_torn_line_of_metrics_is_passed_over(tmp_path):
+  folder(tmp_path)
+  with open(tmp_path / 'metrics.jsonl', 'a') as file:
+    file.write('{"step": 5, "images_per')
+  assert outcome(tmp_path).images_per_second == 200
+
+
+@pytest.fixture
+def results(tmp_path):
+  """Two encoders by three ratios, of which one run has failed, one was not started, and one is half known."""
+  chosen = []
+  for i, encoder in enumerate(('vit_s16', 'vit_b16')):
+    for j, ratio in enumerate(('0.3', '0.15', '0.7')):
+      run = Run(workdir=tmp_path / f'{encoder}-{ratio}', values={'encoder': encoder, 'masking.ratio': ratio},
+                arguments=(), config=msn_digits.get_config())
+      folder(run.workdir, knn=0.5 + i / 10 + j / 100, peak=4_000_000_000 if j == 1 else None)
+      chosen.append(run)
+  folder(chosen[5].workdir, end=('NonFiniteError: a | b', 5))
+  for path in chosen[4].workdir.iterdir():
+    path.unlink()
+  (chosen[1].workdir / 'metrics.jsonl').unlink()
+  return [(run, outcome(run.workdir)) for run in chosen]
+
+
+def test_the_table_has_encoders_down_and_ratios_across(results):
+  text = as_markdown(results, 'configs/x.py')
+  parts = {part.split('\n')[0]: part.split('\n')[2:] for part in text.split('## ')}
+  cells = {heading: [[cell.strip() for cell in line.strip('|').split(' | ')] for line in lines if line.startswith('|')]
+           for heading, lines in parts.items()}
+  assert '4 of 6 runs are finished. Columns: masking.ratio.' in text
+  head, _, small, large = cells['k-NN, top-1 in %']
+  assert head == ['', '0.3', '0.15', '0.7']
+  assert small == ['vit_s16', '50.0', '51.0', '52.0'] and large == ['vit_b16', '60.0', '-', 'failed (5)']
+  assert cells['1 label a class, top-1 in %'][2][1] == '30.0 ± 10.0'
+  assert cells['5 labels a class, top-1 in %'][3] == ['vit_b16', '80.0 ± 0.0', '-', 'failed (5)']
+  speed, memory = cells['Speed and memory'][2:4]
+  assert speed == ['vit_s16, images/s', '200', '-', '200']
+  assert memory == ['vit_s16, memory of a device', '2 GB (compiled)', '4 GB', '2 GB (compiled)']
+  assert [line[1:] for line in cells['Not finished'][2:]] == [
+    ['not started', '-', '-'], ['failed', '5', r'NonFiniteError: a \| b']]
+
+
+def test_the_csv_has_a_row_a_run_and_no_number_where_none_is_known(results):
+  rows = list(csv.DictReader(io.StringIO(as_csv(results))))
+  assert len(rows) == 6 and list(rows[0])[1:5] == ['encoder', 'masking.ratio', 'state', 'exit_code']
+  assert float(rows[0]['labels_5_mean']) == pytest.approx(0.7) and rows[0]['memory_source'] == 'compiled'
+  assert rows[1]['images_per_second'] == '-' and rows[1]['memory_source'] == 'measured'
+  figures = [name for name in rows[0] if name.startswith(('knn', 'labels', 'images', 'memory'))]
+  assert len(figures) == 8
+  for row in rows[4:]:
+    assert {row[name] for name in figures} == {'-'}
+  assert (rows[5]['state'], rows[5]['exit_code'], rows[5]['reason']) == ('failed', '5', 'NonFiniteError: a | b')
+  assert rows[4]['exit_code'] == '-'
+
+
+def test_the_picture_has_three_panels_and_a_line_an_encoder(results):
+  accuracy, speed, memory = picture.panels(results).axes
+  small, large = accuracy.lines
+  assert [text.get_text() for text in accuracy.get_legend().get_texts()] == ['vit_s16', 'vit_b16']
+  assert list(small.get_xdata()) == [0.15, 0.3, 0.7] and list(small.get_ydata()) == pytest.approx([51, 50, 52])
+  assert [math.isnan(y) for y in large.get_ydata()] == [True, False, True]
+  assert [line.get_ydata()[1] for line in speed.lines] == [200, 200]
+  assert list(memory.lines[0].get_ydata()) == [4, 2, 2] and 'compiled or measured' in memory.get_ylabel()
+  assert {axes.get_yscale() for axes in (accuracy, speed, memory)} == {'linear'}
+  with Image.open(io.BytesIO(picture.png(results))) as sheet:
+    assert sheet.format == 'PNG' and sheet.width > 3 * sheet.height
+
+
+def test_a_sweep_of_names_with_nothing_finished_is_drawn_too(tmp_path):
+  chosen = [Run(workdir=tmp_path / kind, values={'optim.optimizer_kind': kind}, arguments=(),
+                config=msn_digits.get_config()) for kind in ('adamw', 'lars')]
+  results = [(run, outcome(run.workdir)) for run in chosen]
+  axes = picture.panels(results).axes[1]
+  assert [text.get_text() for text in axes.get_xticklabels()] == ['adamw', 'lars']
+  assert [text.get_text() for text in axes.texts] == ['no figures yet']
+  assert '| msn |' in as_markdown(results, 'x') and '0 of 2' in as_markdown(results, 'x')
+
+
+@pytest.mark.parametrize(('names', 'across'), [
+  (['masking.ratio', 'encoder'], 'masking.ratio'), (['encoder', 'seed'], 'seed'),
+  (['first_mask.ratio', 'masking.count', 'second_mask.ratio'], 'first_mask.ratio'),
+  (['masking.supervised_ratio', 'seed'], 'masking.supervised_ratio')])
+def test_columns_are_the_ratios_or_the_last_grid(names, across):
+  assert columns_grid(names) == across
