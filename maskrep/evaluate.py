@@ -6,6 +6,7 @@ What it finds is printed, and added to DIR/evaluations.jsonl with all that it ta
 from collections.abc import Callable
 import dataclasses
 from pathlib import Path
+import re
 import sys
 import time
 from typing import NamedTuple
@@ -57,13 +58,16 @@ def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
   protocol = argv[1] if len(argv) > 1 else ''
   if protocol not in PROTOCOLS:
     raise ConfigError(f'{protocol or "PROTOCOL"}: must be one of {", ".join(PROTOCOLS)}, as in {EXAMPLE}')
+  argv = [argv[0], *argv[2:]]
+  if not any(re.match('--?config(=|$)', argument) for argument in argv):
+    argv.insert(1, f'--config={DEFAULTS / protocol}.py')
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
-    'config', str(DEFAULTS / f'{protocol}.py'), 'Of the evaluation; change a field with --config.SECTION.FIELD=VALUE.',
-    flag_values=values, sys_argv=argv)
+    'config', None, f'Of the evaluation, {DEFAULTS}/PROTOCOL.py unless given; change a field with '
+    '--config.SECTION.FIELD=VALUE.', flag_values=values, sys_argv=argv)
   flags.DEFINE_string('workdir', None, 'A run, or a folder that maskrep.import_weights wrote.', flag_values=values)
   command.define_processes(values)
-  command.parse([argv[0], *argv[2:]], values, ('workdir',), EXAMPLE)
+  command.parse(argv, values, ('workdir',), EXAMPLE)
   if (asked := values.config.get('protocol', protocol)) != protocol:
     raise ConfigError(f'config.protocol={asked!r}: is what this config is for, and not {protocol}; give one of both')
   return protocol, values

@@ -15,7 +15,7 @@ from maskrep.interop import own
 from maskrep.interop.pretrained import module, variables
 from maskrep.protocols.subject import Encoding, Subject
 from maskrep.workdir import load_config
-from tests.interop.encoders import RESNET, VIT, pretrained
+from tests.interop.encoders import VIT, pretrained
 from tests.stored import store
 from tests.tiny import shrink
 
@@ -104,7 +104,7 @@ def test_features_are_those_of_the_encoder_asked_for(workdir):
   ('knn', {'encoding.pooling': 'max'}, "config.encoding.pooling='max': must be one of"),
   ('knn', {'encoding.layers': 3}, 'config.encoding.layers=3: this encoder, a vit, has 2 to give'),
   ('knn', {'encoding.size': 15}, 'config.encoding.size=15: must be a multiple of the patches of 4'),
-  ('knn', {'data.eval_split': "''", 'data.source': 'digits'}, "config.data.eval_split='': an encoder is judged"),
+  ('knn', {'data.eval_split': '', 'data.source': 'digits'}, "config.data.eval_split='': an encoder is judged"),
   ('mask_similarity', {'mask_similarity.ratios': (0.99,)}, 'ratio=0.99: masking ratio 0.99 keeps none'),
   ('lowshot', {'lowshot.drawn': 3}, '--config has no field drawn'), ('robustness', {}, 'trained no classifier')])
 def test_what_cannot_be_is_said_in_one_line(workdir, protocol, fields, said, capsys):
@@ -116,7 +116,7 @@ def test_what_cannot_be_is_said_in_one_line(workdir, protocol, fields, said, cap
 def test_commands_that_are_none(workdir, capsys):
   for argv, said in (([], 'PROTOCOL: must be one of knn'), (['kn'], 'kn: must be one of'),
                      (['knn'], '--workdir: is needed'),
-                     (['knn', f'--workdir={workdir}', '--config=configs/evaluation/lowshot.py'], 'is what this config')):
+                     (['knn', f'--workdir={workdir}', '--config=configs/evaluation/lowshot.py'], 'and not knn')):
     assert evaluate.main(['', *argv]) == 2
     assert said in capsys.readouterr().err
 
@@ -133,6 +133,6 @@ def test_imports_need_data_and_have_one_network(tmp_path, capsys):
 
 
 def test_a_convnet_has_no_patches_to_leave_out(tmp_path, capsys):
-  own.save(tmp_path, pretrained('resnet', RESNET))
+  own.save(tmp_path, pretrained('resnet', {'depth': 18, 'width': 1 / 16, 'stem': 'small'}))
   run('mask_similarity', tmp_path, 2, **{'data.source': 'digits', 'data.eval_split': 'test', 'data.canvas': 8})
   assert 'a resnet sees all pixels' in capsys.readouterr().err

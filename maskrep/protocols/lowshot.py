@@ -92,6 +92,8 @@ def lowshot(subject: Subject, options: LowShot, *, seed: int) -> list[Figure]:
 
 def lowshot_masked(subject: Subject, options: LowShotMasked, *, seed: int) -> list[Figure]:
   """The same for each masking ratio of the training images."""
+  for ratio in options.ratios:
+    subject.kept(ratio)  # all are checked before an image is encoded
   return [figure._replace(name=f'ratio {ratio:g}, {figure.name}') for ratio in options.ratios
           for figure in _accuracies(subject, options, seed, ratio, ratio if options.mask_test else 0.0)]
 

@@ -21,6 +21,8 @@ class MaskSimilarity:
 
 def mask_similarity(subject: Subject, options: MaskSimilarity, *, seed: int) -> list[Figure]:
   """The cosine of the masked and the whole image's representation; mean and deviation over the evaluation split."""
+  for ratio in options.ratios:
+    subject.kept(ratio)  # all are checked before an image is encoded
   unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
   whole = unit(subject.features(subject.eval).features)
   found = []

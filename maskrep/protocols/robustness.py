@@ -13,7 +13,6 @@ from maskrep.data import shifts
 from maskrep.data.shifts import ALEXNET_ERRORS, CLASSES, SETS, SEVERITIES
 from maskrep.data.sources import Source
 from maskrep.errors import ConfigError
-from maskrep.evaluation.features import Subset
 from maskrep.evaluation.record import Figure
 from maskrep.protocols.subject import Subject
 
@@ -56,20 +55,18 @@ def robustness(subject: Subject, options: Robustness, *, seed: int) -> list[Figu
     corruption's error over AlexNet's: 1 is as bad as AlexNet. There the whole image is seen, as it is cropped already.
 
   Raises:
-    ConfigError: a data set is not prepared, all of which are opened first; or there are not 1000 classes.
+    ConfigError: there are not 1000 classes, or a data set is not prepared, all of which are opened first.
     DataError: a data set is not whole.
   """
   del seed  # nothing is drawn
   levels = [(corruption, severity) for corruption in options.corruptions for severity in options.severities]
   openings = [functools.partial(_open_set, subject, name) for name in options.sets]
   openings += [functools.partial(_open_level, subject, *level) for level in levels]
+  if subject.classes != CLASSES:
+    raise ConfigError(f'--workdir={subject.workdir}: its classifier has {subject.classes} classes, and the data sets '
+                      f'of config.robustness have the {CLASSES} of ImageNet-1k; take a run that trained on these')
   for opening in openings:
     opening()  # and none is kept: small data sets are held in memory, and together they are many
-  # One image tells how many classes there are, before many thousands are encoded.
-  classes = subject.logits(Subset(openings[0](), np.array([0]))).features.shape[1]
-  if classes != CLASSES:
-    raise ConfigError(f'--workdir={subject.workdir}: its classifier has {classes} classes, and the data sets of '
-                      f'config.robustness have the {CLASSES} of ImageNet-1k; take a run that trained on these')
   figures = [Figure(name, _accuracy(subject, name)) for name in options.sets]
   accuracies = {level: top1(*subject.logits(_open_level(subject, *level), whole=True)) for level in levels}
   for corruption in options.corruptions:

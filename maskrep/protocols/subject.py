@@ -124,14 +124,39 @@ class Subject:
     return asked | self.pretrained.preprocessing | {'size': self.size}
 
   def labelled(self) -> int:
-    """The number of classes of the data.
+    """The number of classes of the data, both splits of which are opened.
 
     Raises:
-      ConfigError: there are no labels.
+      ConfigError: there are no labels, or no such split.
     """
+    self.eval  # noqa: B018  before anything is encoded
     if not self.train.num_classes:
       raise ConfigError(f'config.data.source={self.data.source!r}: has no labels, and this protocol needs them')
     return self.train.num_classes
+
+  @property
+  def classes(self) -> int:
+    """Of the classifier that the run trained with its encoder.
+
+    Raises:
+      ConfigError: it trained none.
+    """
+    return self._trained[0].num_classes
+
+  def kept(self, ratio: float) -> tuple[int, int]:
+    """How many patches a mask keeps, and of how many.
+
+    Raises:
+      ConfigError: the encoder cannot leave patches out, or none would be left.
+    """
+    if ratio and self.pretrained.kind not in MASKABLE:
+      raise ConfigError(f'--workdir={self.workdir}: a {self.pretrained.kind} sees all pixels, and no patch can be left '
+                        'out')
+    patches = (self.size // self.pretrained.config.get('patch_size', 1)) ** 2
+    try:
+      return masking.num_kept(patches, ratio), patches
+    except ValueError as error:
+      raise ConfigError(f'ratio={ratio}: {error}; choose a lower one') from error
 
   def features(self, source: Source, ratio: float = 0.0, whole: bool = False) -> Features:
     """Of every image of a source that can be read, in its order, from the cache in `workdir` where they are there.
@@ -148,13 +173,10 @@ class Subject:
     return self._extracted(self._represent, (ratio, whole), self._arrays, source, key)
 
   def logits(self, source: Source, whole: bool = False) -> Features:
-    """[M, C], of the classifier that the run trained with its encoder, as the run itself evaluates it.
+    """[M, C], of the classifier that the run trained, see `classes`, as the run itself evaluates it.
 
     Args:
       whole: as of `features`.
-
-    Raises:
-      ConfigError: it trained none.
     """
     config, arrays = self._trained[1:]
     key = {'weights': weights.digest(arrays), 'logits': config.to_dict(), 'whole': whole}
@@ -178,14 +200,7 @@ class Subject:
   def _represent(self, ratio: float, whole: bool) -> Encoder:
     """The encoder of images of which a share of the patches is dropped."""
     kind, sizes, how = self.pretrained.kind, self.pretrained.config, self.pretrained.preprocessing
-    if ratio and kind not in MASKABLE:
-      raise ConfigError(f'--workdir={self.workdir}: a {kind} sees all pixels, and no patch can be left out')
-    patches = (self.size // sizes.get('patch_size', 1)) ** 2
-    try:
-      keep = masking.num_kept(patches, ratio)
-    except ValueError as error:
-      raise ConfigError(f'ratio={ratio}: {error}; choose a lower one') from error
-    encoder = module(kind, sizes, self.dtype)
+    encoder, (keep, patches) = module(kind, sizes, self.dtype), self.kept(ratio)
 
     def encode(arrays, batch):
       images = eval_views(batch['image'], batch['size'], size=self.size, crop_fraction=how['crop_fraction'],

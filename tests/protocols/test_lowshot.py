@@ -21,6 +21,9 @@ class Pixels:
   def labelled(self):
     return 10
 
+  def kept(self, ratio):
+    return round(64 * (1 - ratio)), 64
+
   def features(self, source, ratio=0.0):
     x = np.array([source[i].image.reshape(-1) for i in range(len(source))], np.float32) / 255
     x[:, :round(64 * ratio)] = 0

@@ -67,12 +67,11 @@ def test_a_corruption_is_seen_whole_and_its_accuracy_is_the_mean_over_severities
   subject = Said()
   found = robustness(subject, options(corruptions=('fog',), severities=(2, 4)), seed=0)
   assert found == [Figure('fog', 0.5, each=(0.75, 0.25))]  # and no mCE, which is of all
-  assert [whole for _, _, whole in subject.calls[1:]] == [True, True]
+  assert [whole for _, _, whole in subject.calls] == [True, True]
 
 
 def test_mce_by_hand(monkeypatch):
   monkeypatch.setattr('maskrep.data.shifts.open_corruption', lambda name, severity, download: (name, severity))
-  monkeypatch.setattr('maskrep.protocols.robustness.Subset', lambda source, indices: source)
   wrong = {'gaussian_noise': (1, 2, 3, 4, 5), 'jpeg_compression': (10,) * 5}  # of 10 images; of others none
 
   class Subject(Said):
@@ -94,13 +93,11 @@ def test_alexnet_itself_has_mce_one():
   assert corruption_errors({name: [error] * 5 for name, error in ALEXNET_ERRORS.items()}) == pytest.approx([1.0] * 15)
 
 
-def test_another_number_of_classes_is_refused_after_one_image(put):
-  put('imagenet_a', 'test', [(1, 1), (2, 2)])
+def test_another_number_of_classes_is_refused():
   subject = Said(classes=10)
   with pytest.raises(ConfigError, match='classifier has 10 classes, .* the 1000 of ImageNet-1k'):
     robustness(subject, options(sets=('imagenet_a',)), seed=0)
-  (_, fingerprint, _), = subject.calls
-  assert fingerprint.startswith('1 ') and fingerprint.endswith(' of tfds:imagenet_a/1.0.0:test:2')
+  assert not subject.calls
 
 
 def test_all_sets_are_opened_before_anything_is_encoded(put):
