@@ -15,7 +15,7 @@ from maskrep import masking
 from maskrep.augment.pixel_masks import PixelMask
 from maskrep.augment.regularise import Regularise
 from maskrep.augment.view import View
-from maskrep.data import sources
+from maskrep.data import scenes, sources
 from maskrep.errors import ConfigError
 from maskrep.models import resnet
 from maskrep.models.cait import INSTANCE, POSITIONS, CaiT
@@ -40,7 +40,7 @@ DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 class Data:
   """Which images, and how the host reads them."""
 
-  source: str  # digits, tfds:NAME, folder:PATH
+  source: str  # digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH
   train_split: str
   eval_split: str  # '' where there is none
   download: bool
@@ -216,11 +216,16 @@ def build_source(data: Data, split: str) -> sources.Source:
   kind, _, name = data.source.partition(':')
   if kind == 'digits' and not name:
     return sources.Digits(split)
+  if kind == 'digit_scenes' and not name:
+    return scenes.DigitScenes(split)
   if kind == 'tfds' and name:
     return sources.TFDS(name, split, download=data.download)
   if kind == 'folder' and name:
     return sources.Folder(name, split)
-  raise ConfigError(f'config.data.source={data.source!r}: must be digits, tfds:NAME or folder:PATH')
+  if kind == 'ade20k' and name:
+    return scenes.ADE20K(name, split)
+  raise ConfigError(f'config.data.source={data.source!r}: must be digits, digit_scenes, tfds:NAME, folder:PATH or '
+                    'ade20k:PATH')
 
 
 def method(config: ConfigDict) -> 'Method':

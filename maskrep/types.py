@@ -10,6 +10,7 @@ A `Batch` maps names to arrays:
   size      int32  [B, 2]        its true height and width in pixels
   position  uint32 [B]           place in the global stream of examples: the source of every random choice
   label     int32  [B]           class, -1 where there is none
+  label_map uint8  [B, S, S]     class of each pixel, 255 where there is none; only for objectives with `segment`
 `Views` maps names to what the objective reads: float32 images [B, H, W, 3] and int32 indices [B, K].
 """
 

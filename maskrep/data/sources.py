@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
 
+from maskrep.data import label_maps
 from maskrep.data.decode import MAX_BYTES, BrokenImage, decode
 from maskrep.errors import ConfigError, DataError
 
@@ -25,12 +26,17 @@ class Example(NamedTuple):
   image: bytes | np.ndarray  # an encoded file, or uint8 pixels [H, W], [H, W, C]
   label: int  # -1 where there is none
   name: str  # what a person needs to find it
+  label_map: bytes | np.ndarray | None = None  # an encoded file of one channel, or uint8 [H, W]; where there are maps
 
 
 class Source(Protocol):
-  """A sequence of examples. Reading one raises OSError where its bytes cannot be had."""
+  """A sequence of examples. Reading one raises OSError where its bytes cannot be had.
+
+  One with label maps also has `map_lookup`, uint8 [256]: the class that each value of a map means, or `label_maps.NONE`.
+  """
 
   num_classes: int  # 0 where there are no labels
+  map_classes: int  # of the label maps, 0 where there are none
   fingerprint: str  # of the data: changes when they do, not when they are moved
 
   def __len__(self) -> int: ...
@@ -45,7 +51,7 @@ class Digits:
   frozen, and the first 80 % of them are for training.
   """
 
-  num_classes = 10
+  num_classes, map_classes = 10, 0
 
   def __init__(self, split: str):
     if split not in ('train', 'test'):
@@ -100,7 +106,11 @@ class TFDS:
       length = 0
     if not length:
       raise ConfigError(f'{field}: has no split {split!r}, or it is empty; there are: {", ".join(info.splits)}')
-    self._image = _feature(info.features, tfds.features.Image, 'image')
+    maps, self.map_lookup = label_maps.of_tfds(info.name, info.features)
+    self.map_classes = label_maps.count(self.map_lookup)
+    self._label_map = maps
+    self._image = _feature({key: feature for key, feature in info.features.items() if key != maps},
+                           tfds.features.Image, 'image')
     self._label = _feature(info.features, tfds.features.ClassLabel, 'label')
     if not self._image:
       raise ConfigError(f'{field}: holds no images, but {", ".join(info.features)}; take another data set')
@@ -131,7 +141,8 @@ class TFDS:
       raise OSError(f'{name}: {error}') from error
     features = self._parse(record).features.feature
     label = features[self._label].int64_list.value[0] if self._label else -1
-    return Example(features[self._image].bytes_list.value[0], label, name)
+    label_map = features[self._label_map].bytes_list.value[0] if self._label_map else None
+    return Example(features[self._image].bytes_list.value[0], label, name, label_map)
 
 
 class Folder:
@@ -144,6 +155,8 @@ class Folder:
   Raises:
     ConfigError: no such folder or split, no image in it that can be read, or a class that 'train' does not have.
   """
+
+  map_classes = 0
 
   def __init__(self, path: str, split: str):
     field = f'config.data.source=folder:{path}'
