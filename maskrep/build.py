@@ -30,6 +30,7 @@ from maskrep.objectives.extrema import ExtreMA
 from maskrep.objectives.mim import SupervisedMIM
 from maskrep.objectives.mscn import MSCN
 from maskrep.objectives.msn import MSN
+from maskrep.objectives.segment import Segment
 from maskrep.objectives.vqgan import TrainVQGAN
 from maskrep.types import Objective
 
@@ -272,10 +273,7 @@ def _msn(config: ConfigDict) -> MSN:
 def _extrema(config: ConfigDict) -> ExtreMA:
   views = section(PairedViews, config.views, 'views')
   mask = section(DisjointMasks, config.masking, 'masking')
-  encoder = _encoder(CaiT, config, image_size=views.size)
-  _at_least_one('encoder', encoder, 'class_depth')
-  if encoder.positions == 'sincos' and encoder.width % 4:
-    raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
+  encoder = _cait(config, image_size=views.size)
   _check_patches('size', views.size, encoder.patch_size)
   patches = (views.size // encoder.patch_size) ** 2
   keep = _num_kept(views.size, encoder.patch_size, 'masking.ratio', mask.ratio)
@@ -388,6 +386,14 @@ def _tokenizer(config: ConfigDict) -> VQGAN:
   return tokenizer
 
 
+def _segment(config: ConfigDict) -> Segment:
+  views = section(OneView, config.views, 'views')
+  encoder = _any_encoder(config, image_size=views.size)
+  _check_patches('size', views.size, encoder.patch_size)
+  return section(Segment, config.objective, 'objective', encoder=encoder, view=views.view(),
+                 microbatch=config.train.microbatch)
+
+
 class Method(NamedTuple):
   """How an objective is built, from the sections of a config that are its own.
 
@@ -407,6 +413,7 @@ METHODS = {
     _mscn, ('views', 'first_mask', 'second_mask', 'encoder', 'projector', 'objective'), optional=('predictor',),
     ghost_batches=True),
   'mim': Method(_mim, ('views', 'masking', 'encoder', 'decoder', 'target', 'tokenizer', 'regularisation', 'objective')),
+  'segment': Method(_segment, ('views', 'encoder_kind', 'encoder', 'objective')),
   'vqgan': Method(_vqgan, ('views', 'tokenizer', 'discriminator', 'objective')),
 }
 
@@ -423,6 +430,23 @@ def _encoder(cls, config: ConfigDict, **given):
     if getattr(encoder, field, next(iter(known))) not in known:
       raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)!r}: must be one of {", ".join(known)}')
   return encoder
+
+
+def _cait(config: ConfigDict, image_size: int) -> CaiT:
+  encoder = _encoder(CaiT, config, image_size=image_size)
+  _at_least_one('encoder', encoder, 'class_depth')
+  if encoder.positions == 'sincos' and encoder.width % 4:
+    raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
+  return encoder
+
+
+def _any_encoder(config: ConfigDict, image_size: int) -> ViT | CaiT:
+  """The encoder of patches that `config.encoder_kind` names."""
+  if config.encoder_kind == 'cait':
+    return _cait(config, image_size)
+  if config.encoder_kind == 'vit':
+    return _encoder(ViT, config, image_size=image_size)
+  raise ConfigError(f'config.encoder_kind={config.encoder_kind!r}: must be vit or cait, whose patches are segmented')
 
 
 def _head(cls, config: ConfigDict, name: str):

@@ -49,7 +49,8 @@ class Objective(Protocol):
   """One paper. Pure functions of their arguments, written for the global batch as if there were one device.
 
   One that trains a classifier also has `num_classes` and `classify(params, representation [B, D]) -> logits [B, C]`,
-  and one that makes images `reconstruct(params, images) -> images`: evaluation then shows what they are worth.
+  one that makes images `reconstruct(params, images) -> images`, and one that segments `map_classes` and
+  `segment(params, images [B, H, W, 3]) -> logits [B, rows, columns, C]`: evaluation then shows what they are worth.
   """
 
   view: Any  # the recipe of a whole view; evaluation takes `size`, `mean` and `std` from it

@@ -17,8 +17,8 @@ class Stored(NamedTuple):
   ignored: Iterable[int] = ()
 
 
-# Data sets of tfds whose features do not tell. scene_parse150 is not here: its maps are those of the instance benchmark,
-# of three channels, and not of the 150 classes; see `scenes.ADE20K`.
+# Data sets of tfds whose features do not tell. scene_parse150 is not here: what tfds prepares are the maps of the
+# instance benchmark, of three channels, and not those of the 150 classes; see `scenes.ADE20K`.
 TFDS = {
   'oxford_iiit_pet': Stored((1, 2, 3)),  # pet, background, border
   # The 19 classes that the benchmark judges, of 34.

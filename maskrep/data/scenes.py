@@ -51,8 +51,8 @@ class DigitScenes:
 class ADE20K:
   """ADE20K's scene parsing benchmark, the unpacked ADEChallengeData2016: 150 classes, stored as 1 to 150, 0 is none.
 
-  Zhou et al. 2017, arXiv:1608.05442. Pictures are images/SPLIT/NAME.jpg, maps annotations/SPLIT/NAME.png, and the splits
-  'training' (20 210) and 'validation' (2000).
+  Zhou et al. 2017, arXiv:1608.05442. Pictures are images/SPLIT/NAME.jpg, maps annotations/SPLIT/NAME.png, and the
+  splits 'training' (20 210 pictures) and 'validation' (2000).
 
   Raises:
     ConfigError: no such folder or split, or no picture in it that can be read.
@@ -64,8 +64,8 @@ class ADE20K:
   def __init__(self, path: str, split: str):
     self._maps = os.path.join(path, 'annotations', split)
     if not os.path.isdir(self._maps):
-      raise ConfigError(f'config.data.source=ade20k:{path}: has no folder {self._maps}; unpack ADEChallengeData2016.zip, '
-                        'and name its folder and one of its splits, training or validation')
+      raise ConfigError(f'config.data.source=ade20k:{path}: has no folder {self._maps}; give the folder that '
+                        'ADEChallengeData2016.zip unpacks to, and one of its splits, training and validation')
     self._pictures = Folder(os.path.join(path, 'images'), split)
     self.fingerprint = f'ade20k:{self._pictures.fingerprint}'
 

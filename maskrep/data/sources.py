@@ -32,7 +32,8 @@ class Example(NamedTuple):
 class Source(Protocol):
   """A sequence of examples. Reading one raises OSError where its bytes cannot be had.
 
-  One with label maps also has `map_lookup`, uint8 [256]: the class that each value of a map means, or `label_maps.NONE`.
+  One with label maps also has `map_lookup`, uint8 [256]: the class that each value of a map means, or
+  `label_maps.NONE`.
   """
 
   num_classes: int  # 0 where there are no labels
