@@ -93,7 +93,7 @@ def test_maps_are_cropped_and_flipped_as_their_pictures(segment, batch):
     classes, found = np.asarray(cut['label_map']), np.round(grey / 20)
     inside = (np.abs(grey - 20 * found) < 0.05) & (classes != 255)
     # Between two squares, a mixture may have the grey of a third.
-    assert inside.mean() > 0.2 and len(np.unique(classes)) > 8 and (found == classes)[inside].mean() > 0.999
+    assert inside.mean() > 0.2 and len(np.unique(classes)) > 8 and (found == classes)[inside].mean() > 0.99
 
 
 def test_microbatches_give_the_whole_batch_s_loss_and_gradient(segment, params, views):
