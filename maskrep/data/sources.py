@@ -107,11 +107,10 @@ class TFDS:
       length = 0
     if not length:
       raise ConfigError(f'{field}: has no split {split!r}, or it is empty; there are: {", ".join(info.splits)}')
-    maps, self.map_lookup = label_maps.of_tfds(info.name, info.features)
+    self._label_map, self.map_lookup = label_maps.of_tfds(info.name, info.features)
     self.map_classes = label_maps.count(self.map_lookup)
-    self._label_map = maps
-    self._image = _feature({key: feature for key, feature in info.features.items() if key != maps},
-                           tfds.features.Image, 'image')
+    pictures = {key: feature for key, feature in info.features.items() if key not in label_maps.FEATURES}
+    self._image = _feature(pictures, tfds.features.Image, 'image')
     self._label = _feature(info.features, tfds.features.ClassLabel, 'label')
     if not self._image:
       raise ConfigError(f'{field}: holds no images, but {", ".join(info.features)}; take another data set')
@@ -227,8 +226,8 @@ def _subfolders(folder: str) -> list[str]:
 
 
 def _feature(features, kind: type, usual: str) -> str | None:
-  """The name of the feature of a kind: the usual one, else the first, else None."""
-  names = [name for name, feature in features.items() if isinstance(feature, kind)]
+  """The name of the feature of a kind: the usual one, else the first by name, as tfds keeps no order, else None."""
+  names = sorted(name for name, feature in features.items() if isinstance(feature, kind))
   return usual if usual in names else next(iter(names), None)
 
 
