@@ -16,7 +16,7 @@ def get_config():
   # As large as the digits are in their own views.
   config.views.update(size=48, crop_scale=(0.7, 1.0), flip=0.0, jitter=0.0)
   config.objective.map_classes = 11
-  config.optim.update(learning_rate=1e-2, warmup_epochs=1.0)
+  config.optim.update(learning_rate=0.1, warmup_epochs=1.0)
   config.train.update(log_every_steps=50, checkpoint_every_steps=200)
   config.eval.update(every_steps=10_000, batch_size=40, max_train_examples=200)
   return config
