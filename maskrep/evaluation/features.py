@@ -38,6 +38,10 @@ class Subset:
     return self.source.num_classes
 
   @property
+  def map_classes(self) -> int:
+    return self.source.map_classes
+
+  @property
   def fingerprint(self) -> str:
     return f'{len(self)} of {self.source.fingerprint}'
 
