@@ -175,6 +175,25 @@ def supervised_mim(
   return config
 
 
+def segmentation(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
+  """A linear layer on the patches of an encoder; what is empty here, maskrep.evaluate takes from that encoder."""
+  config = imagenet(batch_size=batch_size, epochs=epochs)
+  config.method = 'segment'
+  config.protocol = 'segmentation'
+  config.learning_rates = ()  # to choose from; () is optim.learning_rate alone
+  config.views = section(
+    size=0, crop_scale=(0.25, 1.0), flip=0.5, jitter=0.8, jitter_strength=(0.4, 0.4, 0.4, 0.1), grey=0.0, blur=0.0,
+    solarise=0.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+  config.encoder_kind, config.encoder = '', section()
+  config.objective = section(map_classes=0, trained='head', sigma=0.0)
+  config.optim = section(
+    optimizer_kind='adamw',
+    warmup_learning_rate=0.0, learning_rate=1e-3, final_learning_rate=0.0, warmup_epochs=0.0, schedule_stretch=1.0,
+    weight_decay=0.0, final_weight_decay=0.0, beta1=0.9, beta2=0.999, clip_norm=0.0, ema_momentum=0.0,
+    final_ema_momentum=0.0, ema_schedule='linear')
+  return config
+
+
 def in21k(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """The same on a folder of ImageNet-21k."""
   config.data.update(source='folder:imagenet21k', eval_split='')

@@ -15,7 +15,7 @@ from maskrep import masking
 from maskrep.augment.pixel_masks import PixelMask
 from maskrep.augment.regularise import Regularise
 from maskrep.augment.view import View
-from maskrep.data import sources, tasks
+from maskrep.data import scenes, sources, tasks
 from maskrep.errors import ConfigError
 from maskrep.models import resnet
 from maskrep.models.cait import INSTANCE, POSITIONS, CaiT
@@ -30,6 +30,7 @@ from maskrep.objectives.extrema import ExtreMA
 from maskrep.objectives.mim import SupervisedMIM
 from maskrep.objectives.mscn import MSCN
 from maskrep.objectives.msn import MSN
+from maskrep.objectives.segment import Segment
 from maskrep.objectives.vqgan import TrainVQGAN
 from maskrep.types import Objective
 
@@ -40,7 +41,7 @@ DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 class Data:
   """Which images, and how the host reads them."""
 
-  source: str  # digits, tfds:NAME, folder:PATH, task:NAME
+  source: str  # digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH, task:NAME
   train_split: str
   eval_split: str  # '' where there is none
   download: bool
@@ -216,13 +217,18 @@ def build_source(data: Data, split: str) -> sources.Source:
   kind, _, name = data.source.partition(':')
   if kind == 'digits' and not name:
     return sources.Digits(split)
+  if kind == 'digit_scenes' and not name:
+    return scenes.DigitScenes(split)
   if kind == 'tfds' and name:
     return sources.TFDS(name, split, download=data.download)
   if kind == 'folder' and name:
     return sources.Folder(name, split)
+  if kind == 'ade20k' and name:
+    return scenes.ADE20K(name, split)
   if kind == 'task' and name:
     return tasks.open_task(name, split, download=data.download)
-  raise ConfigError(f'config.data.source={data.source!r}: must be digits, tfds:NAME, folder:PATH or task:NAME')
+  raise ConfigError(f'config.data.source={data.source!r}: must be digits, digit_scenes, tfds:NAME, folder:PATH, '
+                    'ade20k:PATH or task:NAME')
 
 
 def method(config: ConfigDict) -> 'Method':
@@ -269,10 +275,7 @@ def _msn(config: ConfigDict) -> MSN:
 def _extrema(config: ConfigDict) -> ExtreMA:
   views = section(PairedViews, config.views, 'views')
   mask = section(DisjointMasks, config.masking, 'masking')
-  encoder = _encoder(CaiT, config, image_size=views.size)
-  _at_least_one('encoder', encoder, 'class_depth')
-  if encoder.positions == 'sincos' and encoder.width % 4:
-    raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
+  encoder = _cait(config, image_size=views.size)
   _check_patches('size', views.size, encoder.patch_size)
   patches = (views.size // encoder.patch_size) ** 2
   keep = _num_kept(views.size, encoder.patch_size, 'masking.ratio', mask.ratio)
@@ -385,6 +388,14 @@ def _tokenizer(config: ConfigDict) -> VQGAN:
   return tokenizer
 
 
+def _segment(config: ConfigDict) -> Segment:
+  views = section(OneView, config.views, 'views')
+  encoder = _any_encoder(config, image_size=views.size)
+  _check_patches('size', views.size, encoder.patch_size)
+  return section(Segment, config.objective, 'objective', encoder=encoder, view=views.view(),
+                 microbatch=config.train.microbatch)
+
+
 class Method(NamedTuple):
   """How an objective is built, from the sections of a config that are its own.
 
@@ -404,6 +415,7 @@ METHODS = {
     _mscn, ('views', 'first_mask', 'second_mask', 'encoder', 'projector', 'objective'), optional=('predictor',),
     ghost_batches=True),
   'mim': Method(_mim, ('views', 'masking', 'encoder', 'decoder', 'target', 'tokenizer', 'regularisation', 'objective')),
+  'segment': Method(_segment, ('views', 'encoder_kind', 'encoder', 'objective')),
   'vqgan': Method(_vqgan, ('views', 'tokenizer', 'discriminator', 'objective')),
 }
 
@@ -420,6 +432,23 @@ def _encoder(cls, config: ConfigDict, **given):
     if getattr(encoder, field, next(iter(known))) not in known:
       raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)!r}: must be one of {", ".join(known)}')
   return encoder
+
+
+def _cait(config: ConfigDict, image_size: int) -> CaiT:
+  encoder = _encoder(CaiT, config, image_size=image_size)
+  _at_least_one('encoder', encoder, 'class_depth')
+  if encoder.positions == 'sincos' and encoder.width % 4:
+    raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
+  return encoder
+
+
+def _any_encoder(config: ConfigDict, image_size: int) -> ViT | CaiT:
+  """The encoder of patches that `config.encoder_kind` names."""
+  if config.encoder_kind == 'cait':
+    return _cait(config, image_size)
+  if config.encoder_kind == 'vit':
+    return _encoder(ViT, config, image_size=image_size)
+  raise ConfigError(f'config.encoder_kind={config.encoder_kind!r}: must be vit or cait, whose patches are segmented')
 
 
 def _head(cls, config: ConfigDict, name: str):

@@ -110,7 +110,8 @@ def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
   loader = Loader(
     source, batch_size=config.batch_size, canvas=data.canvas, seed=config.seed, threads=data.threads,
     process_index=jax.process_index(), process_count=jax.process_count(),
-    max_broken_fraction=data.max_broken_fraction, stall_timeout_s=data.stall_timeout_s)
+    max_broken_fraction=data.max_broken_fraction, stall_timeout_s=data.stall_timeout_s,
+    label_maps=hasattr(objective, 'segment'))
   eval_source = build.build_source(data, data.eval_split) if data.eval_split else None
   bank, classes = min(evaluation.max_train_examples, len(source)), source.num_classes
   if eval_source is not None and classes:
@@ -123,6 +124,12 @@ def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
   if (learnt := getattr(objective, 'num_classes', classes)) != classes:
     raise ConfigError(f'config.regularisation.num_classes={learnt}: {data.source} has {classes or "no"} classes; give '
                       'as many')
+  if hasattr(objective, 'segment') and objective.map_classes != source.map_classes:
+    if not source.map_classes:
+      raise ConfigError(f'config.data.source={data.source}: has no label maps whose classes are known; take '
+                        'digit_scenes, ade20k:PATH or a tfds data set with them')
+    raise ConfigError(f'config.objective.map_classes={objective.map_classes}: {data.source} has {source.map_classes} '
+                      'classes; give as many')
   frozen, fingerprint = None, loader.fingerprint
   if objective.frozen is not None:
     frozen = weights.load_tokenizer('target.weights', config.target.weights, objective.tokenizer, objective.frozen)

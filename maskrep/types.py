@@ -10,6 +10,7 @@ A `Batch` maps names to arrays:
   size      int32  [B, 2]        its true height and width in pixels
   position  uint32 [B]           place in the global stream of examples: the source of every random choice
   label     int32  [B]           class, -1 where there is none
+  label_map uint8  [B, S, S]     class of each pixel, 255 where there is none; only for objectives with `segment`
 `Views` maps names to what the objective reads: float32 images [B, H, W, 3] and int32 indices [B, K].
 """
 
@@ -48,7 +49,8 @@ class Objective(Protocol):
   """One paper. Pure functions of their arguments, written for the global batch as if there were one device.
 
   One that trains a classifier also has `num_classes` and `classify(params, representation [B, D]) -> logits [B, C]`,
-  and one that makes images `reconstruct(params, images) -> images`: evaluation then shows what they are worth.
+  one that makes images `reconstruct(params, images) -> images`, and one that segments `map_classes` and
+  `segment(params, images [B, H, W, 3]) -> logits [B, rows, columns, C]`: evaluation then shows what they are worth.
   """
 
   view: Any  # the recipe of a whole view; evaluation takes `size`, `mean` and `std` from it

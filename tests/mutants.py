@@ -76,6 +76,19 @@ MUTANTS = {
   'all versions of a view are masked alike': (
     'maskrep/augment/pixel_masks.py', 'mask_image(jax.random.fold_in(key, i), image', 'mask_image(key, image',
     'tests/augment/test_pixel_masks.py'),
+  'the map is not flipped with its picture': (
+    'maskrep/augment/view.py', 'crop.nearest(label_map, box, recipe.size, flip=flip)',
+    'crop.nearest(label_map, box, recipe.size, flip=False)', 'tests/objectives/test_segment.py'),
+  'pixels of no class are judged': (
+    'maskrep/evaluation/segmentation.py', 'jnp.where(truth == NONE, classes**2, truth.astype(jnp.int32) * classes',
+    'jnp.where(False, classes**2, (truth % classes).astype(jnp.int32) * classes',
+    'tests/evaluation/test_segmentation.py'),
+  'classes that are nowhere count as missed': (
+    'maskrep/evaluation/segmentation.py', 'out=np.full(len(right), np.nan)', 'out=np.zeros(len(right))',
+    'tests/evaluation/test_segmentation.py'),
+  'each picture counts alike, not each pixel': (
+    'maskrep/objectives/segment.py', "noise).sum(0)", "noise)\n    sums = (sums / sums[:, 2:]).sum(0)",
+    'tests/objectives/test_segment.py'),
   'Sinkhorn ends on the prototypes': (
     'maskrep/objectives/losses.py', 'axis=0, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=1',
     'axis=1, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=0', 'tests/objectives/test_losses.py'),

@@ -12,7 +12,13 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   config = copy.deepcopy(config)
   config.batch_size = 8
   config.data.update(source='digits', train_split='train', eval_split='test', canvas=8, threads=1)
-  if config.method == 'vqgan':
+  examples = 1438
+  if config.method == 'segment':
+    examples, config = 1000, segmenting(config, common.vit('Ti', 4), size=16)
+    config.data.update(source='digit_scenes', canvas=32)
+    config.objective.map_classes = 11
+    config.encoder.update(width=16, depth=2, heads=2)
+  elif config.method == 'vqgan':
     config.views.size = 16
     config.discriminator.update(width=8, layers=2, groups=4)
   elif config.method == 'mscn':
@@ -38,10 +44,19 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   for head in {'head', 'projector', 'predictor'}.intersection(config.keys()):
     config[head].update(hidden=16, output=8)
   # Fast enough that a few steps move the weights and the teacher by more than round-off.
-  config.optim.update(warmup_epochs=2 * 8 / 1438, warmup_learning_rate=1e-2, learning_rate=1e-2)
+  config.optim.update(warmup_epochs=2 * 8 / examples, warmup_learning_rate=1e-2, learning_rate=1e-2)
   if config.method != 'mscn' or config.objective.loss_kind == 'byol':
     config.optim.ema_momentum = 0.9
-  config.train.update(epochs=steps * 8 / 1438, log_every_steps=1, checkpoint_every_steps=2)
+  config.train.update(epochs=steps * 8 / examples, log_every_steps=1, checkpoint_every_steps=2)
   config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, knn_neighbours=5, labels_per_class=(1,),
                      label_draws=1, baselines=())
+  return config
+
+
+def segmenting(config: ConfigDict, encoder: ConfigDict, *, size: int) -> ConfigDict:
+  """A segmentation config with what `maskrep.evaluate` fills in, for an encoder of a ViT that saw such images."""
+  filled = {'encoder_kind': 'vit', 'encoder': encoder}
+  config = ConfigDict({name: value for name, value in config.items() if name not in ('protocol', 'learning_rates')}
+                      | filled)
+  config.views.update(size=config.views.size or size, mean=(0.3,) * 3, std=(0.38,) * 3)
   return config

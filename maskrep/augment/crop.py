@@ -72,6 +72,24 @@ def resample(canvas: Array, box: Array, out_size: int, *, flip: Array | bool, wi
   return jnp.clip(jnp.einsum('ywc,xw->cyx', reduced, columns) / 255, 0, 1)
 
 
+def nearest(label_map: Array, box: Array, out_size: int, *, flip: Array | bool) -> Array:
+  """As `resample` of the same box and flip, for classes, which have no mean: those of the pixels under the centres.
+
+  Args:
+    label_map: uint8 [S, S].
+    box: float32 [4], whole numbers: top, left, height and width of what the result shows.
+    out_size: the side of the result.
+    flip: bool scalar, whether to mirror left and right.
+
+  Returns:
+    uint8 [out_size, out_size].
+  """
+  top, left, height, width = box.astype(jnp.int32)
+  odd = 2 * jnp.arange(out_size) + 1
+  rows, columns = (start + odd * length // (2 * out_size) for start, length in ((top, height), (left, width)))
+  return label_map[rows[:, None], jnp.where(flip, columns[::-1], columns)]
+
+
 def _weights(in_size: int, out_size: int, box: Array, within: Array) -> Array:
   """Triangle filter along one axis, float32 [out_size, in_size]; `box` and `within` are (start, length)."""
   scale = box[1] / out_size

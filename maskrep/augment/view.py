@@ -31,11 +31,16 @@ class View:
   std: tuple[float, float, float]
 
 
-def crop_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
-  """Random resized crop and flip: uint8 [S, S, 3] and int32 [2] -> float32 [3, size, size] in [0, 1]."""
+def draw_crop(key: Array, size: Array, recipe: View) -> tuple[Array, Array]:
+  """The box of a random resized crop, float32 [4], and whether it is flipped, bool."""
   box_key, flip_key = jax.random.split(key)
   box = crop.random_crop_box(box_key, size, scale=recipe.crop_scale, ratio=recipe.crop_ratio)
-  flip = jax.random.uniform(flip_key) < recipe.flip
+  return box, jax.random.uniform(flip_key) < recipe.flip
+
+
+def crop_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
+  """Random resized crop and flip: uint8 [S, S, 3] and int32 [2] -> float32 [3, size, size] in [0, 1]."""
+  box, flip = draw_crop(key, size, recipe)
   return crop.resample(canvas, box, recipe.size, flip=flip, within=box)
 
 
@@ -75,6 +80,14 @@ def view_of(crop_key: Array, colour_key: Array, canvas: Array, size: Array, reci
     image = rand_augment(
       jax.random.fold_in(colour_key, 2), image, layers=recipe.rand_layers, magnitude=recipe.rand_magnitude)
   return normalise(image, recipe.mean, recipe.std)
+
+
+def view_and_map(key: Array, canvas: Array, label_map: Array, size: Array, recipe: View) -> tuple[Array, Array]:
+  """As `view`, and the same part of the picture's label map, uint8 [S, S] -> [size, size]."""
+  crop_key, colour_key = jax.random.split(key)
+  box, flip = draw_crop(crop_key, size, recipe)
+  image = view_of(crop_key, colour_key, canvas, size, recipe)
+  return image, crop.nearest(label_map, box, recipe.size, flip=flip)
 
 
 def views(keys: Array, canvases: Array, sizes: Array, recipe: View, count: int) -> Array:

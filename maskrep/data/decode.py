@@ -1,4 +1,4 @@
-"""One encoded picture to RGB pixels that fit the canvas."""
+"""One encoded picture to RGB pixels that fit the canvas, and its label map to classes that lie on them."""
 
 import io
 
@@ -38,6 +38,48 @@ def decode(image: bytes | np.ndarray, *, canvas: int) -> np.ndarray:
     raise BrokenImage('not a picture in a known format') from error
   except Exception as error:  # decoders meet arbitrary bytes, and there is no end to the types of error they raise
     raise BrokenImage(f'{type(error).__name__}: {error}') from error
+
+
+def decode_label_map(label_map: bytes | np.ndarray, lookup: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+  """The class of each pixel of a decoded picture: the map is reduced as the picture was, by nearest neighbour.
+
+  Args:
+    label_map: a file of one channel (a palette's indices count) in any format that Pillow reads, or uint8 [H, W].
+    lookup: uint8 [256], what each value of the map means.
+    size: height and width of the picture, as `decode` returned it.
+
+  Returns:
+    uint8 [*size].
+
+  Raises:
+    BrokenImage: whatever is wrong, a map of another shape than the picture included.
+  """
+  try:
+    values = label_map if isinstance(label_map, np.ndarray) else _decode_values(label_map)
+  except BrokenImage:
+    raise
+  except Exception as error:  # as in `decode`
+    raise BrokenImage(f'its label map: {type(error).__name__}: {error}') from error
+  if values.ndim != 2 or values.dtype != np.uint8:
+    raise BrokenImage(f'its label map has values of type {values.dtype} and shape {values.shape}')
+  # The picture may have been reduced in two steps, which rounds twice.
+  if max(abs(a - b) for a, b in zip(_fitted(*values.shape, max(size)), size, strict=True)) > 1:
+    raise BrokenImage(f'its label map is {values.shape[1]} x {values.shape[0]}, which is not its shape')
+  rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(values.shape, size, strict=True))
+  return lookup[values[rows[:, None], columns]]
+
+
+def _decode_values(data: bytes) -> np.ndarray:
+  if len(data) > MAX_BYTES:
+    raise BrokenImage(f'the file of its label map has more than {MAX_BYTES // 10**6} MB')
+  picture = Image.open(io.BytesIO(data))
+  _check_pixels(*picture.size)
+  if len(picture.getbands()) > 1:
+    raise BrokenImage(f'its label map has the channels {", ".join(picture.getbands())}, and not one')
+  values = np.asarray(picture)
+  if values.min() < 0 or values.max() > 255:
+    raise BrokenImage(f'its label map has values up to {values.max()}, above 255')
+  return values.astype(np.uint8)
 
 
 def _check_pixels(width: int, height: int) -> None:

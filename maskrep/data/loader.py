@@ -15,7 +15,8 @@ import threading
 from grain.experimental import index_shuffle
 import numpy as np
 
-from maskrep.data.decode import BrokenImage, decode
+from maskrep.data.decode import BrokenImage, decode, decode_label_map
+from maskrep.data.label_maps import NONE
 from maskrep.data.sources import Source
 from maskrep.errors import ConfigError, DataError, Stalled
 
@@ -48,6 +49,7 @@ class Loader:
     threads: that read and decode in `iterate`.
     max_broken_fraction: of the records read; 0 allows none.
     stall_timeout_s: seconds without an image after which `iterate` dumps all stacks; it ends after twice as long.
+    label_maps: whether batches have them; the source must.
     process_index, process_count: this process, and how many share the batch.
 
   Raises:
@@ -64,6 +66,7 @@ class Loader:
     threads: int,
     max_broken_fraction: float,
     stall_timeout_s: int,
+    label_maps: bool = False,
     process_index: int = 0,
     process_count: int = 1,
   ):
@@ -76,6 +79,7 @@ class Loader:
     self._threads = threads
     self._max_broken_fraction = max_broken_fraction
     self._stall_timeout_s = stall_timeout_s
+    self._label_maps = label_maps
     self._rows = batch_size // process_count
     self._first_row = process_index * self._rows
     self._broken = _BrokenImages()
@@ -133,7 +137,7 @@ class Loader:
     return index_shuffle(place, max_index=len(self.source) - 1, seed=_epoch_seed(self._seed, epoch), rounds=4)
 
   def _empty(self, step: int) -> Batch:
-    batch = _empty_batch(step * self.batch_size + self._first_row, self._rows, self.canvas)
+    batch = _empty_batch(step * self.batch_size + self._first_row, self._rows, self.canvas, self._label_maps)
     return batch | {'broken': np.zeros(self._rows, bool)}
 
   def _fill(self, batch: Batch, row: int) -> None:
@@ -147,8 +151,8 @@ class Loader:
 
 
 def in_order(
-  source: Source, *, batch_size: int, canvas: int, threads: int, stall_timeout_s: int, process_index: int = 0,
-  process_count: int = 1,
+  source: Source, *, batch_size: int, canvas: int, threads: int, stall_timeout_s: int, label_maps: bool = False,
+  process_index: int = 0, process_count: int = 1,
 ) -> Iterator[Batch]:
   """Yields every record of a source once, in its order, in batches of one static size, for evaluation.
 
@@ -156,7 +160,7 @@ def in_order(
 
   A batch is as `maskrep.types` has it, `position` being the index of the record, and one field more:
     valid  bool [B]  False where the last batch is padded, or the record cannot be read (it is logged)
-  A row that is not valid has a black image of 1 x 1 pixels.
+  A row that is not valid has a black image of 1 x 1 pixels, of no class. `label_maps` is as in `Loader`.
 
   Raises:
     Stalled: the source hangs.
@@ -165,7 +169,7 @@ def in_order(
   rows = batch_size // process_count
 
   def empty(start: int) -> Batch:
-    return _empty_batch(start + process_index * rows, rows, canvas) | {'valid': np.zeros(rows, bool)}
+    return _empty_batch(start + process_index * rows, rows, canvas, label_maps) | {'valid': np.zeros(rows, bool)}
 
   def fill(batch: Batch, row: int) -> None:
     record = int(batch['position'][row])
@@ -198,8 +202,9 @@ def _epoch_seed(seed: int, epoch: int) -> int:
   return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-def _empty_batch(first_position: int, rows: int, canvas: int) -> Batch:
-  return {
+def _empty_batch(first_position: int, rows: int, canvas: int, label_maps: bool) -> Batch:
+  maps = {'label_map': np.full((rows, canvas, canvas), NONE, np.uint8)} if label_maps else {}
+  return maps | {
     'image': np.zeros((rows, canvas, canvas, 3), np.uint8),
     'size': np.ones((rows, 2), np.int32),
     'position': np.arange(first_position, first_position + rows).astype(np.uint32),
@@ -211,18 +216,26 @@ def _read_into(batch: Batch, row: int, source: Source, record: int, broken: _Bro
   """Reads one record into a row of a batch. Returns whether it could be read."""
   name = f'record {record} of {source.fingerprint}'
   try:
-    image, label, name = source[record]
-    pixels = decode(image, canvas=batch['image'].shape[1])
+    example = source[record]
+    label, name = example.label, example.name
+    pixels = decode(example.image, canvas=batch['image'].shape[1])
+    height, width, _ = pixels.shape
+    if 'label_map' in batch:
+      classes = decode_label_map(example.label_map, source.map_lookup, size=(height, width))
   except (BrokenImage, OSError) as error:
     broken.add(name, error)
     return False
-  height, width, _ = pixels.shape
   batch['image'][row, :height, :width] = pixels
   batch['size'][row] = height, width
   batch['label'][row] = label
   if not -1 <= label < (source.num_classes or math.inf):
     raise DataError(f'config.data.source: {name} has label {label}, but there are {source.num_classes} classes; '
                     'prepare the data again')
+  if 'label_map' in batch:
+    if ((classes >= source.map_classes) & (classes != NONE)).any():
+      raise DataError(f'config.data.source: {name} has a label map with a value that is none of its '
+                      f'{source.map_classes} classes; prepare the data again')
+    batch['label_map'][row, :height, :width] = classes
   return True
 
 

@@ -57,7 +57,7 @@ class SeveralLabels:
   So what is encoded knows which image it is of, whichever rows cannot be read: `right` has the labels.
   """
 
-  num_classes = 0  # the labels of its examples are no classes
+  num_classes = map_classes = 0  # the labels of its examples are no classes
 
   def __init__(self, source: TFDS):
     self._source = source

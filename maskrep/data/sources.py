@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
 
+from maskrep.data import label_maps
 from maskrep.data.decode import MAX_BYTES, MAX_PIXELS, BrokenImage, decode
 from maskrep.errors import ConfigError, DataError
 
@@ -25,12 +26,18 @@ class Example(NamedTuple):
   image: bytes | np.ndarray  # an encoded file, or uint8 pixels [H, W], [H, W, C]
   label: int  # -1 where there is none
   name: str  # what a person needs to find it
+  label_map: bytes | np.ndarray | None = None  # an encoded file of one channel, or uint8 [H, W]; where there are maps
 
 
 class Source(Protocol):
-  """A sequence of examples. Reading one raises OSError where its bytes cannot be had."""
+  """A sequence of examples. Reading one raises OSError where its bytes cannot be had.
+
+  One with label maps also has `map_lookup`, uint8 [256]: the class that each value of a map means, or
+  `label_maps.NONE`.
+  """
 
   num_classes: int  # 0 where there are no labels
+  map_classes: int  # of the label maps, 0 where there are none
   fingerprint: str  # of the data: changes when they do, not when they are moved
 
   def __len__(self) -> int: ...
@@ -57,7 +64,7 @@ class Digits:
   frozen, and the first 80 % of them are for training.
   """
 
-  num_classes = 10
+  num_classes, map_classes = 10, 0
 
   def __init__(self, split: str):
     if split not in ('train', 'test'):
@@ -117,7 +124,10 @@ class TFDS:
       length = 0
     if not length:
       raise ConfigError(f'{field}: has no split {split!r}, or it is empty; there are: {", ".join(info.splits)}')
-    self._image = _feature(info.features, tfds.features.Image, 'image')
+    self._label_map, self.map_lookup = label_maps.of_tfds(info.name, info.features)
+    self.map_classes = label_maps.count(self.map_lookup)
+    pictures = {key: feature for key, feature in info.features.items() if key not in label_maps.FEATURES}
+    self._image = _feature(pictures, tfds.features.Image, 'image')
     self._label = _feature(info.features, tfds.features.ClassLabel, 'label')
     if not self._image:
       raise ConfigError(f'{field}: holds no images, but {", ".join(info.features)}; take another data set')
@@ -152,13 +162,14 @@ class TFDS:
   def __getitem__(self, index: int) -> Example:
     features = self._features(index)
     image = features[self._image].bytes_list.value[0]
+    label_map = features[self._label_map].bytes_list.value[0] if self._label_map else None
     if not self._rule:
       label = features[self._label].int64_list.value[0] if self._label else -1
-      return Example(image, label, self._named(index, features))
+      return Example(image, label, self._named(index, features), label_map)
     label = self._rule.label(*(_values(features[name]) for name in self._rule.reads))
     if self._rule.pixel_scale != 1:
       image = decode(image, canvas=MAX_PIXELS) * np.uint8(self._rule.pixel_scale)
-    return Example(image, label, self._named(index, features))
+    return Example(image, label, self._named(index, features), label_map)
 
   def name(self, index: int) -> str:
     """Reads the record where its name is in it."""
@@ -191,6 +202,8 @@ class Folder:
   Raises:
     ConfigError: no such folder or split, no image in it that can be read, or a class that 'train' does not have.
   """
+
+  map_classes = 0
 
   def __init__(self, path: str, split: str):
     field = f'config.data.source=folder:{path}'
@@ -263,8 +276,8 @@ def _subfolders(folder: str) -> list[str]:
 
 
 def _feature(features, kind: type, usual: str) -> str | None:
-  """The name of the feature of a kind: the usual one, else the first, else None."""
-  names = [name for name, feature in features.items() if isinstance(feature, kind)]
+  """The name of the feature of a kind: the usual one, else the first by name, as tfds keeps no order, else None."""
+  names = sorted(name for name, feature in features.items() if isinstance(feature, kind))
   return usual if usual in names else next(iter(names), None)
 
 

@@ -40,6 +40,10 @@ class Subset:
     return self.source.num_classes
 
   @property
+  def map_classes(self) -> int:
+    return self.source.map_classes
+
+  @property
   def fingerprint(self) -> str:
     which = hashlib.sha256(np.ascontiguousarray(self.indices, '<i8')).hexdigest()[:16]
     return f'{len(self)} ({which}) of {self.source.fingerprint}'

@@ -13,7 +13,7 @@ from maskrep import rng
 from maskrep.augment.view import eval_views
 from maskrep.data.sources import Source
 from maskrep.errors import ConfigError
-from maskrep.evaluation import features, table
+from maskrep.evaluation import features, segmentation, table
 from maskrep.evaluation.collapse import collapse_metrics
 from maskrep.evaluation.features import Encoder, Features
 from maskrep.evaluation.knn import knn_accuracy
@@ -46,7 +46,10 @@ class Judge:
     """{'rankme', 'feature_std'}, and where there are labels {'knn', 'recall_at_1'}, prefixed by 'eval/'.
 
     Recall@1 is the share of the evaluation split whose nearest training example is of its class. An objective with a
-    classifier of its own also gets the 'accuracy' of that.
+    classifier of its own also gets the 'accuracy' of that, and one that segments, 'mean_iou' and 'pixel_accuracy'.
+
+    Raises:
+      DataError: the evaluation split of one that segments has no pixel of a class.
     """
     weights = state.ema_params, state.model_state
     train = self._extract(self._encoder, weights, self._bank)
@@ -58,6 +61,8 @@ class Judge:
         *train, *test, k=self.options.knn_neighbours, temperature=self.options.knn_temperature)
       if (accuracy := self._accuracy(state, test)) is not None:
         found['accuracy'] = accuracy
+    if self.eval_source is not None and hasattr(self.objective, 'segment'):
+      found |= self._segmentation(state.ema_params)
     return {f'eval/{name}': value for name, value in found.items()}
 
   def reconstructions(self, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
@@ -98,6 +103,20 @@ class Judge:
       return None
     logits = jax.jit(self.objective.classify)(state.ema_params, test.features)
     return float((logits.argmax(-1) == test.labels).mean())
+
+  def _segmentation(self, params) -> dict[str, float]:
+    confusion = segmentation.confusion(
+      self._confuser, params, self.eval_source, classes=self.objective.map_classes, mesh=self.mesh,
+      batch_size=self.options.batch_size, canvas=self.canvas, threads=self.threads,
+      stall_timeout_s=self.stall_timeout_s)
+    found = segmentation.scores(confusion)
+    return {'mean_iou': found.mean_iou, 'pixel_accuracy': found.pixel_accuracy}
+
+  @functools.cached_property
+  def _confuser(self) -> segmentation.Confuser:
+    return segmentation.jit_confuser(
+      self.objective.segment, classes=self.objective.map_classes, size=self.size, mean=self.mean, std=self.std,
+      mesh=self.mesh)
 
   @functools.cached_property
   def _bank(self) -> Source:

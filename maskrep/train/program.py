@@ -22,6 +22,7 @@ class Program:
   """What the loop runs, what a dry run looks at.
 
   Attributes:
+    label_maps: whether batches have them.
     total_steps, warmup_steps: lengths of the run and of its warm-up.
     schedules: step -> value, by name.
     state: shapes, dtypes and shardings of the training state.
@@ -32,6 +33,7 @@ class Program:
 
   mesh: Mesh
   batch_size: int
+  label_maps: bool
   total_steps: int
   warmup_steps: int
   schedules: dict[str, Schedule]
@@ -47,8 +49,9 @@ class Program:
     def spec(dtype, *shape):
       return jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=sharding)
 
-    return {'image': spec(jnp.uint8, canvas, canvas, 3), 'size': spec(jnp.int32, 2), 'position': spec(jnp.uint32),
-            'label': spec(jnp.int32)}
+    maps = {'label_map': spec(jnp.uint8, canvas, canvas)} if self.label_maps else {}
+    return maps | {'image': spec(jnp.uint8, canvas, canvas, 3), 'size': spec(jnp.int32, 2),
+                   'position': spec(jnp.uint32), 'label': spec(jnp.int32)}
 
   def lower(self, canvas: int) -> jax.stages.Lowered:
     """The step for canvases of `canvas` pixels, traced and not yet compiled."""
@@ -79,5 +82,6 @@ def make_program(
     make_step(objective, optimizer, values['ema_momentum'], seed, whole, freeze_encoder_steps), donate_argnums=0,
     in_shardings=(sharding, batch_sharding(mesh), copied), out_shardings=(sharding, None))
   return Program(
-    mesh=mesh, batch_size=batch_size, total_steps=total_steps, warmup_steps=warmup_steps, schedules=values, state=state,
-    frozen=frozen, init=jax.jit(init, out_shardings=sharding), step=step)
+    mesh=mesh, batch_size=batch_size, label_maps=hasattr(objective, 'segment'), total_steps=total_steps,
+    warmup_steps=warmup_steps, schedules=values, state=state, frozen=frozen, init=jax.jit(init, out_shardings=sharding),
+    step=step)

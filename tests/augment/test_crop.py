@@ -103,6 +103,47 @@ def test_nothing_outside_the_box_leaks_in(data):
   assert not np.asarray(cut(image, jnp.array(box, jnp.float32), 13)).any()
 
 
+@functools.partial(jax.jit, static_argnums=2)
+def cut_map(label_map, box, out_size, flip=False):
+  return crop.nearest(label_map, jnp.asarray(box, jnp.float32), out_size, flip=flip)
+
+
+@pytest.mark.parametrize('box, flip, expected', [
+  ((0, 0, 4, 4), False, [[5, 7], [13, 15]]),
+  ((0, 0, 4, 4), True, [[7, 5], [15, 13]]),
+  ((1, 0, 2, 3), False, [[4, 6], [8, 10]]),
+  ((3, 2, 1, 1), True, [[14, 14], [14, 14]]),
+])
+def test_nearest_by_hand(box, flip, expected):
+  found = cut_map(np.arange(16, dtype=np.uint8).reshape(4, 4), box, 2, flip)
+  assert found.dtype == np.uint8
+  np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize('box', [(0, 0, 37, 53), (11, 2, 5, 50), (36, 52, 1, 1)])
+@pytest.mark.parametrize('out_size', [7, 61])
+def test_nearest_is_crop_then_pillows_nearest(box, out_size):
+  label_map = photo(53, 53)[..., 0]
+  top, left, height, width = box
+  theirs = Image.fromarray(label_map[top : top + height, left : left + width]).resize(
+    (out_size,) * 2, Image.Resampling.NEAREST)
+  np.testing.assert_array_equal(cut_map(label_map, box, out_size), theirs)
+
+
+@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('axis', [0, 1])
+def test_nearest_lies_on_what_resample_shows(axis, flip):
+  """Of two colours in stripes, enlarged, the nearer one has more than half of the weight."""
+  stripes = np.random.default_rng(0).integers(0, 2, 20).astype(np.uint8)
+  label_map = np.broadcast_to(np.expand_dims(stripes, 1 - axis), (20, 20))
+  box = (3, 5, 11, 13)
+  shown = cut(np.repeat(label_map[..., None] * np.uint8(255), 3, -1), jnp.array(box, jnp.float32), 33, flip)[0]
+  found = np.asarray(cut_map(label_map, box, 33, flip))
+  np.testing.assert_array_equal(found[shown > 0.51], 1)
+  np.testing.assert_array_equal(found[shown < 0.49], 0)
+  assert 0 < found.mean() < 1
+
+
 def test_flip_mirrors_left_and_right():
   image, box = photo(20, 30), jnp.array([2.0, 3.0, 15.0, 21.0])
   np.testing.assert_array_equal(cut(image, box, 11, True), cut(image, box, 11)[:, :, ::-1])

@@ -40,7 +40,7 @@ def test_digits_are_split_by_class_and_completely():
 
 def test_digits_are_those_of_scikit_learn_in_the_range_of_a_byte():
   digits = load_digits()
-  for image, label, name in Digits('test'):
+  for image, label, name, _ in Digits('test'):
     i = int(name.split()[-1])
     assert image.dtype == np.uint8 and label == digits.target[i]
     np.testing.assert_array_equal(image, np.round(digits.images[i] * 255 / 16))
@@ -162,7 +162,7 @@ def test_tfds_source_holds_each_record_with_its_label(data_dir, monkeypatch, in_
   prepare(data_dir, FEATURES, {'train': examples(30), 'test': examples(4)})
   source = TFDS('tiny', 'train')
   assert (len(source), source.num_classes, source.fingerprint) == (30, 3, 'tfds:tiny/1.0.0:train:30')
-  found = {int(decode(image, canvas=8)[0, 0, 0]): label for image, label, _ in source}
+  found = {int(decode(image, canvas=8)[0, 0, 0]): label for image, label, *_ in source}
   assert found == {i: i % 3 for i in range(30)}
   with futures.ThreadPoolExecutor(8) as pool:
     assert list(pool.map(TFDS('tiny', 'train').__getitem__, [*range(30)] * 4)) == [source[i] for i in range(30)] * 4
