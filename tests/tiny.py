@@ -7,22 +7,40 @@ from ml_collections import ConfigDict
 from configs import common
 
 
+def completed(config: ConfigDict, kind: str = 'vit') -> ConfigDict:
+  """A config of `configs/evaluation` that trains, with what `maskrep.evaluate` fills in: of an encoder for ImageNet."""
+  config = copy.deepcopy(config)
+  del config.protocol
+  config.encoder_kind = kind
+  width, depth, heads = common.VIT_SIZES['S']
+  config.encoder.update(
+    {'depth': 50, 'width': 1.0, 'stem': 'imagenet'} if kind == 'resnet' else
+    {'patch_size': 16, 'width': width, 'depth': depth, 'heads': heads, 'mlp_ratio': 4.0})
+  config.objective.sigma = 5.0 if kind == 'resnet' else 0.0
+  config.views.update(size=config.views.size or 224, mean=common.IMAGENET_MEAN, std=common.IMAGENET_STD)
+  config.data.source = config.data.source or 'tfds:imagenet2012'
+  config.regularisation.num_classes = 1000
+  return config
+
+
 def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   """The same experiment with a tiny encoder, 8 images a step and `steps` steps."""
   config = copy.deepcopy(config)
   config.batch_size = 8
+  convolutional = config.method == 'mscn' or (config.method == 'classify' and config.encoder_kind == 'resnet')
   config.data.update(source='digits', train_split='train', eval_split='test', canvas=8, threads=1)
   if config.method == 'vqgan':
     config.views.size = 16
     config.discriminator.update(width=8, layers=2, groups=4)
-  elif config.method == 'mscn':
+  elif convolutional:
     config.views.size = 16
-    config.first_mask.cell = config.second_mask.cell = 4
     config.encoder.update(depth=18, width=1 / 16, stem='small')
   else:
     patch = config.encoder.patch_size
     config.views.size = 4 * patch
     config.encoder.update(width=16, depth=2, heads=2)
+  if config.method == 'mscn':
+    config.first_mask.cell = config.second_mask.cell = 4
   if config.method == 'msn':
     config.views.update(focal_size=2 * patch, num_focal=min(2, config.views.num_focal))
     config.objective.num_prototypes = 12
@@ -31,6 +49,7 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   if config.method == 'mim':
     config.decoder.update(width=16, heads=2)
     config.target.size = 16
+  if 'regularisation' in config:
     config.regularisation.num_classes = 10
   if 'tokenizer' in config:
     config.tokenizer = common.vqgan_digits()
@@ -39,9 +58,9 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
     config[head].update(hidden=16, output=8)
   # Fast enough that a few steps move the weights and the teacher by more than round-off.
   config.optim.update(warmup_epochs=2 * 8 / 1438, warmup_learning_rate=1e-2, learning_rate=1e-2)
-  if config.method != 'mscn' or config.objective.loss_kind == 'byol':
+  if not convolutional or (config.method == 'mscn' and config.objective.loss_kind == 'byol'):
     config.optim.ema_momentum = 0.9
   config.train.update(epochs=steps * 8 / 1438, log_every_steps=1, checkpoint_every_steps=2)
-  config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, knn_neighbours=5, labels_per_class=(1,),
-                     label_draws=1, baselines=())
+  config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, knn_neighbours=5, label_draws=1,
+                     labels_per_class=(1,) if config.eval.labels_per_class else (), baselines=())
   return config
