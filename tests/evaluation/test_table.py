@@ -11,8 +11,8 @@ from maskrep.evaluation.protocol import Eval
 
 def test_no_few_label_columns_where_none_are_asked_for():
   rng = np.random.default_rng(0)
-  labels = np.arange(40, dtype=np.int32) % 2
-  split = Features((rng.normal(size=(40, 3)) + 9 * labels[:, None]).astype(np.float32), labels)
+  labels = np.arange(80, dtype=np.int32) % 2
+  split = Features((rng.normal(size=(80, 3)) + 99 * (2 * labels[:, None] - 1)).astype(np.float32), labels)
   config = msn_digits.get_config().eval
   config.labels_per_class = ()
   options = build.section(Eval, config, 'eval')
