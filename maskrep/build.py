@@ -26,6 +26,7 @@ from maskrep.models.resnet import ResNet
 from maskrep.models.transformer import INITIALIZERS
 from maskrep.models.vit import ViT
 from maskrep.models.vqgan import DESIGNS, VQGAN
+from maskrep.objectives.classify import Classify
 from maskrep.objectives.extrema import ExtreMA
 from maskrep.objectives.mim import SupervisedMIM
 from maskrep.objectives.mscn import MSCN
@@ -120,19 +121,21 @@ class PairedViews(OneView):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SupervisedViews(OneView):
-  """The one view that both streams of supervised + MIM see, with RandAugment on top."""
+  """The one view of supervised learning, with RandAugment on top; both streams of supervised + MIM see it."""
 
   rand_layers: int
   rand_magnitude: float
+  rand_deviation: float = 0.0
 
   def __post_init__(self):
     super().__post_init__()
-    for field in ('rand_layers', 'rand_magnitude'):
+    for field in ('rand_layers', 'rand_magnitude', 'rand_deviation'):
       if not 0 <= getattr(self, field) < float('inf'):
         raise ValueError(f'{field}={getattr(self, field)}: must be finite and not negative')
 
   def view(self) -> View:
-    return super().view(rand_layers=self.rand_layers, rand_magnitude=self.rand_magnitude)
+    return super().view(rand_layers=self.rand_layers, rand_magnitude=self.rand_magnitude,
+                        rand_deviation=self.rand_deviation)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -275,8 +278,7 @@ def _msn(config: ConfigDict) -> MSN:
 def _extrema(config: ConfigDict) -> ExtreMA:
   views = section(PairedViews, config.views, 'views')
   mask = section(DisjointMasks, config.masking, 'masking')
-  encoder = _cait(config, image_size=views.size)
-  _check_patches('size', views.size, encoder.patch_size)
+  encoder = _cait(config, views.size)
   patches = (views.size // encoder.patch_size) ** 2
   keep = _num_kept(views.size, encoder.patch_size, 'masking.ratio', mask.ratio)
   if mask.count * keep > patches:
@@ -292,8 +294,7 @@ def _extrema(config: ConfigDict) -> ExtreMA:
 def _mim(config: ConfigDict) -> SupervisedMIM:
   views = section(SupervisedViews, config.views, 'views')
   mask = section(StreamMasks, config.masking, 'masking')
-  encoder = _encoder(ViT, config, image_size=views.size)
-  _check_patches('size', views.size, encoder.patch_size)
+  encoder = _vit(config, views.size)
   for field in ('ratio', 'supervised_ratio'):
     _num_kept(views.size, encoder.patch_size, f'masking.{field}', getattr(mask, field))
   regularise = section(Regularise, config.regularisation, 'regularisation')
@@ -337,6 +338,47 @@ def _mscn(config: ConfigDict) -> MSCN:
         raise ConfigError(f'config.optim.{field}={config.optim[field]}: must be 0 with infonce, which has no teacher: '
                           'its batch statistics are those of the student')
   return objective
+
+
+def _classify(config: ConfigDict) -> Classify:
+  views = section(SupervisedViews, config.views, 'views')
+  encoder = _any_encoder(config, views.size, ('vit', 'cait', 'resnet'))
+  regularise = section(Regularise, config.regularisation, 'regularisation')
+  objective = section(
+    Classify, config.objective, 'objective', encoder=encoder, view=views.view(), regularise=regularise,
+    microbatch=config.train.microbatch)
+  moving = ((objective.input_norm == 'batch' and objective.trained != 'head')
+            or (config.encoder_kind == 'resnet' and objective.trained == 'all'))
+  for field in ('ema_momentum', 'final_ema_momentum'):
+    if moving and config.optim[field]:
+      raise ConfigError(f'config.optim.{field}={config.optim[field]}: must be 0 where running statistics move with the '
+                        'encoder: they are those of the weights that are trained, not of their average')
+  return objective
+
+
+def _vit(config: ConfigDict, size: int) -> ViT:
+  """For whole views of `size` pixels."""
+  encoder = _encoder(ViT, config, image_size=size)
+  _check_patches('size', size, encoder.patch_size)
+  return encoder
+
+
+def _cait(config: ConfigDict, size: int) -> CaiT:
+  """For whole views of `size` pixels."""
+  encoder = _encoder(CaiT, config, image_size=size)
+  _at_least_one('encoder', encoder, 'class_depth')
+  if encoder.positions == 'sincos' and encoder.width % 4:
+    raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
+  _check_patches('size', size, encoder.patch_size)
+  return encoder
+
+
+def _any_encoder(config: ConfigDict, size: int, kinds: tuple[str, ...]) -> ViT | CaiT | ResNet:
+  """The one that `config.encoder_kind` names, for whole views of `size` pixels."""
+  if config.encoder_kind not in kinds:
+    raise ConfigError(f'config.encoder_kind={config.encoder_kind!r}: must be one of {", ".join(kinds)}; '
+                      'python -m maskrep.evaluate takes it from the encoder at --workdir')
+  return {'vit': _vit, 'cait': _cait, 'resnet': lambda config, size: _resnet(config)}[config.encoder_kind](config, size)
 
 
 def _resnet(config: ConfigDict) -> ResNet:
@@ -390,8 +432,7 @@ def _tokenizer(config: ConfigDict) -> VQGAN:
 
 def _segment(config: ConfigDict) -> Segment:
   views = section(OneView, config.views, 'views')
-  encoder = _any_encoder(config, image_size=views.size)
-  _check_patches('size', views.size, encoder.patch_size)
+  encoder = _any_encoder(config, views.size, ('vit', 'cait'))
   return section(Segment, config.objective, 'objective', encoder=encoder, view=views.view(),
                  microbatch=config.train.microbatch)
 
@@ -416,6 +457,8 @@ METHODS = {
     ghost_batches=True),
   'mim': Method(_mim, ('views', 'masking', 'encoder', 'decoder', 'target', 'tokenizer', 'regularisation', 'objective')),
   'segment': Method(_segment, ('views', 'encoder_kind', 'encoder', 'objective')),
+  'classify': Method(
+    _classify, ('views', 'encoder_kind', 'encoder', 'regularisation', 'objective'), ghost_batches=True),
   'vqgan': Method(_vqgan, ('views', 'tokenizer', 'discriminator', 'objective')),
 }
 
@@ -432,23 +475,6 @@ def _encoder(cls, config: ConfigDict, **given):
     if getattr(encoder, field, next(iter(known))) not in known:
       raise ConfigError(f'config.encoder.{field}={getattr(encoder, field)!r}: must be one of {", ".join(known)}')
   return encoder
-
-
-def _cait(config: ConfigDict, image_size: int) -> CaiT:
-  encoder = _encoder(CaiT, config, image_size=image_size)
-  _at_least_one('encoder', encoder, 'class_depth')
-  if encoder.positions == 'sincos' and encoder.width % 4:
-    raise ConfigError(f'config.encoder.width={encoder.width}: must be a multiple of 4, for sine-cosine positions')
-  return encoder
-
-
-def _any_encoder(config: ConfigDict, image_size: int) -> ViT | CaiT:
-  """The encoder of patches that `config.encoder_kind` names."""
-  if config.encoder_kind == 'cait':
-    return _cait(config, image_size)
-  if config.encoder_kind == 'vit':
-    return _encoder(ViT, config, image_size=image_size)
-  raise ConfigError(f'config.encoder_kind={config.encoder_kind!r}: must be vit or cait, whose patches are segmented')
 
 
 def _head(cls, config: ConfigDict, name: str):

@@ -51,6 +51,8 @@ class Objective(Protocol):
   One that trains a classifier also has `num_classes` and `classify(params, representation [B, D]) -> logits [B, C]`,
   one that makes images `reconstruct(params, images) -> images`, and one that segments `map_classes` and
   `segment(params, images [B, H, W, 3]) -> logits [B, rows, columns, C]`: evaluation then shows what they are worth.
+  One whose parameters have learning rates of their own has `scales(params) -> pytree of floats`, of the structure of
+  `params`, whose shapes are enough: each multiplies its leaf's updates, and a leaf of 0 stays as it is, bit for bit.
   """
 
   view: Any  # the recipe of a whole view; evaluation takes `size`, `mean` and `std` from it

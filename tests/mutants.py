@@ -108,6 +108,18 @@ MUTANTS = {
     'tests/sweep/test_table.py'),
   'dropped patches are shown and kept ones grey': (
     'maskrep/show/masks.py', 'np.float32(GREY), images)', 'images, np.float32(GREY))', 'tests/show/test_show.py'),
+  'what is frozen moves by its gradient': (
+    'maskrep/train/optim.py', 'if s else jnp.zeros_like(update)', 'if s else update', 'tests/train/test_optim.py'),
+  'what is frozen has moments': (
+    'maskrep/train/optim.py', 'optax.masked(self._optimizer(run_schedules), jax.tree.map(bool, scales))',
+    'self._optimizer(run_schedules)', 'tests/train/test_optim.py'),
+  'the average of what is frozen drifts': (
+    'maskrep/train/step.py', 'b if scale else a', 'b', 'tests/objectives/test_classify.py'),
+  'a linear probe has a backward pass': (
+    'maskrep/objectives/classify.py', 'p if s else jax.lax.stop_gradient(p)', 'p', 'tests/objectives/test_classify.py'),
+  'the first layers learn fastest': (
+    'maskrep/objectives/classify.py', 'self.layer_decay ** (last + 1 - at)', 'self.layer_decay ** at',
+    'tests/objectives/test_classify.py'),
   'the warm-up is stretched': (
     'maskrep/train/optim.py', 'self.final_learning_rate, warmup_steps, steps)',
     'self.final_learning_rate, round(self.schedule_stretch * warmup_steps), steps)', 'tests/train/test_optim.py'),

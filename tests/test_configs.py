@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flax.traverse_util import flatten_dict
 import jax
+from ml_collections import ConfigDict
 import numpy as np
 import pytest
 
@@ -17,11 +18,12 @@ from maskrep import run as running
 from maskrep.checkpoint import Checkpoints
 from maskrep.mesh import make_mesh
 from maskrep.train.program import make_program
-from tests.tiny import shrink
+from tests.tiny import completed, shrink
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(path for path in (ROOT / 'configs').glob('*.py')
                  if path.stem not in ('__init__', 'common'))
+EVALUATIONS = sorted(path for path in (ROOT / 'configs' / 'evaluation').glob('*.py') if path.stem != '__init__')
 
 
 def load(path: Path):
@@ -36,6 +38,11 @@ def made(module):
   return module.get_config(*getattr(module, 'VARIANTS', ())[-1:])
 
 
+def kind_of(path: Path) -> str:
+  """The encoders of the paper that a config is of."""
+  return 'resnet' if 'mscn' in path.stem else 'cait' if 'extrema' in path.stem else 'vit'
+
+
 # The others have the step of one of these, at other sizes.
 TRACED = ('msn_vitl7', 'extrema_vitb16_90x8', 'mim_vitb14', 'mim_vitb14_baseline', 'mscn_resnet50_simclr',
           'mscn_resnet50_byol', 'vqgan_f16_1024')
@@ -48,14 +55,33 @@ def test_real_size(path):
   assert 'main.py --config=configs/' + path.name in module.__doc__, 'the docstring gives the command'
   config = made(module)
   planning.check(config)
+  check_step(config, traced=path.stem in TRACED)
+
+
+def check_step(config: ConfigDict, *, traced: bool) -> None:
   program = make_program(
     build.build_objective(config), build.section(planning.Optim, config.optim, 'optim'), epochs=1.0, examples=1_281_167,
     batch_size=config.batch_size, seed=0, mesh=make_mesh())
-  if path.stem in TRACED:
+  if traced:
     state, batch = program.state, program.batch(config.data.canvas)
     after, metrics = jax.eval_shape(program.step, state, batch, program.frozen)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert all(m.shape == () for m in metrics.values())
+
+
+@pytest.mark.parametrize('path', EVALUATIONS, ids=lambda path: path.stem)
+def test_real_size_of_training_under_an_evaluation(path):
+  """As above, with what `maskrep.evaluate` fills in."""
+  module = load(path)
+  config = made(module)
+  assert f'python -m maskrep.evaluate {config.protocol} --workdir=DIR' in module.__doc__, 'it gives the command'
+  assert path.stem == config.protocol or f'--config=configs/evaluation/{path.name}' in module.__doc__
+  if config.to_dict().get('method') != 'classify':
+    pytest.skip('trains no classifier')
+  config = completed(config, kind_of(path))
+  planning.check(config)
+  if path.stem in ('linear_msn', 'partial_in1k', 'finetune_extrema', 'finetune_mscn_1pct'):
+    check_step(config, traced=path.stem == 'partial_in1k')
 
 
 def test_ablation_adds_one_piece_at_a_time():
@@ -88,14 +114,16 @@ def tokenizer(tmp_path_factory):
 
 # Made small, the others differ from one of these in no code that trains.
 SLOW = 'evaluation/segmentation', 'extrema_digits', 'mim_vitb14', 'mscn_digits', 'vqgan_f16_1024'
-RESUMED = ['msn_vitb16', 'extrema_vitb16_90x8', 'mim_finetune_in1k', 'mscn_resnet50_byol',
+RESUMED = ['msn_vitb16', 'extrema_vitb16_90x8', 'mim_finetune_in1k', 'mscn_resnet50_byol', 'evaluation/linear',
+           'evaluation/finetune',
            *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
 @pytest.mark.parametrize('name', RESUMED)
 def test_interrupted_is_uninterrupted(name, request, tmp_path, monkeypatch):
   """2 steps, stop, 2 more = 4 straight: every leaf and every loss, bit for bit."""
-  config = shrink(made(load(ROOT / 'configs' / f'{name}.py')))
+  config = made(load(ROOT / 'configs' / f'{name}.py'))
+  config = shrink(completed(config) if 'protocol' in config else config)
   if config.method == 'mim':
     config.target.weights = str(request.getfixturevalue('tokenizer'))
   running.run(config, tmp_path / 'straight')

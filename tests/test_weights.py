@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from configs import mim_digits, mscn_digits, mscn_resnet50_byol, vqgan_digits
+from configs.evaluation import linear
 from maskrep import plan as planning
 from maskrep import run as running
 from maskrep import weights, workdir
 from maskrep.errors import CheckpointError, ConfigError
 from tests.stored import first_state, store
-from tests.tiny import shrink
+from tests.tiny import completed, shrink
 
 
 @pytest.fixture(scope='module')
@@ -67,6 +68,18 @@ def test_a_warm_start_takes_running_statistics(tmp_path):
   warm = plan.warm_start(cold)
   jax.tree.map(np.testing.assert_array_equal, warm.model_state['student']['encoder'],
                there.model_state['teacher']['encoder'])
+  jax.tree.map(np.testing.assert_array_equal, warm.params['encoder'], there.ema_params['encoder'])
+
+  # So does a probe of it, whose own statistics stay.
+  probe = shrink(completed(linear.get_config(), 'resnet'))
+  probe.encoder.update({field: byol.encoder[field] for field in ('depth', 'width', 'stem')})
+  probe.train.init_from = str(tmp_path)
+  plan, cold = first_state(probe)
+  warm = plan.warm_start(cold)
+  jax.tree.map(np.testing.assert_array_equal, warm.model_state['student']['encoder'],
+               there.model_state['teacher']['encoder'])
+  jax.tree.map(np.testing.assert_array_equal, warm.model_state['student']['input_norm'],
+               cold.model_state['student']['input_norm'])
   jax.tree.map(np.testing.assert_array_equal, warm.params['encoder'], there.ema_params['encoder'])
 
 

@@ -38,7 +38,9 @@ OPERATIONS = (
 FILL = 0.5
 
 
-def rand_augment(key: Array, image: Array, *, layers: int, magnitude: Array | float) -> Array:
+def rand_augment(
+  key: Array, image: Array, *, layers: int, magnitude: Array | float, deviation: float = 0.0
+) -> Array:
   """Applies `layers` operations one after the other, each drawn uniformly, with replacement, and either way.
 
   Args:
@@ -46,12 +48,17 @@ def rand_augment(key: Array, image: Array, *, layers: int, magnitude: Array | fl
     image: float32 [3, H, W] in [0, 1].
     layers: how many operations.
     magnitude: from 0; 10 is the whole range of every operation, and more is allowed.
+    deviation: of a normal distribution about `magnitude` that each operation draws its own from (timm's `mstd`), at
+      least 0 and at most 10, or `magnitude` where that is more. 0 is the paper's.
 
   Returns:
     float32 [3, H, W] in [0, 1].
   """
   operation_key, way_key = jax.random.split(key)
   operations = jax.random.randint(operation_key, (layers,), 0, len(OPERATIONS))
+  if deviation:
+    drawn = magnitude + deviation * jax.random.normal(jax.random.fold_in(key, 2), (layers,))
+    magnitude = jnp.clip(drawn, 0, jnp.maximum(10, magnitude))
   levels = jnp.where(jax.random.bernoulli(way_key, shape=(layers,)), magnitude, -magnitude) / 10
   return jax.lax.scan(lambda image, drawn: (apply(image, *drawn), None), image, (operations, levels))[0]
 

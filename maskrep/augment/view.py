@@ -27,6 +27,7 @@ class View:
   solarise: float
   rand_layers: int = 0  # of RandAugment, on top of all else
   rand_magnitude: float = 0.0  # 10 is the whole range of each operation
+  rand_deviation: float = 0.0  # of the magnitude
   mean: tuple[float, float, float]
   std: tuple[float, float, float]
 
@@ -78,7 +79,8 @@ def view_of(crop_key: Array, colour_key: Array, canvas: Array, size: Array, reci
   image = colour_view(colour_key, crop_view(crop_key, canvas, size, recipe), recipe)
   if recipe.rand_layers:
     image = rand_augment(
-      jax.random.fold_in(colour_key, 2), image, layers=recipe.rand_layers, magnitude=recipe.rand_magnitude)
+      jax.random.fold_in(colour_key, 2), image, layers=recipe.rand_layers, magnitude=recipe.rand_magnitude,
+      deviation=recipe.rand_deviation)
   return normalise(image, recipe.mean, recipe.std)
 
 

@@ -13,7 +13,7 @@ class Eval:
     crop_fraction: the central part of the shorter side that the encoder sees (0.875 is 224 of 256).
     max_train_examples: of the training split, as bank of the k-NN and for the collapse measures.
     knn_neighbours, knn_temperature: of the weighted vote.
-    labels_per_class, label_draws: of the low-shot table; each count is drawn so many times.
+    labels_per_class, label_draws: of the low-shot table; each count is drawn so many times, and () leaves it out.
     baselines: rows of the table beside the trained encoder, of 'pixels' and 'untrained'.
   """
 

@@ -26,8 +26,10 @@ def row(
 ) -> Row:
   """Judges features of a labelled training and test split; Recall@1 is of the test split in the training split."""
   knn, recall = knn_accuracy(*train, *test, k=options.knn_neighbours, temperature=options.knn_temperature)
-  shots = low_shot(*train, *test, num_classes=num_classes, labels_per_class=options.labels_per_class,
-                   draws=options.label_draws)
+  shots = ()
+  if options.labels_per_class:
+    shots = low_shot(*train, *test, num_classes=num_classes, labels_per_class=options.labels_per_class,
+                     draws=options.label_draws)
   return Row(name, knn, recall, accuracy, dict(zip(options.labels_per_class, shots, strict=True)))
 
 

@@ -45,6 +45,20 @@ class Classifier(nn.Module):
     return nn.Dense(self.classes, kernel_init=nn.initializers.zeros, bias_init=bias, name='dense')(x)
 
 
+class LinearClassifier(nn.Module):
+  """A linear layer for softmax cross-entropy: float [..., D] -> float32 logits [..., classes].
+
+  It starts from a normal distribution of deviation `init_std`, without bias; all of it is float32.
+  """
+
+  classes: int
+  init_std: float
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.Dense(self.classes, kernel_init=nn.initializers.normal(self.init_std), name='dense')(x)
+
+
 class MLPHead(nn.Module):
   """ExtreMA's projector and predictor, arXiv:2206.04667 section 3: float [..., D] -> float32 [..., output].
 

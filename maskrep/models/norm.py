@@ -5,13 +5,15 @@ import jax.numpy as jnp
 
 
 class BatchNorm(nn.Module):
-  """PyTorch's BatchNorm, [..., D] -> [..., D] float32: momentum 0.1, eps 1e-5, unbiased running variance.
+  """PyTorch's BatchNorm, [..., D] -> [..., D] float32: momentum 0.1, unbiased running variance.
 
   Statistics are over all axes but the last, of the whole batch given; jit over a mesh makes that the global batch.
-  (Flax's own keeps the biased variance, and computes it from mean squares.)
+  (Flax's own keeps the biased variance, and computes it from mean squares.) Without `affine` it has no scale and bias.
   """
 
   scale_init: nn.initializers.Initializer = nn.initializers.ones
+  affine: bool = True
+  epsilon: float = 1e-5
 
   @nn.compact
   def __call__(self, x, *, train: bool = False):
@@ -27,6 +29,8 @@ class BatchNorm(nn.Module):
         n = x.size // d
         running_mean.value += 0.1 * (mean - running_mean.value)
         running_var.value += 0.1 * (var * n / max(n - 1, 1) - running_var.value)
+    if not self.affine:
+      return (x - mean) / jnp.sqrt(var + self.epsilon)
     scale = self.param('scale', self.scale_init, d)
     bias = self.param('bias', nn.initializers.zeros, d)
-    return (x - mean) * (scale / jnp.sqrt(var + 1e-5)) + bias
+    return (x - mean) * (scale / jnp.sqrt(var + self.epsilon)) + bias

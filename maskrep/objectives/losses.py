@@ -77,6 +77,11 @@ def sigmoid_cross_entropy(logits: Array, targets: Array) -> Array:
   return -jnp.sum(targets * jax.nn.log_sigmoid(logits) + (1 - targets) * jax.nn.log_sigmoid(-logits), axis=-1)
 
 
+def softmax_cross_entropy(logits: Array, targets: Array) -> Array:
+  """-sum t log softmax(logits) over classes, in nats: [..., C], targets [..., C] that sum to 1 -> float32 [...]."""
+  return -jnp.sum(targets * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
+
+
 def check_siamese(loss_kind: str, temperature: float) -> None:
   """What ExtreMA and MSCN may ask for.
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from maskrep import build, plan, run, workdir
 from maskrep.errors import ConfigError
 from maskrep.evaluation.record import Figure
-from maskrep.interop.pretrained import Pretrained
+from maskrep.interop.pretrained import KINDS, Pretrained
 
 FIGURES = {'eval/accuracy': 'top-1', 'eval/mean_iou': 'mean IoU', 'eval/pixel_accuracy': 'pixel accuracy'}
 OURS = 'protocol', 'learning_rates'  # fields that no trainer reads
@@ -47,9 +47,8 @@ def configs(config: ConfigDict, folder: Path, pretrained: Pretrained, data: Conf
   if 'sigma' in done.objective:
     done.objective.sigma = float(how.get('high_pass_sigma', 0))
   if 'regularisation' in done and not done.regularisation.num_classes:
-    done.regularisation.num_classes = _source(data).num_classes
-  if 'map_classes' in done.objective and not done.objective.map_classes:
-    done.objective.map_classes = _source(data).map_classes
+    section = build.section(build.Data, data, 'data')
+    done.regularisation.num_classes = build.build_source(section, section.train_split).num_classes
   found = []
   for rate in config.get('learning_rates', ()) or (done.optim.learning_rate,):
     one = copy.deepcopy(done)
@@ -82,14 +81,9 @@ def train(protocol: str, configs: list[ConfigDict], folder: Path) -> list[Figure
 
 
 def _trains(kind: str, encoder: ConfigDict) -> dict:
-  """The fields of a config's section that say how an encoder of a kind trains; those of other kinds are left out."""
-  fields = {name for name in build.ENCODERS[kind].__dataclass_fields__}
-  return {name: value for name, value in encoder.items() if name in fields}
-
-
-def _source(data: ConfigDict):
-  section = build.section(build.Data, data, 'data')
-  return build.build_source(section, section.train_split)
+  """The fields of a config's section that say how it trains; those that an encoder of this kind lacks are left out."""
+  module, _ = KINDS[kind]
+  return {name: value for name, value in encoder.items() if name in module.__dataclass_fields__}
 
 
 def _identity(config: ConfigDict) -> dict:

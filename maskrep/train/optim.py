@@ -10,7 +10,7 @@ from maskrep import schedules
 from maskrep.schedules import Schedule
 from maskrep.types import Params
 
-OPTIMIZERS = 'adamw', 'sgd', 'lars'
+OPTIMIZERS = 'adamw', 'sgd', 'nesterov', 'lars'
 EMA_SCHEDULES = {'linear': schedules.linear, 'cosine': schedules.cosine}
 
 
@@ -19,14 +19,14 @@ class Optim:
   """AdamW, SGD with momentum, or LARS, with warm-up and cosine, growing weight decay and EMA momentum.
 
   Attributes:
-    optimizer_kind: 'adamw', 'sgd' or 'lars'.
+    optimizer_kind: 'adamw', 'sgd', 'nesterov' (SGD with Nesterov's momentum) or 'lars'.
     warmup_learning_rate, learning_rate, final_learning_rate: the line of the warm-up, then half a cosine.
     warmup_epochs: length of the warm-up; never stretched.
     schedule_stretch: all schedules are laid out for this many times the steps of the run and cut off at its end
       (1.25 in the MSN authors' code).
     weight_decay, final_weight_decay: half a cosine; decay is decoupled and multiplied by the learning rate. For LARS it
       is part of the gradient that is scaled.
-    beta1, beta2: of Adam; `beta1` is the momentum of SGD and LARS.
+    beta1, beta2: of Adam; `beta1` is the momentum of the others.
     clip_norm: largest norm of the gradient, prototypes aside; 0 leaves it out.
     ema_momentum, final_ema_momentum, ema_schedule: 'linear', or 'cosine' for half of one.
   """
@@ -71,12 +71,27 @@ class Optim:
       'ema_momentum': EMA_SCHEDULES[self.ema_schedule](self.ema_momentum, self.final_ema_momentum, steps),
     }
 
-  def optimizer(self, run_schedules: dict[str, Schedule]) -> optax.GradientTransformation:
+  def optimizer(
+    self, run_schedules: dict[str, Schedule], scales: Params | None = None
+  ) -> optax.GradientTransformation:
     """Clipping, Adam or momentum, decoupled decay, learning rate; or clipping and LARS.
 
     Prototypes are neither clipped nor decayed, as in MSN's code. LARS (arXiv:1708.03888) adapts what is decayed, by a
     trust coefficient of 0.001, as in SimCLR and BYOL: biases and norms get plain momentum.
+
+    With `scales`, a pytree of floats, each leaf's update is multiplied by its own. Leaves of 0 are not updated: they
+    have no moments, do not decay and do not count in the norm that is clipped.
     """
+    if scales is None:
+      return self._optimizer(run_schedules)
+
+    def scale(updates, _):
+      return jax.tree.map(lambda s, update: s * update if s else jnp.zeros_like(update), scales, updates)
+
+    return optax.chain(
+      optax.masked(self._optimizer(run_schedules), jax.tree.map(bool, scales)), optax.stateless(scale))
+
+  def _optimizer(self, run_schedules: dict[str, Schedule]) -> optax.GradientTransformation:
     clip = (optax.masked(optax.clip_by_global_norm(self.clip_norm), _without_prototypes) if self.clip_norm
             else optax.identity())
     if self.optimizer_kind == 'lars':
@@ -85,7 +100,8 @@ class Optim:
         trust_coefficient=0.001, trust_ratio_mask=decayed, momentum=self.beta1))
     return optax.chain(
       clip,
-      optax.scale_by_adam(self.beta1, self.beta2) if self.optimizer_kind == 'adamw' else optax.trace(self.beta1),
+      (optax.scale_by_adam(self.beta1, self.beta2) if self.optimizer_kind == 'adamw' else
+       optax.trace(self.beta1, nesterov=self.optimizer_kind == 'nesterov')),
       optax.add_decayed_weights(run_schedules['weight_decay'], decayed),
       optax.scale_by_learning_rate(run_schedules['learning_rate']),
     )

@@ -66,7 +66,10 @@ def make_program(
   total_steps = max(schedules.epochs_to_steps(epochs, examples, batch_size), 1)
   warmup_steps = schedules.epochs_to_steps(optim.warmup_epochs, examples, batch_size)
   values = optim.schedules(total_steps=total_steps, warmup_steps=warmup_steps)
-  optimizer = optim.optimizer(values)
+  scales = None
+  if hasattr(objective, 'scales'):
+    scales = objective.scales(jax.eval_shape(objective.init, jax.random.key(0))[0])
+  optimizer = optim.optimizer(values, scales)
 
   def init() -> TrainState:
     return init_state(objective, optimizer, seed)
@@ -79,8 +82,8 @@ def make_program(
   frozen = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=copied), objective.frozen)
   whole = functools.partial(jax.lax.with_sharding_constraint, shardings=copied)
   step = jax.jit(
-    make_step(objective, optimizer, values['ema_momentum'], seed, whole, freeze_encoder_steps), donate_argnums=0,
-    in_shardings=(sharding, batch_sharding(mesh), copied), out_shardings=(sharding, None))
+    make_step(objective, optimizer, values['ema_momentum'], seed, whole, freeze_encoder_steps, scales),
+    donate_argnums=0, in_shardings=(sharding, batch_sharding(mesh), copied), out_shardings=(sharding, None))
   return Program(
     mesh=mesh, batch_size=batch_size, label_maps=hasattr(objective, 'segment'), total_steps=total_steps,
     warmup_steps=warmup_steps, schedules=values, state=state, frozen=frozen, init=jax.jit(init, out_shardings=sharding),

@@ -28,6 +28,7 @@ def init_state(objective: Objective, optimizer: optax.GradientTransformation, se
 def make_step(
   objective: Objective, optimizer: optax.GradientTransformation, ema_momentum: Schedule, seed: int,
   whole: Callable[[Params], Params] = lambda params: params, freeze_encoder_steps: int = 0,
+  scales: Params | None = None,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, Array]]]:
   """Returns the pure function (state, batch, frozen) -> (state, metrics), to be jitted by the caller.
 
@@ -36,7 +37,7 @@ def make_step(
 
   For the first `freeze_encoder_steps` the encoder stays, the teacher's too. The optimiser's moments follow its
   gradients meanwhile: the first step after it then has averages to go by. From zero, and with the count of all steps,
-  Adam would take several times the learning rate.
+  Adam would take several times the learning rate. Parameters whose scale, of `scales`, is 0 stay for good.
   """
 
   def step(state: TrainState, batch: Batch, frozen: Any = None) -> tuple[TrainState, dict[str, Array]]:
@@ -59,6 +60,11 @@ def make_step(
       frozen_now = state.step < freeze_encoder_steps
       params, ema_params = (
         tree | {'encoder': jax.tree.map(lambda a, b: jnp.where(frozen_now, a, b), before['encoder'], tree['encoder'])}
+        for before, tree in ((state.params, params), (state.ema_params, ema_params)))
+    if scales is not None:
+      # As they are: the mean of two equal numbers may differ from both in the last bit.
+      params, ema_params = (
+        jax.tree.map(lambda scale, a, b: b if scale else a, scales, before, tree)
         for before, tree in ((state.params, params), (state.ema_params, ema_params)))
     old = state.params, state.ema_params, state.model_state, state.opt_state
     new = params, ema_params, aux.model_state, opt_state

@@ -172,3 +172,14 @@ def test_the_level_is_a_tenth_of_the_magnitude(monkeypatch):
   monkeypatch.setattr(randaugment, 'apply', lambda image, operation, level: image + jnp.abs(level))
   level = randaugment.rand_augment(jax.random.key(0), jnp.zeros(()), layers=1, magnitude=15.0)
   assert math.isclose(level, 1.5)
+
+
+def test_each_operation_draws_its_own_level_about_the_magnitude(monkeypatch):
+  monkeypatch.setattr(
+    randaugment, 'apply', lambda image, operation, level: jnp.roll(image, 1).at[0].set(jnp.abs(level)))
+  draw = functools.partial(randaugment.rand_augment, layers=2, magnitude=9.0, deviation=0.5)
+  levels = np.asarray(jax.vmap(draw, in_axes=(0, None))(jax.random.split(jax.random.key(0), 4000), jnp.zeros(2)))
+  normal = stats.norm(0.9, 0.05)
+  assert levels.max() == 1 and np.mean(levels == 1) == pytest.approx(normal.sf(1), abs=0.01)
+  assert stats.ks_1samp(levels[levels < 1], lambda x: normal.cdf(x) / normal.cdf(1)).pvalue > 1e-3
+  assert abs(np.corrcoef(levels.T)[0, 1]) < 0.05

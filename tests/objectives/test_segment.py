@@ -19,7 +19,7 @@ from maskrep.evaluation import segmentation as judging
 from maskrep.mesh import make_mesh
 from maskrep.objectives.segment import pixel_sums
 from maskrep.train.program import make_program
-from tests.tiny import segmenting, shrink
+from tests.tiny import completed, shrink
 
 
 @pytest.fixture(scope='module')
@@ -194,7 +194,8 @@ def test_bad_fields_are_refused_in_one_line(config, section, field, value):
 
 def test_ade20k_at_its_real_size():
   """Shapes of a step of ViT-B/14 at 448 pixels, whose positions are those of a grid of 32 x 32."""
-  config = segmenting(segmentation_ade20k.get_config(), common.vit('B', 14), size=224)
+  config = completed(segmentation_ade20k.get_config())
+  config.encoder = common.vit('B', 14)
   config.encoder.scan = True  # traced sooner
   planning.check(config)
   objective = build.build_objective(config)

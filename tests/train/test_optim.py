@@ -69,6 +69,46 @@ def test_sgd_is_heavy_ball_with_decoupled_decay():
   np.testing.assert_allclose(p['encoder']['dense']['kernel'], kernel, rtol=1e-5)
 
 
+def test_nesterov_looks_ahead():
+  """Sutskever et al. 2013 in PyTorch's form: v = m v + g; w = w - rate * (g + m v + decay * w)."""
+  nesterov = Optim(**RECIPE | {'optimizer_kind': 'nesterov', 'clip_norm': 0.0})
+  values = nesterov.schedules(total_steps=8, warmup_steps=2)
+  optimizer, p = nesterov.optimizer(values), params()
+  state, velocity = optimizer.init(p), 0.0
+  kernel = np.asarray(p['encoder']['dense']['kernel'], np.float64)
+  for t in range(3):
+    updates, state = optimizer.update(jax.tree.map(jnp.cos, p), state, p)
+    p = jax.tree.map(jnp.add, p, updates)
+    g = np.cos(kernel)
+    velocity = 0.9 * velocity + g
+    kernel = kernel - float(values['learning_rate'](t)) * (
+      g + 0.9 * velocity + float(values['weight_decay'](t)) * kernel)
+  np.testing.assert_allclose(p['encoder']['dense']['kernel'], kernel, rtol=1e-5)
+
+
+@pytest.mark.parametrize('kind', ['adamw', 'sgd', 'nesterov', 'lars'])
+def test_scales_multiply_updates_and_those_of_0_leave_no_trace(kind):
+  """A frozen leaf has no update whatever its gradient is, no moments, and no part in the norm that is clipped."""
+  optim = Optim(**RECIPE | {'optimizer_kind': kind, 'clip_norm': 0.1})
+  values = optim.schedules(total_steps=8, warmup_steps=2)
+  p = params()
+  scales = jax.tree.map(lambda _: 1.0, p)
+  scales['encoder']['dense'], scales['encoder']['pos'] = {'kernel': 0.25, 'bias': 0.5}, 0.0
+  poisoned = p | {'encoder': p['encoder'] | {'pos': jnp.full_like(p['encoder']['pos'], jnp.nan)}}
+  without = p | {'encoder': {name: leaf for name, leaf in p['encoder'].items() if name != 'pos'}}
+  scaled, plain = optim.optimizer(values, scales), optim.optimizer(values)
+  states = scaled.init(p), plain.init(without)
+  assert [x.shape for x in jax.tree.leaves(states[0])] == [x.shape for x in jax.tree.leaves(states[1])]
+  for _ in range(2):
+    got, state = scaled.update(poisoned, states[0], p)
+    want, other = plain.update(without, states[1], without)
+    states = state, other
+  assert not got['encoder'].pop('pos').any()
+  expected = want | {'encoder': want['encoder'] | {
+    'dense': {name: want['encoder']['dense'][name] * factor for name, factor in (('kernel', 0.25), ('bias', 0.5))}}}
+  jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
 def test_lars_adapts_kernels_and_leaves_biases_and_norms():
   """You et al. 2017, arXiv:1708.03888: v = m v + rate * 0.001 |w| / |g + d w| * (g + d w); w = w - v."""
   lars = Optim(**RECIPE | {'optimizer_kind': 'lars', 'clip_norm': 0.0})
