@@ -24,7 +24,7 @@ from tests.tiny import completed, shrink
 
 @pytest.fixture(scope='module')
 def config():
-  return shrink(segmentation.get_config())
+  return shrink(completed(segmentation.get_config()))
 
 
 @pytest.fixture(scope='module')

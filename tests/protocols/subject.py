@@ -41,7 +41,7 @@ class Said:
   def _read(self, source) -> Features:
     """Of the images that can be read."""
     rows, labels = [], []
-    for image, label, _ in source:
+    for image, label, *_ in source:
       try:
         rows.append(decode(image, canvas=16)[0, 0].astype(np.float32))
       except BrokenImage:
