@@ -113,9 +113,9 @@ def tokenizer(tmp_path_factory):
 
 
 # Made small, the others differ from one of these in no code that trains.
-SLOW = 'evaluation/segmentation', 'extrema_digits', 'mim_vitb14', 'mscn_digits', 'vqgan_f16_1024'
+SLOW = ('evaluation/finetune', 'evaluation/segmentation', 'extrema_digits', 'mim_vitb14', 'mscn_digits',
+        'vqgan_f16_1024')
 RESUMED = ['msn_vitb16', 'extrema_vitb16_90x8', 'mim_finetune_in1k', 'mscn_resnet50_byol', 'evaluation/linear',
-           'evaluation/finetune',
            *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 

@@ -43,7 +43,9 @@ def configs(config: ConfigDict, folder: Path, pretrained: Pretrained, data: Conf
   # Where positions are learned, those of the run are of its own grid, and are resampled from the encoder's.
   sizes = {name: value for name, value in pretrained.config.items() if name != 'image_size'}
   done.encoder = ConfigDict(_trains(pretrained.kind, done.encoder) | sizes)
-  done.views.update(size=done.views.size or how['size'], mean=tuple(how['mean']), std=tuple(how['std']))
+  if not done.views.size:
+    done.views.size, done.eval.crop_fraction = how['size'], how['crop_fraction']
+  done.views.update(mean=tuple(how['mean']), std=tuple(how['std']))
   if 'sigma' in done.objective:
     done.objective.sigma = float(how.get('high_pass_sigma', 0))
   if 'regularisation' in done and not done.regularisation.num_classes:

@@ -126,7 +126,7 @@ def opened(name: str, split: str = 'train'):
 
 def labels(name: str, split: str = 'train') -> dict[str, int]:
   source = opened(name, split)
-  assert all(-1 <= label < source.num_classes for _, label, _ in source)
+  assert all(-1 <= label < source.num_classes for _, label, *_ in source)
   assert [source.name(i) for i in range(len(source))] == [example.name for example in source]
   return {example.name: example.label for example in source}
 
