@@ -136,3 +136,27 @@ def test_a_convnet_has_no_patches_to_leave_out(tmp_path, capsys):
   own.save(tmp_path, pretrained('resnet', {'depth': 18, 'width': 1 / 16, 'stem': 'small'}))
   run('mask_similarity', tmp_path, 2, **{'data.source': 'digits', 'data.eval_split': 'test', 'data.canvas': 8})
   assert 'a resnet sees all pixels' in capsys.readouterr().err
+
+
+def test_a_probe_is_trained_and_its_run_is_used_again(workdir, capsys):
+  """Of two learning rates, one to no effect; asked again, the finished runs only say what they found."""
+  given = ['', 'linear', f'--workdir={workdir}', '--config.batch_size=120', '--config.train.epochs=6',
+           '--config.learning_rates=(1.0, 0.0)', '--config.eval.batch_size=120', '--config.eval.max_train_examples=200']
+  assert evaluate.main(given) == 0
+  first = last(workdir)
+  assert [figure['name'] for figure in first['figures']] == [
+    'top-1, learning rate 1', 'top-1, learning rate 0', 'best top-1, learning rate 1']
+  learnt, chance, best = (figure['value'] for figure in first['figures'])
+  assert learnt == best > 0.3 > chance
+  runs = {path: path.read_text() for path in workdir.glob('evaluations/linear-*/metrics.jsonl')}
+  assert {figure['note'] for figure in first['figures']} == {
+    str(path.parent.relative_to(workdir)) for path in runs} and len(runs) == 2
+  assert evaluate.main(given) == 0
+  assert last(workdir)['figures'] == first['figures']
+  assert runs == {path: path.read_text() for path in runs}
+  assert first['encoder'] == last(workdir)['encoder'] and first['settings']['learning_rates'] == [1.0, 0.0]
+  # What it left is a run with a classifier, which has no ImageNet to be judged on.
+  folder = workdir / first['figures'][0]['note']
+  run('robustness', folder, 2)
+  assert 'its classifier has 10 classes' in capsys.readouterr().err
+  run('knn', folder, **{'knn.neighbours': (5,)})
