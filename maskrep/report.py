@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from maskrep import command
 from maskrep import workdir as work
 from maskrep.errors import ConfigError
+from maskrep.evaluation.record import FILE
 from maskrep.evaluation.table import markdown
 
 EXAMPLE = 'python -m maskrep.report --workdir=runs/msn_digits,runs/extrema_digits --output=report.png'
-FILE = 'evaluations.jsonl'
 NOTHING = '-'
 COMPARED = 'encoder', 'encoding', 'data', 'settings', 'seed'  # where the rows of a protocol may differ
 RATIO = re.compile(r'ratio (\d*\.?\d+)')
