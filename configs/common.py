@@ -183,7 +183,7 @@ def segmentation(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
   config.learning_rates = ()  # to choose from; () is optim.learning_rate alone
   config.views = section(
     size=0, crop_scale=(0.25, 1.0), flip=0.5, jitter=0.8, jitter_strength=(0.4, 0.4, 0.4, 0.1), grey=0.0, blur=0.0,
-    solarise=0.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+    solarise=0.0, mean=(), std=())
   config.encoder_kind, config.encoder = '', section()
   config.objective = section(map_classes=0, trained='head', sigma=0.0)
   config.optim = section(
@@ -249,8 +249,8 @@ def classify(
   """An encoder's run under a classifier, for python -m maskrep.evaluate, on ImageNet-1k.
 
   `learning_rate` is for 256 images. What belongs to the encoder is left empty and taken from it: its kind and sizes,
-  mean and deviation of its images, its high-pass filter; so is the number of classes, from the data. A view of size 0
-  is one of the size that the encoder was trained with.
+  mean and deviation of its images, its high-pass filter; so is the number of classes, from the data. A size or
+  a crop fraction of 0 is the one that the encoder was trained with.
   """
   config = imagenet(batch_size=batch_size, epochs=epochs)
   config.method = 'classify'
@@ -292,8 +292,9 @@ def finetune(*, batch_size: int, epochs: float, learning_rate: float, layer_deca
 
 
 def on_own_data(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """The same on what the encoder was trained on, at its size, with views that suit small data sets of any kind."""
+  """The same on what the encoder was trained on, as it saw them, with views that suit small data sets of any kind."""
   config.data.source = ''
+  config.eval.crop_fraction = 0.0  # the encoder's
   config.views.update(size=0, crop_scale=(0.7, 1.0), flip=0.0)
   config.train.checkpoint_every_steps = 500
   config.eval.every_steps = 1000

@@ -84,7 +84,9 @@ def _parameters(program: Program) -> str:
 
 
 def _memory(compiled: jax.stages.Compiled) -> str:
-  state, rest = cost.memory(compiled)
+  if (memory := cost.memory(compiled)) is None:
+    return 'the compiler does not say'
+  state, rest = memory
   stats = jax.local_devices()[0].memory_stats()
   if stats and 'bytes_limit' in stats:
     has = f'it has {_si(stats["bytes_limit"])}B'

@@ -111,11 +111,15 @@ def _frozen(protocol: str, config: ConfigDict, folder: Path) -> tuple[list[recor
 def _trained(protocol: str, config: ConfigDict, folder: Path) -> tuple[list[record.Figure], dict]:
   pretrained = _pretrained(folder, 'ema')
   configs = trained.configs(config, folder, pretrained, _data(config, folder, pretrained))
-  figures = trained.train(protocol, configs, folder)
+  digest = weights.digest(pretrained.arrays)
+  figures = trained.train(protocol, configs, folder, digest)
   settings = configs[0].to_dict()
+  used = {name: settings['views'][name] for name in ('size', 'mean', 'std')}
   return figures, {
-    'encoder': _encoder(folder, pretrained) | {'digest': weights.digest(pretrained.arrays)},
-    'encoding': pretrained.preprocessing | settings['views'], 'data': settings.pop('data'),
+    'encoder': _encoder(folder, pretrained) | {'digest': digest},
+    'encoding': used | {'crop_fraction': settings['eval']['crop_fraction'], 'filter': 'bilinear',
+                        'high_pass_sigma': settings['objective'].get('sigma', 0)},
+    'data': settings.pop('data'),
     'settings': settings | {'learning_rates': [config.optim.learning_rate for config in configs]}}
 
 

@@ -61,7 +61,7 @@ def report(argv: list[str]) -> None:
   """Prints the tables and writes the picture; lines that are no records are told on standard error.
 
   Raises:
-    ConfigError: there is no record at all.
+    ConfigError: there is no record in a workdir.
   """
   values = parse(argv)
   records = []
@@ -70,9 +70,8 @@ def report(argv: list[str]) -> None:
     records += found
     for number in damaged:
       print(f'maskrep: {Path(workdir) / FILE}: line {number} is damaged, and left out', file=sys.stderr)
-  if not records:
-    raise ConfigError(f'--workdir={",".join(values.workdir)}: holds no record in {FILE}; run python -m '
-                      'maskrep.evaluate first')
+    if not found:
+      raise ConfigError(f'--workdir={workdir}: holds no record in {FILE}; run python -m maskrep.evaluate first')
   kept = newest(records)
   print(tables(kept))
   if len(kept) < len(records):

@@ -70,7 +70,7 @@ class ADE20K:
       raise ConfigError(f'config.data.source=ade20k:{path}: has no folder {self._maps}; give the folder that '
                         'ADEChallengeData2016.zip unpacks to, and one of its splits, training and validation')
     self._pictures = Folder(os.path.join(path, 'images'), split)
-    self.fingerprint = f'ade20k:{self._pictures.fingerprint}'
+    self.fingerprint = f'ade20k:{self._pictures.fingerprint}:{Folder(os.path.dirname(self._maps), split).fingerprint}'
 
   def __len__(self) -> int:
     return len(self._pictures)

@@ -73,6 +73,10 @@ class Classify:
       raise ValueError(f'layer_decay={self.layer_decay}: must be 1 for a ResNet, and where only the head is trained')
     if not 0 <= self.sigma < float('inf'):
       raise ValueError(f'sigma={self.sigma}: must be finite and not negative; 0 is no filter')
+    if (self.trained, self.pooling, getattr(self.encoder, 'instance', '')) == (
+        'last_block', 'average', 'class_attention'):
+      raise ValueError(f"pooling={self.pooling!r}: must be class_token or both with trained='last_block' of a CaiT: "
+                       'patches do not go through its last block')
 
   @property
   def num_classes(self) -> int:

@@ -54,6 +54,24 @@ class Encoding:
       raise ValueError(f'batch_size={self.batch_size}: must be a multiple of the {jax.device_count()} devices')
 
 
+def preprocessing(workdir: Path, pretrained: Pretrained) -> dict:
+  """How the images of an encoder are prepared, see `Pretrained`.
+
+  Raises:
+    ConfigError: it is no encoder, or its images cannot be prepared here.
+  """
+  how = pretrained.preprocessing
+  if pretrained.kind == 'vqgan':
+    raise ConfigError(f'--workdir={workdir}: is a tokenizer, and encoders are judged')
+  if how is None:
+    raise ConfigError(f'--workdir={workdir}: its encoder.json does not say how images are prepared; write '
+                      '"preprocessing" into it: size, crop_fraction, filter, mean and std')
+  if how['filter'] != 'bilinear':
+    raise ConfigError(f'--workdir={workdir}: its images are resized with the filter {how["filter"]!r}, and here it is '
+                      'bilinear; where that is near enough, say so in its encoder.json')
+  return how
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
   """An encoder, how it is asked, and the data.
@@ -83,15 +101,8 @@ class Subject:
     Raises:
       ConfigError: it is no encoder, or cannot be asked so.
     """
-    kind, sizes, how = self.pretrained.kind, self.pretrained.config, self.pretrained.preprocessing
-    if kind == 'vqgan':
-      raise ConfigError(f'--workdir={self.workdir}: is a tokenizer, and encoders are judged')
-    if how is None:
-      raise ConfigError(f'--workdir={self.workdir}: its encoder.json does not say how images are prepared; write '
-                        '"preprocessing" into it: size, crop_fraction, filter, mean and std')
-    if how['filter'] != 'bilinear':
-      raise ConfigError(f'--workdir={self.workdir}: its images are resized with the filter {how["filter"]!r}, and here '
-                        'it is bilinear; where that is near enough, say so in its encoder.json')
+    kind, sizes = self.pretrained.kind, self.pretrained.config
+    preprocessing(self.workdir, self.pretrained)
     if self.size % sizes.get('patch_size', 1):
       raise ConfigError(f'config.encoding.size={self.size}: must be a multiple of the patches of {sizes["patch_size"]}')
     if self.encoding.layers > 1 and (kind != 'vit' or self.encoding.layers > sizes['depth']):

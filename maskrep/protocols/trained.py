@@ -9,12 +9,15 @@ import hashlib
 import json
 from pathlib import Path
 
+from flax.traverse_util import flatten_dict
+import jax
 from ml_collections import ConfigDict
 
 from maskrep import build, plan, run, workdir
-from maskrep.errors import ConfigError
+from maskrep.errors import ConfigError, NonFiniteError
 from maskrep.evaluation.record import Figure
 from maskrep.interop.pretrained import KINDS, Pretrained
+from maskrep.protocols.subject import preprocessing
 
 FIGURES = {'eval/accuracy': 'top-1', 'eval/mean_iou': 'mean IoU', 'eval/pixel_accuracy': 'pixel accuracy'}
 OURS = 'protocol', 'learning_rates'  # fields that no trainer reads
@@ -32,10 +35,9 @@ def configs(config: ConfigDict, folder: Path, pretrained: Pretrained, data: Conf
     ConfigError: one of them cannot be right.
   """
   done = ConfigDict({name: value for name, value in copy.deepcopy(config).items() if name not in OURS})
-  how = pretrained.preprocessing
-  if how is None:
-    raise ConfigError(f'--workdir={folder}: its encoder.json does not say how images are prepared; write '
-                      '"preprocessing" into it: size, crop_fraction, filter, mean and std')
+  how = preprocessing(folder, pretrained)
+  if not data.eval_split:
+    raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
   done.data = data
   done.train.init_from = str(folder.resolve())
   if 'encoder_kind' in done:
@@ -43,9 +45,9 @@ def configs(config: ConfigDict, folder: Path, pretrained: Pretrained, data: Conf
   # Where positions are learned, those of the run are of its own grid, and are resampled from the encoder's.
   sizes = {name: value for name, value in pretrained.config.items() if name != 'image_size'}
   done.encoder = ConfigDict(_trains(pretrained.kind, done.encoder) | sizes)
-  if not done.views.size:
-    done.views.size, done.eval.crop_fraction = how['size'], how['crop_fraction']
-  done.views.update(mean=tuple(how['mean']), std=tuple(how['std']))
+  done.views.update(size=done.views.size or how['size'], mean=done.views.mean or tuple(how['mean']),
+                    std=done.views.std or tuple(how['std']))
+  done.eval.crop_fraction = done.eval.crop_fraction or how['crop_fraction']
   if 'sigma' in done.objective:
     done.objective.sigma = float(how.get('high_pass_sigma', 0))
   if 'regularisation' in done and not done.regularisation.num_classes:
@@ -60,25 +62,40 @@ def configs(config: ConfigDict, folder: Path, pretrained: Pretrained, data: Conf
   return found
 
 
-def train(protocol: str, configs: list[ConfigDict], folder: Path) -> list[Figure]:
+def train(protocol: str, configs: list[ConfigDict], folder: Path, digest: str) -> list[Figure]:
   """Trains each config to its end, or goes on with it, and says what its last evaluation found.
+
+  Of several learning rates, one whose updates are not finite is left out.
+
+  Args:
+    digest: of the encoder. A run is of this one, wherever it lies, and not of another that later lies there.
+
+  Returns:
+    The figures; none in a process but the first.
 
   Raises:
     RunError: what ended a run before its end.
   """
-  found = []
+  found, diverged = [], []
   for config in configs:
-    name = hashlib.sha256(json.dumps(_identity(config), sort_keys=True).encode()).hexdigest()[:12]
-    into = folder / 'evaluations' / f'{protocol}-{name}'
-    run.run(config, into)
-    record = json.loads((into / 'metrics.jsonl').read_text().splitlines()[-1])
-    suffix = f', learning rate {config.optim.learning_rate:g}' if len(configs) > 1 else ''
-    found += [Figure(f'{said}{suffix}', record[metric], note=str(into.relative_to(folder)))
-              for metric, said in FIGURES.items() if metric in record]
-  if len(configs) > 1:
-    best = max((figure for figure in found if figure.name.startswith(tuple(FIGURES.values())[:2])),
-               key=lambda figure: figure.value)
-    found.append(best._replace(name=f'best {best.name}'))
+    into = folder / 'evaluations' / f'{protocol}-{identity(config, digest)}'
+    try:
+      run.run(config, into, allowed_changes=('train.init_from',))
+    except NonFiniteError:
+      diverged.append(config.optim.learning_rate)
+      if len(diverged) == len(configs):
+        raise
+      continue
+    if jax.process_index() == 0:
+      *_, record = workdir.read_json(into / 'metrics.jsonl')[0]
+      suffix = f', learning rate {config.optim.learning_rate:g}' if len(configs) > 1 else ''
+      found += [Figure(f'{said}{suffix}', record[metric], note=str(into.relative_to(folder)))
+                for metric, said in FIGURES.items() if metric in record]
+  if len(configs) > 1 and found:
+    first = found[0].name.partition(',')[0]
+    best = max((figure for figure in found if figure.name.startswith(first)), key=lambda figure: figure.value)
+    without = f'; not finite: {", ".join(f"{rate:g}" for rate in diverged)}' if diverged else ''
+    found.append(best._replace(name=f'best {best.name}', note=f'{best.note}; chosen on this split{without}'))
   return found
 
 
@@ -88,7 +105,9 @@ def _trains(kind: str, encoder: ConfigDict) -> dict:
   return {name: value for name, value in encoder.items() if name in module.__dataclass_fields__}
 
 
-def _identity(config: ConfigDict) -> dict:
-  """What makes it another run: all but the fields that may change when a run goes on."""
-  flat = workdir.diff({}, json.loads(json.dumps(config.to_dict())))
-  return {field: value for field, (_, value) in flat.items() if not field.startswith(workdir.FREE_FIELDS)}
+def identity(config: ConfigDict, digest: str) -> str:
+  """Of a run: of its encoder, but not where that lies, and of all fields but those that may change when it goes on."""
+  fields = flatten_dict(json.loads(json.dumps(config.to_dict())), sep='.')
+  same = {field: value for field, value in fields.items() if field == 'eval.crop_fraction' or not (
+    field == 'train.init_from' or field.startswith(workdir.FREE_FIELDS))}
+  return hashlib.sha256(json.dumps([digest, same], sort_keys=True).encode()).hexdigest()[:12]

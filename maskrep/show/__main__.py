@@ -73,7 +73,11 @@ def show(argv: list[str]) -> None:
   if missing := [field for field in ('seed', 'data', 'train', *build.method(config).sections) if field not in config]:
     raise ConfigError(f'config.{missing[0]}: is missing; add it to the config file')
   objective = build.build_objective(config)
-  views = draw(objective, first_batch(config, values.images), config.seed)
+  maps = hasattr(objective, 'segment')
+  if maps and values.images:
+    raise ConfigError(f'--images={",".join(values.images)}: have no label maps, which config.method={config.method!r} '
+                      'cuts with them; show the training data')
+  views = draw(objective, first_batch(config, values.images, maps), config.seed)
   found = SUBJECTS[subject](objective, views)
   if not found:
     raise ConfigError(f'config.method={config.method!r}: has no {subject}; ask for the views')
@@ -81,13 +85,13 @@ def show(argv: list[str]) -> None:
   print(f'{values.output}: {", ".join(found)}')
 
 
-def first_batch(config: ConfigDict, paths: list[str] | None) -> Batch:
-  """The images named, or the first of the training data, in one batch."""
+def first_batch(config: ConfigDict, paths: list[str] | None, label_maps: bool) -> Batch:
+  """The images named, or the first of the training data, in one batch, with their label maps if these are asked for."""
   data = build.section(Data, config.data, 'data')
   source = Images(paths, data.canvas) if paths else build.build_source(data, data.train_split)
   rows = len(source) if paths else min(ROWS, len(source))
   batches = in_order(source, batch_size=rows, canvas=data.canvas, threads=data.threads,
-                     stall_timeout_s=data.stall_timeout_s)
+                     stall_timeout_s=data.stall_timeout_s, label_maps=label_maps)
   with contextlib.closing(batches):
     batch = dict(next(batches))
   if not batch.pop('valid').all():

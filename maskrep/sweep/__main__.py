@@ -46,11 +46,11 @@ def sweep(argv: list[str]) -> None:
     launch.check_root()
   chosen, folder = runs(values), Path(values.workdir)
   work.prepare(folder)
-  lines, stopped = folder / 'commands.txt', ''
+  stopped = ''
   if values.launch in ('lines', 'slurm'):
-    launch.write_lines(chosen, lines)
+    launch.write_lines(chosen, folder / 'commands.txt')
   if values.launch == 'slurm':
-    launch.write_slurm(chosen, folder / 'sweep.sbatch', lines)
+    launch.write_slurm(chosen, folder / 'sweep.sbatch')
   if values.launch == 'here':
     stopped = launch.here(chosen, folder)
 

@@ -61,12 +61,15 @@ def command_line(run: Run) -> str:
 
 
 def write_lines(runs: Sequence[Run], path: Path) -> None:
-  """One command a line, of all runs: a line number means the same run however often this is written."""
+  """One command a line, of all runs."""
   work.write_atomic(path, ''.join(f'{command_line(run)}\n' for run in runs))
 
 
-def write_slurm(runs: Sequence[Run], path: Path, lines: Path) -> None:
-  """A SLURM array of the runs that are not finished; its task i is line i + 1 of `lines`."""
+def write_slurm(runs: Sequence[Run], path: Path) -> None:
+  """A SLURM array of the runs that are not finished.
+
+  Their commands are in the script, of which sbatch keeps a copy: what is queued stays what it was.
+  """
   left = ','.join(str(i) for i, run in enumerate(runs) if not finished(run.workdir))
   if not left:
     path.unlink(missing_ok=True)
@@ -74,8 +77,9 @@ def write_slurm(runs: Sequence[Run], path: Path, lines: Path) -> None:
   asked = [line for line in SLURM.read_text().splitlines() if line.startswith('#SBATCH')]
   script = ['#!/usr/bin/env bash', f'# Submit it from the root of the checkout: sbatch {shlex.quote(str(path))}',
             *asked, f'#SBATCH --array={left}', 'set -euo pipefail',
-            f'line=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {shlex.quote(str(lines))})',
-            'eval "set -- $line"  # python main.py --config=FILE --workdir=DIR and the fields, quoted for a shell',
+            'commands=(', *(shlex.quote(command_line(run)) for run in runs), ')',
+            '# python main.py --config=FILE --workdir=DIR and the fields, quoted for a shell',
+            'eval "set -- ${commands[$SLURM_ARRAY_TASK_ID]}"',
             f'exec bash {SLURM} "${{3#--config=}}" "${{4#--workdir=}}" "${{@:5}}"']
   work.write_atomic(path, '\n'.join(script) + '\n')
 

@@ -20,9 +20,13 @@ def matmul_flops(function: Callable, *arguments) -> int:
   return _count(live)
 
 
-def memory(compiled: jax.stages.Compiled) -> tuple[int, int]:
-  """Bytes on each device, as compiled: of the arguments, and of temporaries and of results that are not put in them."""
-  analysis = compiled.memory_analysis()
+def memory(compiled: jax.stages.Compiled) -> tuple[int, int] | None:
+  """Bytes on each device, as compiled: of the arguments, and of temporaries and of results that are not put in them.
+
+  None where the compiler does not say.
+  """
+  if (analysis := compiled.memory_analysis()) is None:
+    return None
   return (analysis.argument_size_in_bytes,
           analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes)
 

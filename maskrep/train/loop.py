@@ -74,8 +74,8 @@ def run(
       start = int(state.step)
     with clock.phase('compile'):
       step_fn = program.lower(loader.canvas).compile()
-    if jax.process_index() == 0:
-      record_event(workdir, 'compiled', memory_bytes=sum(cost.memory(step_fn)))
+    if jax.process_index() == 0 and (memory := cost.memory(step_fn)):
+      record_event(workdir, 'compiled', memory_bytes=sum(memory))
     frozen = jax.device_put(frozen, jax.tree.map(lambda leaf: leaf.sharding, program.frozen))
     with (Report(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps) as report,
           contextlib.closing(_on_device(loader, start, program.total_steps, mesh)) as batches):

@@ -33,7 +33,7 @@ def drawn():
       if method == 'mim':
         config.masking.supervised_ratio = 0.5
       objective = build.build_objective(config)
-      found[method] = objective, draw(objective, first_batch(config, None), config.seed)
+      found[method] = objective, draw(objective, first_batch(config, None, False), config.seed)
     return found[method]
 
   return make

@@ -112,15 +112,14 @@ def test_a_folder_that_holds_another_run_is_refused(tmp_path):
       chosen(tmp_path, '--grid=masking.ratio=0.3', f'--config.{field}')
 
 
-def test_a_slurm_array_starts_the_line_of_each_run_that_is_not_finished(tmp_path):
+def test_a_slurm_array_starts_each_run_that_is_not_finished(tmp_path):
   folder = tmp_path / 'my sweep'
   folder.mkdir()
   found = chosen(folder, '--grid=masking.ratio=0.15,0.3,0.5', '--config.views.mean=(0.5, 0.5, 0.5)')
   found[1].workdir.mkdir()
   (found[1].workdir / 'events.jsonl').write_text(json.dumps({'event': 'end', 'reason': 'finished'}) + '\n')
-  lines, script = folder / 'commands.txt', folder / 'sweep.sbatch'
-  launch.write_lines(found, lines)
-  launch.write_slurm(found, script, lines)
+  script = folder / 'sweep.sbatch'
+  launch.write_slurm(found, script)
   asked = [line for line in script.read_text().splitlines() if line.startswith('#SBATCH')]
   assert '#SBATCH --array=0,2' in asked and '#SBATCH --requeue' in asked
   fake = tmp_path / 'bin'
@@ -135,5 +134,5 @@ def test_a_slurm_array_starts_the_line_of_each_run_that_is_not_finished(tmp_path
   for run in found:
     run.workdir.mkdir(exist_ok=True)
     (run.workdir / 'events.jsonl').write_text(json.dumps({'event': 'end', 'reason': 'finished'}) + '\n')
-  launch.write_slurm(found, script, lines)
+  launch.write_slurm(found, script)
   assert not script.exists()
