@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 import numpy as np
 import optax
 
-from maskrep.mesh import batch_sharding
+from maskrep.mesh import batch_sharding, make_mesh
 from maskrep.objectives.losses import l2_normalize
 from maskrep.types import Array
 
@@ -135,8 +134,12 @@ def normalised(train: Array, *others: Array) -> list[Array]:
   return [l2_normalize(jnp.asarray(each, jnp.float32) - mean) for each in (train, *others)]
 
 
-def placed(mesh: Mesh, features: Array, labels: np.ndarray) -> tuple[Array, Array]:
-  """For `fit`: features [M, D] and labels [M], padded with -1 to a multiple of the devices and split over them."""
+def placed(features: Array, labels: np.ndarray) -> tuple[Array, Array]:
+  """For `fit`: features [M, D] and labels [M], padded with -1 to a multiple of the devices and split over them.
+
+  They are this process's devices: where there are several processes, each solves the same problem.
+  """
+  mesh = make_mesh(devices=jax.local_devices())
   more = -len(labels) % mesh.size
   features = np.pad(np.asarray(features), ((0, more), (0, 0)))
   return jax.device_put((features, np.pad(labels, (0, more), constant_values=-1)), batch_sharding(mesh))

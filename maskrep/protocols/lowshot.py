@@ -20,7 +20,6 @@ from maskrep.evaluation.logistic import (
   predict,
 )
 from maskrep.evaluation.record import Figure, repeated
-from maskrep.mesh import make_mesh
 from maskrep.protocols.subject import Subject
 
 
@@ -99,13 +98,13 @@ def lowshot_masked(subject: Subject, options: LowShotMasked, *, seed: int) -> li
 
 
 def _accuracies(subject: Subject, options: LowShot, seed: int, ratio: float, test_ratio: float) -> list[Figure]:
-  classes, test, mesh = subject.labelled(), subject.features(subject.eval, test_ratio), make_mesh()
+  classes, test = subject.labelled(), subject.features(subject.eval, test_ratio)
   found = []
   for i, (name, draws) in enumerate(_subsets(subject, options, seed, ratio)):
     accuracies, l2s = [], []
     for train, mean_of in draws:
       _, features, queries = normalised(mean_of, train.features, test.features)
-      placed_features, labels = placed(mesh, features, train.labels)
+      placed_features, labels = placed(features, train.labels)
       l2 = options.l2[i % len(options.l2)]
       if options.folds:
         l2 = cross_validated(placed_features, labels, num_classes=classes, l2s=options.l2, folds=options.folds,

@@ -18,7 +18,6 @@ from maskrep.evaluation import logistic
 from maskrep.evaluation.features import Features
 from maskrep.evaluation.knn import recall_at_1
 from maskrep.evaluation.record import Figure
-from maskrep.mesh import make_mesh
 from maskrep.protocols.subject import Subject
 
 
@@ -91,7 +90,7 @@ def _judged(subject: Subject, name: str, options: Transfer, seed: int) -> float:
     raise ConfigError(f'config.transfer.folds={options.folds}: {name} has {len(train.labels)} training examples; '
                       'choose fewer')
   inputs, test_inputs = logistic.normalised(train.features, test.features)
-  inputs, labels = logistic.placed(make_mesh(), inputs, train.labels)
+  inputs, labels = logistic.placed(inputs, train.labels)
   l2 = logistic.cross_validated(
     inputs, labels, num_classes=source.num_classes, l2s=options.l2s, folds=options.folds, seed=seed)
   classifier = logistic.fit(inputs, labels, num_classes=source.num_classes, l2=l2)

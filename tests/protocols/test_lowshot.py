@@ -9,7 +9,6 @@ from maskrep.data.sources import Digits
 from maskrep.errors import ConfigError
 from maskrep.evaluation.features import Features, Subset
 from maskrep.evaluation.logistic import draw_examples, draw_share, fit, placed, predict
-from maskrep.mesh import make_mesh
 from maskrep.protocols.lowshot import LowShot, LowShotMasked, lowshot, lowshot_masked
 
 
@@ -84,7 +83,7 @@ def test_masked_training_images():
 
 def test_examples_may_be_split_over_devices_with_padding():
   x, y = Pixels().features(Pixels.train)
-  features, labels = placed(make_mesh(), x[:101], y[:101])
+  features, labels = placed(x[:101], y[:101])
   np.testing.assert_array_equal(predict(fit(features, labels, num_classes=10, l2=0.1), x),
                                 predict(fit(x[:101], y[:101], num_classes=10, l2=0.1), x))
 
