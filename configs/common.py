@@ -46,7 +46,7 @@ def evaluation(protocol: str, data: ml_collections.ConfigDict | None = None) -> 
   config.data = data or imagenet(batch_size=1, epochs=1).data
   if data is None:
     config.data.source = ''
-  config.encoding = section(network='ema', pooling='class_token', layers=1, size=0, batch_size=256)
+  config.encoding = section(network='ema', pooling='', layers=1, size=0, batch_size=256)
   return config
 
 
@@ -250,7 +250,7 @@ def classify(
 
   `learning_rate` is for 256 images. What belongs to the encoder is left empty and taken from it: its kind and sizes,
   mean and deviation of its images, its high-pass filter; so is the number of classes, from the data. A size or
-  a crop fraction of 0 is the one that the encoder was trained with.
+  a crop fraction of 0, and an empty pooling, are what the encoder was trained with.
   """
   config = imagenet(batch_size=batch_size, epochs=epochs)
   config.method = 'classify'
@@ -264,7 +264,7 @@ def classify(
   config.regularisation = section(
     num_classes=0, label_smoothing=0.0, mixup_alpha=0.0, cutmix_alpha=0.0, erase=0.0)
   config.objective = section(
-    trained=trained, pooling='class_token', layers=1, input_norm=input_norm, layer_decay=layer_decay, sigma=0.0)
+    trained=trained, pooling='', layers=1, input_norm=input_norm, layer_decay=layer_decay, sigma=0.0)
   per_image = config.get_ref('batch_size').to_float() / 256
   config.optim = section(
     optimizer_kind=optimizer_kind,

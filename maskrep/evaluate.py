@@ -9,7 +9,7 @@ from pathlib import Path
 import re
 import sys
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 import jax
@@ -17,8 +17,9 @@ from ml_collections import ConfigDict, config_flags
 
 from maskrep import build, command, distributed, plan, run, weights, workdir
 from maskrep.build import Data
-from maskrep.errors import ConfigError
+from maskrep.errors import CheckpointError, ConfigError
 from maskrep.evaluation import record
+from maskrep.interop.pretrained import Pretrained
 from maskrep.protocols import trained
 from maskrep.protocols.lowshot import LowShot, LowShotMasked, lowshot, lowshot_masked
 from maskrep.protocols.mask_similarity import MaskSimilarity, mask_similarity
@@ -83,34 +84,46 @@ def evaluate(argv: list[str]) -> None:
   distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
   run.cache_compilations()
   config, folder, started = values.config, Path(values.workdir).expanduser(), time.monotonic()
+  changed = config_flags.get_override_values(values['config'])
   examine = _frozen if protocol in FROZEN else _trained
-  figures, said = examine(protocol, config, folder)
-  if jax.process_index():
-    return
-  start = workdir.describe_start('')
-  record.append(
-    folder, figures, protocol=protocol, time=start.pop('time'), seconds=round(time.monotonic() - started, 3),
-    seed=config.seed, **said, run={name: value for name, value in start.items() if name != 'data'})
+  if jax.process_index() == 0 and folder.is_dir():
+    workdir.prepare(folder)
+  try:
+    figures, said = examine(protocol, config, changed, folder)
+    if jax.process_index():
+      return
+    start = workdir.describe_start('')
+    record.append(
+      folder, figures, protocol=protocol, time=start.pop('time'), seconds=round(time.monotonic() - started, 3),
+      seed=config.seed, **said, run={name: value for name, value in start.items() if name != 'data'})
+  except OSError as error:
+    raise CheckpointError(f'--workdir={folder}: cannot be written any more ({error}); free space or mend the disk, '
+                          'then run the same command') from error
   print(record.render(figures))
 
 
-def _frozen(protocol: str, config: ConfigDict, folder: Path) -> tuple[list[record.Figure], dict]:
+def _frozen(
+  protocol: str, config: ConfigDict, changed: dict[str, Any], folder: Path
+) -> tuple[list[record.Figure], dict]:
   plan.check_sections(config, (*FIELDS, protocol))
   options = build.section(FROZEN[protocol].options, config[protocol], protocol)
   encoding = build.section(Encoding, config.encoding, 'encoding')
   pretrained, dtype = _pretrained(folder, encoding.network), build.compute_dtype(config)
-  data = build.section(Data, _data(config, folder, pretrained), 'data')
+  data = build.section(Data, _data(config, changed, folder, pretrained), 'data')
   subject = Subject(workdir=folder, pretrained=pretrained, encoding=encoding, data=data, seed=config.seed, dtype=dtype)
   figures = FROZEN[protocol].examine(subject, options, seed=config.seed)
+  said = subject.said
   return figures, {
-    'encoder': _encoder(folder, pretrained) | {'digest': subject.digest}, 'encoding': subject.asked,
-    'data': dataclasses.asdict(data) | {'images': sorted(subject.images)},
+    'encoder': _encoder(folder, pretrained) | {'digest': said['digest']}, 'encoding': said['encoding'],
+    'data': dataclasses.asdict(data) | {'images': subject.images},
     'settings': dataclasses.asdict(options)}
 
 
-def _trained(protocol: str, config: ConfigDict, folder: Path) -> tuple[list[record.Figure], dict]:
+def _trained(
+  protocol: str, config: ConfigDict, changed: dict[str, Any], folder: Path
+) -> tuple[list[record.Figure], dict]:
   pretrained = _pretrained(folder, 'ema')
-  configs = trained.configs(config, folder, pretrained, _data(config, folder, pretrained))
+  configs = trained.configs(config, folder, pretrained, _data(config, changed, folder, pretrained))
   digest = weights.digest(pretrained.arrays)
   figures = trained.train(protocol, configs, folder, digest)
   settings = configs[0].to_dict()
@@ -123,22 +136,23 @@ def _trained(protocol: str, config: ConfigDict, folder: Path) -> tuple[list[reco
     'settings': settings | {'learning_rates': [config.optim.learning_rate for config in configs]}}
 
 
-def _pretrained(folder: Path, network: str):
+def _pretrained(folder: Path, network: str) -> Pretrained:
   pretrained, _ = weights.pretrained(f'--workdir={folder}', folder, network)
   return pretrained
 
 
-def _data(config: ConfigDict, folder: Path, pretrained) -> ConfigDict:
-  """The section of the data: where it names no source, that of the run that trained the encoder."""
+def _data(config: ConfigDict, changed: dict[str, Any], folder: Path, pretrained: Pretrained) -> ConfigDict:
+  """The section of the data: where it names no source, that of the run, with what the command line has `changed`."""
   if config.data.source:
     return config.data
   if not workdir.holds_run(folder):
     raise ConfigError(f"config.data.source='': means the data of a run, and --workdir={folder} holds an import; name "
                       'the data, or give a --config that does')
-  return ConfigDict(pretrained.source['config']['data'])
+  ours = {field.partition('.')[2]: value for field, value in changed.items() if field.startswith('data.')}
+  return ConfigDict(pretrained.source['config']['data'] | ours)
 
 
-def _encoder(folder: Path, pretrained) -> dict:
+def _encoder(folder: Path, pretrained: Pretrained) -> dict:
   """Which encoder it was, as plain data."""
   source = pretrained.source
   return {'workdir': str(folder), 'kind': pretrained.kind, 'sizes': pretrained.config, 'step': source.get('step'),

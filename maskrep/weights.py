@@ -103,7 +103,9 @@ def pretrained(what: str, path: str, network: str = 'ema') -> tuple[Pretrained, 
                    'mean': list(view.mean), 'std': list(view.std)}
   if sigma := getattr(run.objective, 'sigma', 0):
     preprocessing['high_pass_sigma'] = sigma
+  pooling = getattr(run.objective, 'supervised_pooling', getattr(run.objective, 'pooling', 'class_token'))
   source = {'licence': 'of whoever trained it, and of the data', 'workdir': str(folder), 'step': int(state.step),
+            'pooling': pooling,
             'weights': 'EMA' if network == 'ema' else 'online', 'config': config.to_dict()}
   params = state.ema_params if network == 'ema' else state.params
   arrays = flat(params[part], statistics(state.model_state, network))

@@ -77,7 +77,8 @@ def test_a_record_says_all_that_it_takes_to_repeat_it(workdir):
     'network': 'online', 'pooling': 'average', 'layers': 2, 'size': 8, 'batch_size': 120, 'dtype': 'float32',
     'crop_fraction': 1.0, 'filter': 'bilinear', 'mean': [0.3] * 3, 'std': [0.38] * 3}
   assert found['encoder'].items() >= {'kind': 'vit', 'step': 7, 'network': 'online', 'method': 'msn'}.items()
-  assert found['data']['source'] == 'digits' and found['data']['images'] == ['digits:test:359', 'digits:train:1438']
+  assert found['data']['source'] == 'digits' and found['data']['images'] == {'digits:test:359': 359,
+                                                                             'digits:train:1438': 1438}
   assert found['run'].keys() >= {'revision', 'versions', 'devices', 'command'}
 
 
@@ -97,7 +98,22 @@ def test_features_are_those_of_the_encoder_asked_for(workdir):
   assert np.abs(found['ema'].features(source).features - found['online'].features(source).features).max() > 1e-3
 
 
+def test_what_is_changed_of_the_data_of_a_run_counts(workdir):
+  run('knn', workdir, **{'data.canvas': 12, 'data.threads': 2, 'knn.neighbours': (1,)})
+  assert last(workdir)['data'].items() >= {'source': 'digits', 'eval_split': 'test', 'canvas': 12, 'threads': 2}.items()
+
+
+def test_what_cannot_be_written_is_told_in_one_line(workdir, capsys, monkeypatch):
+  def full(*args, **kwargs):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr('maskrep.evaluation.record.append_json', full)
+  run('knn', workdir, 4, **{'knn.neighbours': (1,)})
+  assert 'cannot be written any more ([Errno 28]' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(('protocol', 'fields', 'said'), [
+  ('knn', {'data.eval_split': 'train'}, 'is the training split too'),
   ('knn', {'knn.neighbours': (2000,)}, 'config.knn.neighbours=(2000,): must be at most the 1438'),
   ('knn', {'knn.temperature': 0.0}, 'config.knn.temperature=0.0: must be finite and above 0'),
   ('knn', {'encoding.network': 'teacher'}, "config.encoding.network='teacher': must be ema or online"),
@@ -149,7 +165,7 @@ def test_a_probe_is_trained_and_its_run_is_used_again(workdir, capsys):
   learnt, chance, best = (figure['value'] for figure in first['figures'])
   assert learnt == best > 0.3 > chance
   runs = {path: path.read_text() for path in workdir.glob('evaluations/linear-*/metrics.jsonl')}
-  assert {figure['note'] for figure in first['figures']} == {
+  assert {figure['note'].partition(';')[0] for figure in first['figures']} == {
     str(path.parent.relative_to(workdir)) for path in runs} and len(runs) == 2
   assert evaluate.main(given) == 0
   assert last(workdir)['figures'] == first['figures']

@@ -19,8 +19,10 @@ FORMAT = 1  # to be raised where the same key would give other features
 log = logging.getLogger(__name__)
 
 
-def cached(folder: Path, key: dict, compute: Callable[[], Features]) -> Features:
+def cached(folder: Path, key: dict, size: int, compute: Callable[[], Features]) -> Features:
   """What `compute` gave for the same `key` before, or gives now.
+
+  Less than `size` examples are not kept: images that could not be read now may be there the next time.
 
   Only process 0 reads and writes, and tells the others, whose disks may be others. A damaged file (each array has a
   checksum) is computed again.
@@ -36,7 +38,7 @@ def cached(folder: Path, key: dict, compute: Callable[[], Features]) -> Features
     found = _shared(found)
   if found is None:
     found = compute()
-    if jax.process_index() == 0:
+    if jax.process_index() == 0 and len(found.labels) == size:
       folder.mkdir(parents=True, exist_ok=True)
       with replacing(path) as file:
         np.savez(file, key=np.array(json.dumps(key, sort_keys=True)), **found._asdict())

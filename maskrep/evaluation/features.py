@@ -13,6 +13,7 @@ import numpy as np
 from maskrep.augment.view import eval_views
 from maskrep.data.loader import in_order
 from maskrep.data.sources import Example, Source
+from maskrep.errors import ConfigError
 from maskrep.mesh import batch_sharding, global_batch
 from maskrep.types import Array, Batch
 
@@ -26,6 +27,19 @@ class Features(NamedTuple):
 
   features: np.ndarray
   labels: np.ndarray
+
+
+def labelled(found: Features, source: Source) -> Features:
+  """Without the examples that have no label.
+
+  Raises:
+    ConfigError: none has one.
+  """
+  has = found.labels >= 0
+  if not has.any():
+    raise ConfigError(f'config.data: {source.fingerprint} has no labels, and this protocol needs them; name a split '
+                      'that has')
+  return Features(found.features[has], found.labels[has])
 
 
 @dataclasses.dataclass(frozen=True)

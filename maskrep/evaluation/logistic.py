@@ -47,7 +47,8 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Class
     features: float [M, D].
     labels: int [M], each in 0..C-1 or -1, not all -1.
     num_classes: C.
-    l2: penalty, above 0: separable examples have no minimum without it.
+    l2: penalty, above 0: separable examples have no minimum without it. Near it float32 needs more than the 500
+      iterations that are made: at 1e-3 digits end within 1e-3 of the minimum's weights, at 1e-4 not within 0.1.
   """
   labelled = (labels >= 0).astype(jnp.float32)[:, None]
   # A common offset moves the bias and nothing else of the solution, but raw features hardly converge with it.
@@ -124,14 +125,13 @@ def predict(classifier: Classifier, features: Array) -> Array:
   return jnp.argmax(_dot(features.astype(jnp.float32), classifier.weights) + classifier.bias, axis=-1)
 
 
-def normalised(train: Array, *others: Array) -> list[Array]:
-  """Features float [M, D] and others [Q, D], centred on the mean of the first, which needs no labels, of unit length.
+def normalised(mean: np.ndarray, *features: np.ndarray) -> list[Array]:
+  """Features float [M, D], centred on the mean [D] of all training features, which needs no labels, and of unit length.
 
   One rule under which neither the offset nor the scale of a representation weighs against the penalty, so that pixels
   and any encoder can be compared.
   """
-  mean = jnp.asarray(train, jnp.float32).mean(axis=0)
-  return [l2_normalize(jnp.asarray(each, jnp.float32) - mean) for each in (train, *others)]
+  return [l2_normalize(jnp.asarray(each, jnp.float32) - mean) for each in features]
 
 
 def placed(features: Array, labels: np.ndarray) -> tuple[Array, Array]:
@@ -255,7 +255,8 @@ def low_shot(
   hidden = np.arange(count) >= np.reshape(labels_per_class, (-1, 1, 1))
   labels = np.where(hidden, -1, np.arange(num_classes)[:, None])
 
-  train_features, test_features = normalised(train_features, test_features)
+  mean = jnp.asarray(train_features, jnp.float32).mean(axis=0)
+  train_features, test_features = normalised(mean, train_features, test_features)
   accuracies = _accuracies(
     train_features[drawn.reshape(draws, -1)],
     labels.reshape(len(labels), -1),

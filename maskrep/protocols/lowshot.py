@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 import dataclasses
 import glob
+import os
 
 import numpy as np
 
-from maskrep.data.lists import read_list
+from maskrep.data.lists import places, read_list
+from maskrep.data.sources import Source
 from maskrep.errors import ConfigError
-from maskrep.evaluation.features import Features, Subset
+from maskrep.evaluation.features import Features, Subset, labelled
 from maskrep.evaluation.logistic import (
   TooFewLabels,
   cross_validated,
@@ -86,57 +88,70 @@ def check_ratios(ratios: tuple[float, ...]) -> None:
 
 def lowshot(subject: Subject, options: LowShot, *, seed: int) -> list[Figure]:
   """Top-1 accuracy on the evaluation split, a figure a subset: the mean and deviation over its draws."""
-  return _accuracies(subject, options, seed, 0.0, 0.0)
+  return _accuracies(subject, options, seed, _listed(subject, options), 0.0, 0.0)
 
 
 def lowshot_masked(subject: Subject, options: LowShotMasked, *, seed: int) -> list[Figure]:
   """The same for each masking ratio of the training images."""
   for ratio in options.ratios:
     subject.kept(ratio)  # all are checked before an image is encoded
-  return [figure._replace(name=f'ratio {ratio:g}, {figure.name}') for ratio in options.ratios
-          for figure in _accuracies(subject, options, seed, ratio, ratio if options.mask_test else 0.0)]
+  listed = _listed(subject, options)
+  return [figure._replace(name=f'ratio {ratio:g}, {figure.name}') for ratio in options.ratios for figure in _accuracies(
+    subject, options, seed, listed, ratio, ratio if options.mask_test else 0.0)]
 
 
-def _accuracies(subject: Subject, options: LowShot, seed: int, ratio: float, test_ratio: float) -> list[Figure]:
-  classes, test = subject.labelled(), subject.features(subject.eval, test_ratio)
+def _listed(subject: Subject, options: LowShot) -> dict[str, list[Source]]:
+  """The images of each list, by pattern; all are looked for before one is encoded."""
+  subject.labelled()
+  files = {pattern: sorted(glob.glob(os.path.expanduser(pattern))) for pattern in options.lists}
+  for pattern, found in files.items():
+    if not found:
+      raise ConfigError(f'lists={options.lists}: there is no file {pattern!r}')
+  known = places(subject.train) if files else {}
+  return {pattern: [Subset(subject.train, read_list(file, known)) for file in found]
+          for pattern, found in files.items()}
+
+
+def _accuracies(
+  subject: Subject, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float, test_ratio: float
+) -> list[Figure]:
+  classes, test = subject.labelled(), labelled(subject.features(subject.eval, test_ratio), subject.eval)
   found = []
-  for i, (name, draws) in enumerate(_subsets(subject, options, seed, ratio)):
+  for i, (name, draws) in enumerate(_subsets(subject, options, seed, listed, ratio)):
     accuracies, l2s = [], []
-    for train, mean_of in draws:
-      _, features, queries = normalised(mean_of, train.features, test.features)
-      placed_features, labels = placed(features, train.labels)
+    for train, mean in draws:
+      features, queries = normalised(mean, train.features, test.features)
+      features, labels = placed(features, train.labels)
       l2 = options.l2[i % len(options.l2)]
       if options.folds:
-        l2 = cross_validated(placed_features, labels, num_classes=classes, l2s=options.l2, folds=options.folds,
-                             seed=seed)
-      classifier = fit(placed_features, labels, num_classes=classes, l2=l2)
+        l2 = cross_validated(features, labels, num_classes=classes, l2s=options.l2, folds=options.folds, seed=seed)
+      classifier = fit(features, labels, num_classes=classes, l2=l2)
       accuracies.append(np.mean(predict(classifier, queries) == test.labels))
       l2s.append(l2)
     found.append(repeated(name, accuracies, note=f'l2 {", ".join(f"{l2:g}" for l2 in l2s)}'))
   return found
 
 
-def _subsets(subject: Subject, options: LowShot, seed: int, ratio: float
-             ) -> Iterator[tuple[str, list[tuple[Features, np.ndarray]]]]:
-  """The name of each subset, and of each of its draws the examples and the features whose mean is the centre."""
-  classes = subject.labelled()
+def _subsets(
+  subject: Subject, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float
+) -> Iterator[tuple[str, list[tuple[Features, np.ndarray]]]]:
+  """The name of each subset, and of each of its draws the examples and the mean on which they are centred."""
   if options.labels_per_class or options.fractions:
     train = subject.features(subject.train, ratio)
+    mean = train.features.mean(axis=0)
 
     def taken(drawn):
-      return [(Features(train.features[one], train.labels[one]), train.features) for one in drawn]
+      return [(Features(train.features[one], train.labels[one]), mean) for one in drawn]
 
     try:
       for count in options.labels_per_class:
-        drawn = draw_examples(train.labels, num_classes=classes, count=count, draws=options.draws, seed=seed)
+        drawn = draw_examples(
+          train.labels, num_classes=subject.labelled(), count=count, draws=options.draws, seed=seed)
         yield f'{count} label{"s" * (count > 1)} a class', taken(drawn.reshape(options.draws, -1))
     except TooFewLabels as error:
       raise ConfigError(f'labels_per_class={options.labels_per_class}: {error}; ask for fewer') from error
     for share in options.fractions:
       yield f'{100 * share:g} %', taken(draw_share(train.labels, share=share, draws=options.draws, seed=seed))
-  for pattern in options.lists:
-    files = sorted(glob.glob(pattern))
-    if not files:
-      raise ConfigError(f'lists={options.lists}: there is no file {pattern!r}')
-    listed = [subject.features(Subset(subject.train, read_list(file, subject.train)), ratio) for file in files]
-    yield pattern, [(one, one.features) for one in listed]
+  for pattern, sources in listed.items():
+    found = [labelled(subject.features(source, ratio), source) for source in sources]
+    yield pattern, [(one, one.features.mean(axis=0)) for one in found]

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from maskrep.errors import DataError
 from maskrep.evaluation.record import Figure
 from maskrep.protocols.lowshot import check_ratios
 from maskrep.protocols.subject import Subject
@@ -27,6 +28,10 @@ def mask_similarity(subject: Subject, options: MaskSimilarity, *, seed: int) -> 
   whole = unit(subject.features(subject.eval).features)
   found = []
   for ratio in options.ratios:
-    cosines = np.sum(unit(subject.features(subject.eval, ratio).features) * whole, axis=1)
+    masked = unit(subject.features(subject.eval, ratio).features)
+    if len(masked) != len(whole):
+      raise DataError(f'config.data.source: of {subject.eval.fingerprint} other images could be read than before; '
+                      'repair them')
+    cosines = np.sum(masked * whole, axis=1)
     found.append(Figure(f'ratio {ratio:g}', float(cosines.mean()), float(cosines.std())))
   return found

@@ -3,6 +3,7 @@
 import dataclasses
 
 from maskrep.errors import ConfigError
+from maskrep.evaluation.features import labelled
 from maskrep.evaluation.knn import knn_accuracy, recall_at_1
 from maskrep.evaluation.record import Figure
 from maskrep.protocols.subject import Subject
@@ -37,7 +38,7 @@ def knn(subject: Subject, options: KNN, *, seed: int) -> list[Figure]:
   subject.labelled()
   if max(options.neighbours) > len(subject.train):
     raise ConfigError(f'config.knn.neighbours={options.neighbours}: must be at most the {len(subject.train)} examples')
-  train, test = subject.features(subject.train), subject.features(subject.eval)
+  train, test = (labelled(subject.features(source), source) for source in (subject.train, subject.eval))
   return [Figure(f'{k} neighbours', knn_accuracy(*train, *test, k=k, temperature=options.temperature)[0])
           for k in options.neighbours]
 
@@ -47,8 +48,8 @@ def retrieval(subject: Subject, options: Retrieval, *, seed: int) -> list[Figure
 
   Where both are the same split, an image does not find itself.
   """
-  subject.labelled()
-  index = subject.features(subject.train)
-  if subject.data.train_split == subject.data.eval_split:
+  subject.labelled(one_split=True)
+  index = labelled(subject.features(subject.train), subject.train)
+  if subject.train.fingerprint == subject.eval.fingerprint:
     return [Figure('Recall@1', recall_at_1(*index))]
-  return [Figure('Recall@1', recall_at_1(*index, subject.features(subject.eval)))]
+  return [Figure('Recall@1', recall_at_1(*index, labelled(subject.features(subject.eval), subject.eval)))]

@@ -62,6 +62,10 @@ def robustness(subject: Subject, options: Robustness, *, seed: int) -> list[Figu
   levels = [(corruption, severity) for corruption in options.corruptions for severity in options.severities]
   openings = [functools.partial(_open_set, subject, name) for name in options.sets]
   openings += [functools.partial(_open_level, subject, *level) for level in levels]
+  asked = subject.encoding
+  if (asked.network, asked.pooling, asked.layers, asked.size) != ('ema', '', 1, 0):
+    raise ConfigError('config.encoding: must be as in configs/evaluation/robustness.py, but for its batch_size: the '
+                      'classifier is judged on the features that it was trained on')
   if subject.classes != CLASSES:
     raise ConfigError(f'--workdir={subject.workdir}: its classifier has {subject.classes} classes, and the data sets '
                       f'of config.robustness have the {CLASSES} of ImageNet-1k; take a run that trained on these')

@@ -14,7 +14,7 @@ from maskrep.augment.highpass import high_pass_images
 from maskrep.augment.view import eval_views
 from maskrep.build import Data
 from maskrep.data.sources import Source
-from maskrep.errors import ConfigError
+from maskrep.errors import ConfigError, DataError
 from maskrep.evaluation import features
 from maskrep.evaluation.cache import cached
 from maskrep.evaluation.features import Encoder, Features
@@ -31,7 +31,8 @@ class Encoding:
 
   Attributes:
     network: 'ema', or 'online' for the network that the EMA follows.
-    pooling, layers: see `maskrep.models.represent`.
+    pooling, layers: see `maskrep.models.represent`; a pooling of '' is that with which the run trains its encoder, as
+      far as it says, else the class token.
     size: side of the image in pixels; 0 is what the encoder was trained or published with.
     batch_size: images encoded at once, over all devices.
   """
@@ -45,13 +46,18 @@ class Encoding:
   def __post_init__(self):
     if self.network not in weights.NETWORKS:
       raise ValueError(f'network={self.network!r}: must be {" or ".join(weights.NETWORKS)}')
-    if self.pooling not in POOLING:
-      raise ValueError(f'pooling={self.pooling!r}: must be one of {", ".join(POOLING)}')
+    if self.pooling and self.pooling not in POOLING:
+      raise ValueError(f"pooling={self.pooling!r}: must be one of {', '.join(POOLING)}, or '' for the run's own")
     for field, least in (('layers', 1), ('size', 0), ('batch_size', 1)):
       if getattr(self, field) < least:
         raise ValueError(f'{field}={getattr(self, field)}: must be at least {least}')
     if self.batch_size % jax.device_count():
       raise ValueError(f'batch_size={self.batch_size}: must be a multiple of the {jax.device_count()} devices')
+
+
+def own_pooling(pretrained: Pretrained) -> str:
+  """What represents an image to what the encoder was trained with."""
+  return pretrained.source.get('pooling', 'class_token')
 
 
 def preprocessing(workdir: Path, pretrained: Pretrained) -> dict:
@@ -82,7 +88,7 @@ class Subject:
     data: whose two splits are `train` and `eval`.
     seed: of masks.
     dtype: of the encoder's computation.
-    images: fingerprints of the sources that were encoded so far.
+    images: fingerprints of the sources that were encoded so far, and how many images of each could be read.
     compiled: what encoded them.
   """
 
@@ -92,7 +98,7 @@ class Subject:
   data: Data
   seed: int
   dtype: jnp.dtype
-  images: set[str] = dataclasses.field(default_factory=set)
+  images: dict[str, int] = dataclasses.field(default_factory=dict)
   compiled: dict[tuple, Encoder] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
@@ -128,19 +134,39 @@ class Subject:
     """Of the weights."""
     return weights.digest(self.pretrained.arrays)
 
+  @property
+  def said(self) -> dict:
+    """Which weights were asked, and how, as plain data: those of the classifier, where that was judged."""
+    if '_trained' not in self.__dict__:
+      return {'digest': self.digest, 'encoding': self.asked}
+    objective, config, arrays = self._trained
+    view = objective.view
+    return {'digest': weights.digest(arrays), 'encoding': {
+      'network': 'ema', 'size': view.size, 'mean': view.mean, 'std': view.std, 'filter': 'bilinear',
+      'crop_fraction': config.eval.crop_fraction, 'dtype': jnp.dtype(build.compute_dtype(config)).name}}
+
   @functools.cached_property
   def asked(self) -> dict:
     """How images become features, as plain data."""
     asked = dataclasses.asdict(self.encoding) | {'dtype': jnp.dtype(self.dtype).name}
-    return asked | self.pretrained.preprocessing | {'size': self.size}
+    return asked | self.pretrained.preprocessing | {'size': self.size, 'pooling': self.pooling}
 
-  def labelled(self) -> int:
+  @property
+  def pooling(self) -> str:
+    return self.encoding.pooling or own_pooling(self.pretrained)
+
+  def labelled(self, one_split: bool = False) -> int:
     """The number of classes of the data, both splits of which are opened.
 
+    Args:
+      one_split: whether both may be the same.
+
     Raises:
-      ConfigError: there are no labels, or no such split.
+      ConfigError: there are no labels, or no such split, or both are one.
     """
-    self.eval  # noqa: B018  before anything is encoded
+    if self.eval.fingerprint == self.train.fingerprint and not one_split:
+      raise ConfigError(f'config.data.eval_split={self.data.eval_split!r}: is the training split too, and each image '
+                        'would be judged by its own label; name another')
     if not self.train.num_classes:
       raise ConfigError(f'config.data.source={self.data.source!r}: has no labels, and this protocol needs them')
     return self.train.num_classes
@@ -189,8 +215,9 @@ class Subject:
     Args:
       whole: as of `features`.
     """
-    config, arrays = self._trained[1:]
-    key = {'weights': weights.digest(arrays), 'logits': config.to_dict(), 'whole': whole}
+    _, config, arrays = self._trained
+    key = {'weights': weights.digest(arrays), 'logits': config.to_dict(), 'whole': whole,
+           'dtype': jnp.dtype(build.compute_dtype(config)).name}
     return self._extracted(self._classify, (whole,), arrays, source, key)
 
   @functools.cached_property
@@ -219,7 +246,7 @@ class Subject:
       keys = rng.per_example(rng.stream(self.seed, 'masks'), batch['position'])
       return represent(encoder, arrays, high_pass_images(images, how.get('high_pass_sigma', 0)),
                        masking.random_keep(keys, patches, keep) if ratio else None,
-                       pooling=self.encoding.pooling, layers=self.encoding.layers)
+                       pooling=self.pooling, layers=self.encoding.layers)
 
     return encode
 
@@ -234,17 +261,24 @@ class Subject:
     self, encoder: Callable[..., Encoder], arguments: tuple, arrays, source: Source, key: dict
   ) -> Features:
     """By `encoder(*arguments)`, which is compiled once, where the cache does not know."""
-    self.images.add(source.fingerprint)
     mesh, name = make_mesh(), (encoder.__name__, *arguments)
 
     def extract():
       if name not in self.compiled:
         self.compiled[name] = features.jit_encoder(encoder(*arguments), mesh)
-      return features.extract(
+      found = features.extract(
         self.compiled[name], arrays, source, mesh=mesh, batch_size=self.encoding.batch_size, canvas=self.data.canvas,
         threads=self.data.threads, stall_timeout_s=self.data.stall_timeout_s)
+      broken = len(source) - len(found.labels)
+      if broken > self.data.max_broken_fraction * len(source):
+        raise DataError(f'config.data.max_broken_fraction={self.data.max_broken_fraction}: {broken} of {len(source)} '
+                        f'images of {source.fingerprint} cannot be read; repair them, or raise the limit')
+      return found
 
-    return cached(self.workdir / 'features', key | {'images': source.fingerprint, 'canvas': self.data.canvas}, extract)
+    found = cached(self.workdir / 'features', key | {'images': source.fingerprint, 'canvas': self.data.canvas},
+                   len(source), extract)
+    self.images[source.fingerprint] = len(found.labels)
+    return found
 
 
 def _everywhere(arrays):

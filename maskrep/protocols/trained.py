@@ -17,7 +17,7 @@ from maskrep import build, plan, run, workdir
 from maskrep.errors import ConfigError, NonFiniteError
 from maskrep.evaluation.record import Figure
 from maskrep.interop.pretrained import KINDS, Pretrained
-from maskrep.protocols.subject import preprocessing
+from maskrep.protocols.subject import own_pooling, preprocessing
 
 FIGURES = {'eval/accuracy': 'top-1', 'eval/mean_iou': 'mean IoU', 'eval/pixel_accuracy': 'pixel accuracy'}
 OURS = 'protocol', 'learning_rates'  # fields that no trainer reads
@@ -48,6 +48,8 @@ def configs(config: ConfigDict, folder: Path, pretrained: Pretrained, data: Conf
   done.views.update(size=done.views.size or how['size'], mean=done.views.mean or tuple(how['mean']),
                     std=done.views.std or tuple(how['std']))
   done.eval.crop_fraction = done.eval.crop_fraction or how['crop_fraction']
+  if 'pooling' in done.objective:
+    done.objective.pooling = done.objective.pooling or own_pooling(pretrained)
   if 'sigma' in done.objective:
     done.objective.sigma = float(how.get('high_pass_sigma', 0))
   if 'regularisation' in done and not done.regularisation.num_classes:

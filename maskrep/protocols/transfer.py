@@ -15,7 +15,7 @@ from maskrep.data.sources import Source
 from maskrep.data.tasks import GROUPS, TASKS, Task
 from maskrep.errors import ConfigError
 from maskrep.evaluation import logistic
-from maskrep.evaluation.features import Features
+from maskrep.evaluation.features import Features, labelled
 from maskrep.evaluation.knn import recall_at_1
 from maskrep.evaluation.record import Figure
 from maskrep.protocols.subject import Subject
@@ -64,11 +64,11 @@ def transfer(subject: Subject, options: Transfer, *, seed: int) -> list[Figure]:
   for name in options.tasks:
     for split in TASKS[name].splits:
       _open(subject, name, split)
-  values = {name: _judged(subject, name, options, seed) for name in options.tasks}
-  figures = [Figure(name, value) for name, value in values.items()]
+  found = {name: _judged(subject, name, options, seed) for name in options.tasks}
+  figures = list(found.values())
   for group, names in GROUPS.items():
-    if set(names) <= set(values):
-      each = tuple(values[name] for name in names)
+    if set(names) <= set(found):
+      each = tuple(found[name].value for name in names)
       figures.append(Figure(group, float(np.mean(each)), each=each))
   return figures
 
@@ -77,28 +77,25 @@ def _open(subject: Subject, name: str, split: str) -> Source:
   return build.build_source(dataclasses.replace(subject.data, source=f'task:{name}'), split)
 
 
-def _judged(subject: Subject, name: str, options: Transfer, seed: int) -> float:
+def _judged(subject: Subject, name: str, options: Transfer, seed: int) -> Figure:
   task = TASKS[name]
   if task.retrieval:
     index = _features(subject, task, _open(subject, name, 'index'))
     queries = None if task.leaves_one_out else _features(subject, task, _open(subject, name, 'queries'))
-    return recall_at_1(*index, queries)
+    return Figure(name, recall_at_1(*index, queries))
   source = _open(subject, name, 'train')
   train = _features(subject, task, source)
   test = _features(subject, task, _open(subject, name, 'test'))
   if len(train.labels) < options.folds:
     raise ConfigError(f'config.transfer.folds={options.folds}: {name} has {len(train.labels)} training examples; '
                       'choose fewer')
-  inputs, test_inputs = logistic.normalised(train.features, test.features)
+  inputs, test_inputs = logistic.normalised(train.features.mean(axis=0), train.features, test.features)
   inputs, labels = logistic.placed(inputs, train.labels)
   l2 = logistic.cross_validated(
     inputs, labels, num_classes=source.num_classes, l2s=options.l2s, folds=options.folds, seed=seed)
   classifier = logistic.fit(inputs, labels, num_classes=source.num_classes, l2=l2)
-  return float(np.mean(logistic.predict(classifier, test_inputs) == test.labels))
+  return Figure(name, float(np.mean(logistic.predict(classifier, test_inputs) == test.labels)), note=f'l2 {l2:g}')
 
 
 def _features(subject: Subject, task: Task, source: Source) -> Features:
-  """Of the examples that have a label."""
-  found = subject.features(source, whole=task.whole)
-  labelled = found.labels >= 0
-  return Features(found.features[labelled], found.labels[labelled])
+  return labelled(subject.features(source, whole=task.whole), source)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from maskrep.data.lists import read_list
+from maskrep.data.lists import places, read_list
 from maskrep.data.sources import Folder
 from maskrep.errors import ConfigError
 from tests.data.pictures import encode
@@ -17,7 +17,7 @@ def folder(tmp_path):
 
 def test_names_are_found_with_and_without_folders(folder, tmp_path):
   (tmp_path / 'list.txt').write_text('y_3.png\nsomewhere/a/x_2.png \n\ny_1.png\n')
-  np.testing.assert_array_equal(read_list(str(tmp_path / 'list.txt'), folder), [1, 2, 4])
+  np.testing.assert_array_equal(read_list(str(tmp_path / 'list.txt'), places(folder)), [1, 2, 4])
 
 
 @pytest.mark.parametrize(('text', 'said'), [
@@ -25,13 +25,13 @@ def test_names_are_found_with_and_without_folders(folder, tmp_path):
 def test_a_list_that_is_none(folder, tmp_path, text, said):
   (tmp_path / 'list.txt').write_text(text)
   with pytest.raises(ConfigError, match=said):
-    read_list(str(tmp_path / 'list.txt'), folder)
+    read_list(str(tmp_path / 'list.txt'), places(folder))
 
 
 def test_an_ambiguous_name_and_no_file(folder, tmp_path):
   (tmp_path / 'train/b/x_1.png').write_bytes((tmp_path / 'train/a/x_1.png').read_bytes())
   (tmp_path / 'list.txt').write_text('x_1.png')
   with pytest.raises(ConfigError, match="'x_1.png' is there more than once"):
-    read_list(str(tmp_path / 'list.txt'), Folder(str(tmp_path), 'train'))
+    read_list(str(tmp_path / 'list.txt'), places(Folder(str(tmp_path), 'train')))
   with pytest.raises(ConfigError, match='cannot be read'):
-    read_list(str(tmp_path / 'none.txt'), folder)
+    read_list(str(tmp_path / 'none.txt'), places(folder))

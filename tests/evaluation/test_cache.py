@@ -14,9 +14,9 @@ def never():
 
 def test_what_was_computed_is_read(tmp_path):
   folder = tmp_path / 'features'
-  cached(folder, KEY, lambda: FOUND)
+  cached(folder, KEY, 4, lambda: FOUND)
   for key in (KEY, dict(reversed(KEY.items())), KEY | {'asked': {'size': 12, 'mean': [0.5, 0.5]}}):
-    found = cached(folder, key, never)
+    found = cached(folder, key, 4, never)
     assert [(each.dtype, each.tolist()) for each in found] == [(each.dtype, each.tolist()) for each in FOUND]
   assert [path.suffix for path in folder.iterdir()] == ['.npz']
 
@@ -24,14 +24,14 @@ def test_what_was_computed_is_read(tmp_path):
 @pytest.mark.parametrize('change', [{'weights': 'abd'}, {'images': 'digits:train:1438'}, {'ratio': 0.3},
                                     {'asked': {'size': 16, 'mean': (0.5, 0.5)}}])
 def test_whatever_it_depends_on_is_computed_anew(tmp_path, change):
-  cached(tmp_path, KEY, lambda: FOUND)
+  cached(tmp_path, KEY, 4, lambda: FOUND)
   other = Features(FOUND.features + 1, FOUND.labels)
-  np.testing.assert_array_equal(cached(tmp_path, KEY | change, lambda: other).features, other.features)
-  np.testing.assert_array_equal(cached(tmp_path, KEY, never).features, FOUND.features)
+  np.testing.assert_array_equal(cached(tmp_path, KEY | change, 4, lambda: other).features, other.features)
+  np.testing.assert_array_equal(cached(tmp_path, KEY, 4, never).features, FOUND.features)
 
 
 def test_damage_is_noticed(tmp_path, caplog):
-  cached(tmp_path, KEY, lambda: FOUND)
+  cached(tmp_path, KEY, 4, lambda: FOUND)
   path, = tmp_path.iterdir()
   whole = path.read_bytes()
   place = whole.index(FOUND.features.tobytes())
@@ -39,12 +39,19 @@ def test_damage_is_noticed(tmp_path, caplog):
   for damaged in (flipped, whole[:100], b''):
     path.write_bytes(damaged)
     caplog.clear()
-    np.testing.assert_array_equal(cached(tmp_path, KEY, lambda: FOUND).features, FOUND.features)
+    np.testing.assert_array_equal(cached(tmp_path, KEY, 4, lambda: FOUND).features, FOUND.features)
     assert 'is damaged' in caplog.text
     assert path.read_bytes() == whole
 
 
+def test_less_than_all_is_not_kept(tmp_path):
+  """One of five images could not be read, and can be now."""
+  assert len(cached(tmp_path, KEY, 5, lambda: FOUND).labels) == 4
+  more = Features(np.ones((5, 3), np.float32), np.zeros(5, np.int32))
+  assert len(cached(tmp_path, KEY, 5, lambda: more).labels) == 5
+
+
 def test_what_could_not_be_computed_leaves_nothing(tmp_path):
   with pytest.raises(AssertionError, match='again'):
-    cached(tmp_path / 'features', KEY, never)
+    cached(tmp_path / 'features', KEY, 4, never)
   assert not (tmp_path / 'features').exists()

@@ -8,6 +8,7 @@ import numpy as np
 from maskrep.build import Data
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.evaluation.features import Features
+from maskrep.protocols.subject import Encoding
 
 DATA = Data(source='', train_split='train', eval_split='test', download=False, canvas=16, threads=2,
             max_broken_fraction=0.0, stall_timeout_s=60)
@@ -25,6 +26,7 @@ class Said:
   classes: int = 1000
   workdir: Path = Path('runs/said')
   data: Data = DATA
+  encoding: Encoding = Encoding(network='ema', pooling='', layers=1, size=0, batch_size=1)
   calls: list = dataclasses.field(default_factory=list)
 
   def features(self, source, ratio: float = 0.0, whole: bool = False) -> Features:

@@ -52,7 +52,7 @@ def test_classes_are_learned_on_the_training_split_and_judged_on_the_test_split(
     'train': cifar([(red, 4), (green, 7), (blue, 0)] * 4),
     'test': cifar([(red, 4), (green, 7), (blue, 0), (blue, 1)])})
   subject = Said()
-  assert transfer(subject, options('cifar10'), seed=0) == [Figure('cifar10', 0.75)]
+  assert transfer(subject, options('cifar10'), seed=0) == [Figure('cifar10', 0.75, note='l2 100')]
   assert [whole for _, _, whole in subject.calls] == [True, True]
 
 
@@ -96,7 +96,8 @@ def test_queries_look_in_another_split(data_dir, monkeypatch):
 
 def test_means_are_of_whole_groups(monkeypatch):
   monkeypatch.setattr(protocol, '_open', lambda *task: None)
-  monkeypatch.setattr(protocol, '_judged', lambda subject, name, options, seed: list(VTAB).index(name) / 18)
+  monkeypatch.setattr(
+    protocol, '_judged', lambda subject, name, options, seed: Figure(name, list(VTAB).index(name) / 18))
   *tasks, natural, specialized, structured, vtab = transfer(Said(), options(*reversed(VTAB)), seed=0)
   assert {figure.name for figure in tasks} == set(VTAB) and len(tasks) == 19
   assert [f.name for f in (natural, specialized, structured, vtab)] == [
