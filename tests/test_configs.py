@@ -44,7 +44,8 @@ def kind_of(path: Path) -> str:
 
 
 # The others have the step of one of these, at other sizes.
-TRACED = ('msn_vitl7', 'extrema_vitb16_90x8', 'mim_vitb14', 'mscn_resnet50_simclr', 'mscn_resnet50_byol', 'vqgan_f16_1024')
+TRACED = ('msn_vitl7', 'extrema_vitb16_90x8', 'mim_vitb14', 'mscn_resnet50_simclr', 'mscn_resnet50_byol',
+          'vqgan_f16_1024')
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
@@ -112,8 +113,8 @@ def tokenizer(tmp_path_factory):
 
 
 # Made small, the others differ from one of these in no code that trains.
-SLOW = ('evaluation/finetune', 'evaluation/linear', 'evaluation/segmentation', 'extrema_digits', 'mim_vitb14', 'mscn_digits',
-        'vqgan_f16_1024')
+SLOW = ('evaluation/finetune', 'evaluation/linear', 'evaluation/segmentation', 'extrema_digits', 'mim_vitb14',
+        'mscn_digits', 'vqgan_f16_1024')
 RESUMED = ['msn_vitb16', 'extrema_vitb16_90x8', 'mim_finetune_in1k', 'mscn_resnet50_byol',
            *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
