@@ -103,6 +103,18 @@ MUTANTS = {
     "jax.lax.stop_gradient(params['prototypes']), self.temperature)", 'tests/objectives/test_msn.py'),
   'prototypes are decayed': (
     'maskrep/train/optim.py', " and names[0] != 'prototypes'", '', 'tests/train/test_optim.py'),
+  'features of another encoder are taken from the cache': (
+    'maskrep/protocols/subject.py', "key = {'weights': self.digest, 'kind'", "key = {'kind'",
+    'tests/test_evaluate.py'),
+  'a probe of another encoder is taken for this one': (
+    'maskrep/protocols/trained.py', 'json.dumps([digest, same]', 'json.dumps([same]',
+    'tests/protocols/test_trained.py'),
+  'masked features are those of the whole image': (
+    'maskrep/protocols/subject.py', 'masking.random_keep(keys, patches, keep) if ratio else None', 'None',
+    'tests/test_evaluate.py'),
+  'the penalty is chosen by the examples that it is fitted to': (
+    'maskrep/evaluation/logistic.py', 'np.where(fold == f, labels, -1)', 'np.where(fold == f, -1, labels)',
+    'tests/protocols/test_lowshot.py'),
   'a failed run is reported as a number': (
     'maskrep/sweep/outcome.py', "reason=end['reason'])", "reason=end['reason'], **_figures(workdir))",
     'tests/sweep/test_table.py'),

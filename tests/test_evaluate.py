@@ -1,5 +1,6 @@
 """The command: what it prints, what it records, what it does not compute twice, and what it refuses."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -95,6 +96,10 @@ def test_features_are_those_of_the_encoder_asked_for(workdir):
       keep = (masking.random_keep(keys, 16, 4),) if ratio else ()
       expected = encoder.apply(variables(one.pretrained.arrays), views, *keep)['cls']
       np.testing.assert_allclose(one.features(source, ratio).features, expected, atol=1e-4)
+  arrays = {name: value + 0.1 for name, value in found['ema'].pretrained.arrays.items()}
+  later = dataclasses.replace(found['ema'], pretrained=dataclasses.replace(found['ema'].pretrained, arrays=arrays),
+                              compiled={})
+  assert np.abs(found['ema'].features(source).features - later.features(source).features).max() > 1e-3
   assert np.abs(found['ema'].features(source).features - found['online'].features(source).features).max() > 1e-3
 
 

@@ -20,6 +20,7 @@ from maskrep.interop.pretrained import KINDS, Pretrained
 from maskrep.protocols.subject import own_pooling, preprocessing
 
 FIGURES = {'eval/accuracy': 'top-1', 'eval/mean_iou': 'mean IoU', 'eval/pixel_accuracy': 'pixel accuracy'}
+JUDGED = 'classify', 'mim', 'segment'  # methods
 OURS = 'protocol', 'learning_rates'  # fields that no trainer reads
 
 
@@ -34,6 +35,9 @@ def configs(config: ConfigDict, folder: Path, pretrained: Pretrained, data: Conf
   Raises:
     ConfigError: one of them cannot be right.
   """
+  if config.get('method') not in JUDGED:
+    raise ConfigError(f'config.method={config.get("method")!r}: must be one of {", ".join(JUDGED)}, which end in a '
+                      'figure')
   done = ConfigDict({name: value for name, value in copy.deepcopy(config).items() if name not in OURS})
   how = preprocessing(folder, pretrained)
   if not data.eval_split:

@@ -6,7 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 import pytest
 
-from configs import mim_finetune_in1k
+from configs import mim_finetune_in1k, msn_digits
 from configs.evaluation import finetune, finetune_msn, linear, segmentation
 from maskrep.errors import ConfigError, NonFiniteError
 from maskrep.interop.pretrained import Pretrained
@@ -89,6 +89,7 @@ def test_a_learning_rate_that_diverges_is_left_out(monkeypatch, tmp_path):
   (linear, {'preprocessing': None}, {}, 'does not say how images are prepared'),
   (linear, {'preprocessing': ENCODER.preprocessing | {'filter': 'bicubic'}}, {}, "the filter 'bicubic'"),
   (linear, {'kind': 'vqgan'}, {}, 'is a tokenizer'),
+  (msn_digits, {}, {}, "config.method='msn': must be one of classify"),
   (segmentation, {'kind': 'resnet', 'config': {'depth': 18, 'width': 1.0, 'stem': 'small'}}, {}, 'encoder_kind')])
 def test_what_cannot_be_trained(module, encoder, data, said):
   with pytest.raises(ConfigError, match=said):
