@@ -32,7 +32,7 @@ CASES = [('msn', layout) for layout in LAYOUTS[1:]] + [
 class SGD(Optim):
   """Adam would turn round-off in a gradient that is nearly 0 into a full update, and large steps are chaotic."""
 
-  def optimizer(self, run_schedules):
+  def optimizer(self, run_schedules, scales=None):
     return optax.sgd(0.001)
 
 
