@@ -23,7 +23,7 @@ def completed(config: ConfigDict, kind: str = 'vit') -> ConfigDict:
   if 'regularisation' in config:
     config.regularisation.num_classes = 1000
   data = ConfigDict({**config.data, 'source': config.data.source or 'tfds:imagenet2012'})
-  found, = trained.configs(config, Path(), Pretrained(
+  found, *_ = trained.configs(config, Path(), Pretrained(
     kind=kind, config=ENCODERS[kind], arrays={}, preprocessing=how, source={}), data)
   found.train.init_from = ''
   return found
