@@ -114,7 +114,7 @@ MUTANTS = {
     'tests/test_evaluate.py'),
   'the penalty is chosen by the examples that it is fitted to': (
     'maskrep/evaluation/logistic.py', 'np.where(fold == f, labels, -1)', 'np.where(fold == f, -1, labels)',
-    'tests/protocols/test_lowshot.py'),
+    'tests/evaluation/test_logistic.py'),
   'a failed run is reported as a number': (
     'maskrep/sweep/outcome.py', "reason=end['reason'])", "reason=end['reason'], **_figures(workdir))",
     'tests/sweep/test_table.py'),

@@ -4,7 +4,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from maskrep.evaluation.logistic import TooFewLabels, draw_examples, fit, low_shot, predict
+from maskrep.evaluation.logistic import TooFewLabels, cross_validated, draw_examples, fit, low_shot, predict
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +65,21 @@ def test_vmap_solves_as_one_by_one(digits):
   for i in range(2):
     alone = fit(train[i], labels[i], num_classes=10, l2=0.1)
     np.testing.assert_allclose(together.weights[i], alone.weights, atol=1e-4)
+
+
+def test_the_penalty_is_that_of_held_out_examples():
+  """Sixty examples of fifty dimensions can be learned by heart, and only one dimension tells of the class."""
+  random = np.random.default_rng(0)
+  features = random.normal(size=(60, 50)).astype(np.float32)
+  labels = (features[:, 0] + 0.5 * random.normal(size=60) > 0).astype(int)
+  features[:, 0] *= 3
+  found = {l2: np.mean(np.asarray(predict(fit(features, labels, num_classes=2, l2=l2), features)) == labels)
+           for l2 in (0.1, 100.0)}
+  assert found[0.1] == 1 > found[100.0]
+  assert cross_validated(features, labels, num_classes=2, l2s=(0.1, 100.0), folds=5, seed=0) == 100
+  # An example without a label is in no fold.
+  more, none = np.concatenate([features, -features]), np.concatenate([labels, np.full(60, -1)])
+  assert cross_validated(more, none, num_classes=2, l2s=(0.1, 100.0), folds=5, seed=0) == 100
 
 
 def test_draws():
