@@ -3,7 +3,7 @@
 The protocol is that of MSN, Assran et al. 2022, arXiv:2204.07141, section 5.1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 from typing import NamedTuple
 
@@ -69,9 +69,14 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Class
     residual = labelled * jax.nn.softmax(logits) - target
     return _dot(basis.T, _dot(x.T, residual) + penalty * _dot(basis, coordinates))
 
-  def line_search(step, logits, ahead, weights):
-    """How far to go: to a small slope, by Newton's method. Logits are linear in it, so no matrix is multiplied."""
-    linear, square = jnp.vdot(penalty * weights, step), jnp.vdot(penalty * step, step)
+  def iterate(carry):
+    coordinates, logits, gradients, state, count = carry
+    downhill, state = solver.update(gradients, state, coordinates)
+    step = -downhill
+    change = _dot(basis, step)
+    # Logits are linear in the step: on the line no matrix is multiplied.
+    ahead = _dot(x, change)
+    linear, square = jnp.vdot(penalty * _dot(basis, coordinates), change), jnp.vdot(penalty * change, change)
 
     def slope(t):
       p = labelled * jax.nn.softmax(logits + t * ahead)
@@ -79,28 +84,7 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Class
       return (jnp.sum((p - target) * ahead) + linear + t * square,
               jnp.sum(p * ahead**2) - jnp.sum(mean**2) + square)
 
-    def nearer(carry):
-      t, low, high, (first, second), count = carry
-      low, high = jnp.where(first < 0, t, low), jnp.where(first < 0, high, t)
-      newton = t - first / second
-      safe = jnp.where(jnp.isinf(high), 2 * t, (low + high) / 2)
-      t = jnp.where((newton > low) & (newton < jnp.minimum(high, 10 * t)), newton, safe)
-      return t, low, high, slope(t), count + 1
-
-    def far(carry):
-      *_, (first, _), count = carry
-      return (jnp.abs(first) > 0.3 * jnp.abs(start)) & (count < 20)
-
-    start, _ = slope(0.0)
-    return jax.lax.while_loop(far, nearer, (1.0, 0.0, jnp.inf, slope(1.0), 0))[0]
-
-  def iterate(carry):
-    coordinates, logits, gradients, state, count = carry
-    downhill, state = solver.update(gradients, state, coordinates)
-    step = -downhill
-    change = _dot(basis, step)
-    ahead = _dot(x, change)
-    t = line_search(change, logits, ahead, _dot(basis, coordinates))
+    t = _line_search(slope, jnp.vdot(gradients, step))
     coordinates, logits = coordinates + t * step, logits + t * ahead
     return coordinates, logits, gradient(coordinates, logits), state, count + 1
 
@@ -118,6 +102,27 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Class
     unsolved, iterate, (coordinates, logits, gradients, solver.init(coordinates), 0))
   weights = _dot(basis, coordinates)
   return Classifier(weights[:-1], weights[-1] - _dot(offset, weights[:-1]))
+
+
+def _line_search(slope: Callable[[Array], tuple[Array, Array]], start: Array) -> Array:
+  """How far to go on a line on which the objective is convex: to a slope that is small beside `start`, that at 0.
+
+  Newton's method between bounds; `slope(t)` is the first and the second derivative.
+  """
+
+  def nearer(carry):
+    t, low, high, (first, second), count = carry
+    low, high = jnp.where(first < 0, t, low), jnp.where(first < 0, high, t)
+    newton = t - first / second
+    safe = jnp.where(jnp.isinf(high), 2 * t, (low + high) / 2)
+    t = jnp.where((newton > low) & (newton < jnp.minimum(high, 10 * t)), newton, safe)
+    return t, low, high, slope(t), count + 1
+
+  def far(carry):
+    *_, (first, _), count = carry
+    return (jnp.abs(first) > 0.3 * jnp.abs(start)) & (count < 20)
+
+  return jax.lax.while_loop(far, nearer, (1.0, 0.0, jnp.inf, slope(1.0), 0))[0]
 
 
 def predict(classifier: Classifier, features: Array) -> Array:

@@ -142,7 +142,7 @@ class Classify:
     variables = self._variables(params, model_state)
     masks = () if keep_idx is None else (keep_idx,)
     out = self.encoder.apply(variables, high_pass_images(images, self.sigma), *masks)
-    representation = self._represent(variables, images, keep_idx)
+    representation = pooled(out, self.pooling) if self.layers == 1 else self._represent(variables, images, keep_idx)
     if self.input_norm == 'batch':
       representation = self._batch_norm.apply({'batch_stats': model_state['student']['input_norm']}, representation)
     elif self.input_norm == 'l2':

@@ -205,7 +205,8 @@ class Subject:
     Raises:
       ConfigError: the encoder cannot leave patches out, or none would be left.
     """
-    key = {'weights': self.digest, 'kind': self.pretrained.kind, 'sizes': self.pretrained.config, 'asked': self.asked,
+    asked = {name: value for name, value in self.asked.items() if name != 'batch_size'}
+    key = {'weights': self.digest, 'kind': self.pretrained.kind, 'sizes': self.pretrained.config, 'asked': asked,
            'whole': whole} | ({'ratio': ratio, 'seed': self.seed} if ratio else {})
     return self._extracted(self._represent, (ratio, whole), self._arrays, source, key)
 
