@@ -18,7 +18,7 @@ from PIL import Image
 
 from maskrep.data.decode import decode
 from maskrep.data.loader import Loader
-from maskrep.data.sources import Folder
+from maskrep.data.sources.folder import Folder
 
 CANVAS = 512
 LINKS = 15  # more names for each file: an order of a few hundred records costs more to compute than one of thousands

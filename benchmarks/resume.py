@@ -18,8 +18,8 @@ import time
 import jax
 import jax.numpy as jnp
 
-from maskrep.checkpoint import Checkpoints
 from maskrep.types import TrainState
+from maskrep.workdir.checkpoint import Checkpoints
 
 PHASES = 'start', 'restore', 'compile', 'data', 'step'
 SAVES = 5

@@ -14,7 +14,7 @@ import time
 
 from absl import app, flags
 
-from maskrep import allocator
+from maskrep.devices import allocator
 
 allocator.keep_pages()  # as main.py does, before jax is imported
 
@@ -23,8 +23,7 @@ import jax.numpy as jnp  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 import numpy as np  # noqa: E402
 
-from maskrep import build  # noqa: E402
-from maskrep import plan as planning  # noqa: E402
+from maskrep.experiment import build, plan  # noqa: E402
 from maskrep.train.cost import matmul_flops  # noqa: E402
 from maskrep.train.step import init_state, make_step  # noqa: E402
 
@@ -111,9 +110,9 @@ def prepare(config, row: str) -> dict:
   for change in row.split(','):
     field, _, value = change.partition('=')
     config.update_from_flattened_dict({field: ast.literal_eval(value)})
-  planning.check(config)
+  plan.check(config)
   objective = build.build_objective(config)
-  optim = build.section(planning.Optim, config.optim, 'optim')
+  optim = build.section(plan.Optim, config.optim, 'optim')
   values = optim.schedules(total_steps=1000, warmup_steps=100)
   optimizer = optim.optimizer(values)
   batch = random_batch(config)

@@ -176,7 +176,7 @@ def supervised_mim(
 
 
 def segmentation(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
-  """A linear layer on the patches of an encoder; what is empty here, maskrep.evaluate takes from that encoder."""
+  """A linear layer on the patches of an encoder; what is empty here, maskrep evaluate takes from that encoder."""
   config = imagenet(batch_size=batch_size, epochs=epochs)
   config.method = 'segment'
   config.protocol = 'segmentation'
@@ -246,7 +246,7 @@ def classify(
   *, protocol: str, trained: str, batch_size: int, epochs: float, learning_rate: float, optimizer_kind: str,
   warmup_epochs: float = 0.0, weight_decay: float = 0.0, input_norm: str = 'none', layer_decay: float = 1.0,
 ) -> ml_collections.ConfigDict:
-  """An encoder's run under a classifier, for python -m maskrep.evaluate, on ImageNet-1k.
+  """An encoder's run under a classifier, for python -m maskrep evaluate, on ImageNet-1k.
 
   `learning_rate` is for 256 images. What belongs to the encoder is left empty and taken from it: its kind and sizes,
   mean and deviation of its images, its high-pass filter; so is the number of classes, from the data. A size or

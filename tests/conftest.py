@@ -31,7 +31,7 @@ settings.load_profile('maskrep')
 @pytest.fixture(scope='session')
 def torchvision():
   """timm and transformers import torchvision, whose compiled operators do not load beside every build of torch."""
-  from maskrep.interop import peers
+  from maskrep.weights import peers
 
   try:
     return peers.library('torchvision')

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / 'maskrep'
-LAYERS = {
-  'errors': 0, 'allocator': 0, 'command': 0, 'types': 0, 'rng': 0, 'masking': 0, 'schedules': 0,
-  'models': 1, 'augment': 1, 'data': 1, 'checkpoint': 1, 'mesh': 1, 'workdir': 1,
-  'objectives': 2, 'build': 3, 'train': 4, 'evaluation': 4, 'interop': 4, 'show': 4, 'weights': 5, 'distributed': 5,
-  'plan': 6, 'export': 6, 'import_weights': 6, 'run': 7, 'dry_run': 7,
-  'protocols': 8, 'sweep': 8, 'report': 8, 'evaluate': 9,
+FLOORS = {
+  'errors': 0, 'types': 0, 'rng': 0, 'schema': 0,
+  'devices': 1, 'workdir': 1, 'data': 1,
+  'augment': 2, 'masking': 3, 'models': 3,
+  'methods': 4, 'train': 4,
+  'weights': 5, 'show': 5,
+  'evaluation': 6, 'experiment': 7, 'sweep': 8, 'cli': 9, '__main__': 10,
 }
 FORBIDDEN = {
   'data': {'jax', 'flax', 'optax', 'orbax', 'tensorflow', 'torch'},
-  'objectives': {'optax', 'orbax', 'clu', 'absl', 'tensorflow'},
+  'methods': {'optax', 'orbax', 'clu', 'absl', 'tensorflow'},
   'models': {'optax', 'orbax', 'clu', 'absl', 'tensorflow', 'torch'},
 }
 FILES = sorted(path for path in ROOT.rglob('*.py') if path.name != '__init__.py')
@@ -43,8 +44,8 @@ def test_imports_point_down(path):
     parts = name.split('.')
     assert parts[0] not in FORBIDDEN.get(mine, ()), f'{path.name} imports {name}'
     if parts[0] == 'maskrep' and parts[1] != mine:
-      lower = LAYERS[parts[1]] < LAYERS[mine] or LAYERS[mine] == LAYERS[parts[1]] == 0
-      assert lower, f'{mine} (layer {LAYERS[mine]}) imports {name} (layer {LAYERS[parts[1]]})'
+      lower = FLOORS[parts[1]] < FLOORS[mine] or FLOORS[mine] == FLOORS[parts[1]] == 0
+      assert lower, f'{mine} (floor {FLOORS[mine]}) imports {name} (floor {FLOORS[parts[1]]})'
 
 
 def test_no_names_without_meaning():

@@ -3,7 +3,7 @@
 Of no paper. Without layer-wise learning rates, which a ResNet does not have; for a Transformer
 --config.objective.layer_decay=0.75 is MAE's. For ImageNet: finetune_msn, finetune_extrema.
 
-  python -m maskrep.evaluate finetune --workdir=DIR --config=configs/evaluation/finetune.py
+  python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune.py
 """
 
 from configs import common

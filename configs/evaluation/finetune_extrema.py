@@ -5,7 +5,7 @@ layer-wise decay 0.65, a warm-up of 5 epochs, RandAugment(9, 0.5), mixup 0.8, Cu
 0.1. The blocks of class attention are the last two layers of the decay. RandAugment applies both operations where
 theirs applies each half the time. Not run by us yet.
 
-  python -m maskrep.evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_extrema.py
+  python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_extrema.py
 """
 
 from configs import common

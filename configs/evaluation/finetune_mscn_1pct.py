@@ -5,7 +5,7 @@ learning rate 0.05 for 256 images, 60 epochs, no warm-up, no weight decay, crops
 here, and all is trained at one learning rate. The 12,811 images are SimCLR's, as tfds has them. Batch norm sees the
 global batch. Not run by us yet.
 
-  python -m maskrep.evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_mscn_1pct.py
+  python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_mscn_1pct.py
 """
 
 from configs import common

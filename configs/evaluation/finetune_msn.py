@@ -5,7 +5,7 @@ MAE: 100 epochs, batch 1024, base learning rate 5e-4 for 256 images, weight deca
 erasing 0.25. Where each image has mixup or CutMix, half of them either; RandAugment applies both operations where
 theirs applies each half the time. Not run by us yet.
 
-  python -m maskrep.evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_msn.py
+  python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_msn.py
 """
 
 from configs import common

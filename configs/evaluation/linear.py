@@ -4,7 +4,7 @@ Of no paper: batch norm before the classifier, as in MAE (arXiv:2111.06377, appe
 for encoders of any scale. Views are crops of at least 70 %, not flipped, for the data may be digits. On digits it takes
 minutes on two CPU cores.
 
-  python -m maskrep.evaluate linear --workdir=DIR --config=configs/evaluation/linear.py
+  python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear.py
 """
 
 from configs import common

@@ -4,7 +4,7 @@ Our reading, of MAE's linear probe (arXiv:2111.06377, appendix A.1), which it fo
 images, momentum 0.9, a warm-up of 10 epochs, no weight decay, batch norm without scale and bias before the classifier,
 crops and flips. Not run by us yet.
 
-  python -m maskrep.evaluate linear --workdir=DIR --config=configs/evaluation/linear_extrema.py
+  python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear_extrema.py
 """
 
 from configs import common

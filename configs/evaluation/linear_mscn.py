@@ -4,7 +4,7 @@ The paper was not at hand. Our reading, of Barlow Twins and VICReg, whose evalua
 256 images, momentum 0.9, a cosine, weight decay 1e-6 in the gradient, which with that momentum is about 1e-5 of our
 decoupled one, crops and flips. Images are high-pass filtered as in training. Not run by us yet.
 
-  python -m maskrep.evaluate linear --workdir=DIR --config=configs/evaluation/linear_mscn.py
+  python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear_mscn.py
 """
 
 from configs import common

@@ -4,7 +4,7 @@ SGD with Nesterov momentum, 100 epochs, learning rate 6.4. Our reading: momentum
 weight decay, crops of 8 % to 100 % and flips. Not run by us yet; --config.train.microbatch=1024 gives the same with
 little memory.
 
-  python -m maskrep.evaluate linear --workdir=DIR --config=configs/evaluation/linear_msn.py
+  python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear_msn.py
 """
 
 from configs import common

@@ -4,7 +4,7 @@ Three draws of 1, 2 and 5 images a class, in the folder imagenet_subsets; for 1 
 lowshot_in1k_10pct. The penalty is that of the authors' README as we remember it: a lambda of 0.0025, divided by the
 number of examples. Not run by us yet.
 
-  python -m maskrep.evaluate lowshot --workdir=DIR --config=configs/evaluation/lowshot_in1k.py
+  python -m maskrep evaluate lowshot --workdir=DIR --config=configs/evaluation/lowshot_in1k.py
 """
 
 from configs import common

@@ -2,7 +2,7 @@
 
 One penalty of five, by cross-validation on those labels. Not run by us yet.
 
-  python -m maskrep.evaluate lowshot --workdir=DIR --config=configs/evaluation/lowshot_in1k_1pct.py
+  python -m maskrep evaluate lowshot --workdir=DIR --config=configs/evaluation/lowshot_in1k_1pct.py
 """
 
 from configs import common

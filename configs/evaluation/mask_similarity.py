@@ -2,7 +2,7 @@
 
 On the data that a run was trained on.
 
-  python -m maskrep.evaluate mask_similarity --workdir=DIR
+  python -m maskrep evaluate mask_similarity --workdir=DIR
 """
 
 from configs import common

@@ -3,7 +3,7 @@
 Of no paper; what is trained is that of MAE's partial fine-tuning with one block (arXiv:2111.06377, section 4.3): the
 last block, the final norm and the classifier. For ImageNet: partial_in1k.
 
-  python -m maskrep.evaluate partial --workdir=DIR --config=configs/evaluation/partial.py
+  python -m maskrep evaluate partial --workdir=DIR --config=configs/evaluation/partial.py
 """
 
 from configs import common

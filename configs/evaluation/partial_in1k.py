@@ -4,7 +4,7 @@ The settings of its fine-tuning, for 200 epochs: the paper takes the best of 50,
 need many. Our reading: base learning rate 1e-3 for 256 images, layer-wise decay 0.75, in which the last block's is 0.75
 of the classifier's. RandAugment applies both operations where theirs applies each half the time. Not run by us yet.
 
-  python -m maskrep.evaluate partial --workdir=DIR --config=configs/evaluation/partial_in1k.py
+  python -m maskrep evaluate partial --workdir=DIR --config=configs/evaluation/partial_in1k.py
 """
 
 from configs import common

@@ -1,6 +1,6 @@
 """Recall@1 of the evaluation split, as queries, in the training split, as index, of the data that a run was trained on.
 
-  python -m maskrep.evaluate retrieval --workdir=DIR
+  python -m maskrep evaluate retrieval --workdir=DIR
 """
 
 from configs import common

@@ -1,11 +1,11 @@
 """A classifier of ImageNet-1k on ImageNet-A, -R, -Sketch, -V2, -ReaL and -C, as the linear probe of an encoder.
 
 Top-1 accuracy of each, and the mean corruption error (Hendrycks & Dietterich 2019, arXiv:1903.12261). The papers of the
-others: maskrep/data/shifts.py. --workdir is a run that trained such a classifier. Every set has to be prepared for
+others: maskrep/data/sources/shifts.py. --workdir is a run that trained such a classifier. Every set has to be prepared for
 tfds, and imagenet2012_corrupted in 75 parts that tfds makes anew from ImageNet's validation images. To leave them out:
 --config.robustness.corruptions="()" --config.robustness.severities="()". Not run by us yet.
 
-  python -m maskrep.evaluate robustness --workdir=runs/mim_finetune_in1k
+  python -m maskrep evaluate robustness --workdir=runs/mim_finetune_in1k
 """
 
 from configs import common

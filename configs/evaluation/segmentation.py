@@ -4,7 +4,7 @@ Made for encoders that were trained on the digits, as configs/msn_digits.py: no 
 figure is the mean IoU of ten digits and the background on 200 scenes of digits that training did not show.
 --config.objective.trained=all trains the encoder too. Empty fields are filled in by maskrep.evaluate.
 
-  python -m maskrep.evaluate segmentation --workdir=runs/msn_digits
+  python -m maskrep evaluate segmentation --workdir=runs/msn_digits
 """
 
 from configs import common

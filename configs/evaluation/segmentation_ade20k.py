@@ -9,7 +9,7 @@ interpolated to each of its pixels. Not run by us yet.
 The data are the ADEChallengeData2016 of the scene parsing benchmark, unpacked; larger pictures are judged reduced to
 `data.canvas`. tfds's scene_parse150 holds the maps of the instance benchmark, which are others.
 
-  python -m maskrep.evaluate segmentation --workdir=runs/mim_vitb14 --config=configs/evaluation/segmentation_ade20k.py
+  python -m maskrep evaluate segmentation --workdir=runs/mim_vitb14 --config=configs/evaluation/segmentation_ade20k.py
 """
 
 from configs import common

@@ -1,10 +1,10 @@
 """Transfer of frozen features to other data sets, by logistic regression: CIFAR-10 and CIFAR-100.
 
-Other tasks, iNaturalist 2018 and Places365 among them, are named in maskrep/data/tasks.py; each needs its data set
+Other tasks, iNaturalist 2018 and Places365 among them, are named in maskrep/data/sources/tasks.py; each needs its data set
 prepared for tfds. For example --config.transfer.tasks="('inaturalist2018', 'places365')". Penalties are those of
 scikit-learn's C from 1e4 to 1e-2, for features of unit length. Not run by us yet.
 
-  python -m maskrep.evaluate transfer --workdir=runs/msn_vitb16
+  python -m maskrep evaluate transfer --workdir=runs/msn_vitb16
 """
 
 from configs import common

@@ -5,7 +5,7 @@ splits, in the place of Food2K and of UnED's lists of iNaturalist's classes. In-
 are not in tfds. Each image is a query among all the others of its domain, by cosine similarity; UnED looks in all
 domains at once, so these figures are not to be put beside the paper's. 'uned' is their mean. Not run by us yet.
 
-  python -m maskrep.evaluate transfer --workdir=runs/msn_vitb16 --config=configs/evaluation/transfer_uned.py
+  python -m maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=configs/evaluation/transfer_uned.py
 """
 
 from configs.evaluation import transfer

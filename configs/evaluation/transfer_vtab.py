@@ -3,9 +3,9 @@
 The paper fine-tunes; this is a linear probe of frozen features, whose penalty 5-fold cross-validation takes on the 1000
 examples. Figures: each task, the means of the natural, specialized and structured ones, and of all 19. Two data sets,
 resisc45 and diabetic_retinopathy_detection, have to be fetched by hand before tfds prepares them. Splits and labels
-are described in maskrep/data/tasks.py, with what could not be verified. Not run by us yet.
+are described in maskrep/data/sources/tasks.py, with what could not be verified. Not run by us yet.
 
-  python -m maskrep.evaluate transfer --workdir=runs/msn_vitb16 --config=configs/evaluation/transfer_vtab.py
+  python -m maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=configs/evaluation/transfer_vtab.py
 """
 
 from configs.evaluation import transfer

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from maskrep.data.sources import Source
+from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import numpy as np
 
 from maskrep.data.decode import BrokenImage, decode, decode_label_map
 from maskrep.data.label_maps import NONE
-from maskrep.data.sources import Source
+from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError, DataError, Stalled
 
 CLOSE_S = 5  # that closing waits for reads under way; a thread that hangs is left behind

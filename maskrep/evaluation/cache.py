@@ -12,7 +12,7 @@ from jax.experimental.multihost_utils import broadcast_one_to_all
 import numpy as np
 
 from maskrep.evaluation.features import Features
-from maskrep.workdir import replacing
+from maskrep.workdir.files import replacing
 
 FORMAT = 1  # to be raised where the same key would give other features
 

@@ -10,11 +10,11 @@ from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-from maskrep.augment.view import eval_views
+from maskrep.augment.views import eval_views
 from maskrep.data.loader import in_order
-from maskrep.data.sources import Example, Source
+from maskrep.data.sources.source import Example, Source
+from maskrep.devices.mesh import batch_sharding, global_batch
 from maskrep.errors import ConfigError
-from maskrep.mesh import batch_sharding, global_batch
 from maskrep.types import Array, Batch
 
 # (weights, batch with image, size and position) -> float32 [B, D]; `weights` is what the encoder takes.

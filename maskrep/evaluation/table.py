@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from maskrep.evaluation.features import Features
-from maskrep.evaluation.knn import knn_accuracy
-from maskrep.evaluation.logistic import low_shot
-from maskrep.evaluation.protocol import Eval
+from maskrep.evaluation.metrics.knn import knn_accuracy
+from maskrep.evaluation.metrics.logistic import low_shot
+from maskrep.evaluation.options import Eval
 
 
 class Row(NamedTuple):

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from maskrep.augment.highpass import high_pass
-from maskrep.augment.pixel_masks import PixelMask, mask_image
-from maskrep.augment.view import normalise
+from maskrep.augment.views import normalise
+from maskrep.masking.pixels import PixelMask, mask_image
 from maskrep.types import Array
 
 CAPTION = 16  # pixels

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from maskrep.objectives.mscn import MSCN
+from maskrep.methods.mscn import MSCN
 from maskrep.show.views import columns, numbered, pixels
 from maskrep.types import Objective, Views
 

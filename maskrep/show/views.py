@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskrep import rng
-from maskrep.objectives.mscn import MSCN
+from maskrep.methods.mscn import MSCN
 from maskrep.types import Array, Batch, Objective, Views
 
 

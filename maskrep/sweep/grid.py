@@ -11,13 +11,13 @@ import re
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from maskrep import command
-from maskrep import plan as planning
-from maskrep import workdir as work
+from maskrep.cli import command
 from maskrep.errors import ConfigError
+from maskrep.experiment import plan
 from maskrep.sweep.outcome import finished
+from maskrep.workdir.config import FREE_FIELDS, diff
 
-EXAMPLE = ('python -m maskrep.sweep --config=configs/msn_vitb16.py --grid masking.ratio=0.15,0.3,0.5,0.7 '
+EXAMPLE = ('python -m maskrep sweep --config=configs/msn_vitb16.py --grid masking.ratio=0.15,0.3,0.5,0.7 '
            '--grid encoder=vit_s16,vit_b16 --workdir=runs/ratios')
 ENCODER = 'encoder'  # the grid that names sizes and patches, in place of a field
 LONGEST_NAME = 150  # characters; file systems allow 255, and .log is added
@@ -79,7 +79,7 @@ def _run(folder: Path, values: dict[str, str], base: str, shared: dict[str, str]
   arguments = (base, *_flags(fields))
   try:
     config = _parse(arguments)
-    planning.check(config)
+    plan.check(config)
   except ConfigError as error:
     raise ConfigError(f'--grid, run {name}: {error}') from error
   run = Run(workdir=folder / name, values=values, arguments=(*arguments, f'--workdir={folder / name}'), config=config)
@@ -92,8 +92,8 @@ def _check_same(run: Run) -> None:
   path = run.workdir / 'config.json'
   if not path.exists():
     return
-  free = tuple(field for field in work.FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))
-  changed = work.diff(json.loads(path.read_text()), json.loads(json.dumps(run.config.to_dict())))
+  free = tuple(field for field in FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))
+  changed = diff(json.loads(path.read_text()), json.loads(json.dumps(run.config.to_dict())))
   if refused := sorted(field for field in changed if not field.startswith(free)):
     shown = ', '.join(f'{field} was {changed[field][0]} and is {changed[field][1]}' for field in refused)
     raise ConfigError(f'--workdir={run.workdir.parent}: {run.name} holds a run with another config ({shown}); give '

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 
-from maskrep import workdir as work
 from maskrep.errors import ConfigError, Preempted
 from maskrep.sweep.grid import Run
 from maskrep.sweep.outcome import finished
 from maskrep.train.stop import SIGNALS
+from maskrep.workdir.events import record_event
+from maskrep.workdir.files import write_atomic
 
 MAIN = 'main.py'
 SLURM = Path('launch/slurm.sbatch')  # what one task of the array does, and the resources it asks for
@@ -48,7 +49,7 @@ def here(runs: Sequence[Run], folder: Path) -> str:
         continue
       started = time.monotonic()
       code, reason = _start(run, relay)
-      work.record_event(folder, 'ended', run=run.name, exit_code=code, reason=reason)
+      record_event(folder, 'ended', run=run.name, exit_code=code, reason=reason)
       print(f'{f"ended with {code}: {reason}" if code else "finished"} ({time.monotonic() - started:.0f} s)',
             flush=True)
       if relay.asked:
@@ -62,7 +63,7 @@ def command_line(run: Run) -> str:
 
 def write_lines(runs: Sequence[Run], path: Path) -> None:
   """One command a line, of all runs."""
-  work.write_atomic(path, ''.join(f'{command_line(run)}\n' for run in runs))
+  write_atomic(path, ''.join(f'{command_line(run)}\n' for run in runs))
 
 
 def write_slurm(runs: Sequence[Run], path: Path) -> None:
@@ -81,7 +82,7 @@ def write_slurm(runs: Sequence[Run], path: Path) -> None:
             '# python main.py --config=FILE --workdir=DIR and the fields, quoted for a shell',
             'eval "set -- ${commands[$SLURM_ARRAY_TASK_ID]}"',
             f'exec bash {SLURM} "${{3#--config=}}" "${{4#--workdir=}}" "${{@:5}}"']
-  work.write_atomic(path, '\n'.join(script) + '\n')
+  write_atomic(path, '\n'.join(script) + '\n')
 
 
 def check_root() -> None:

@@ -5,8 +5,9 @@ import datetime
 from pathlib import Path
 import statistics
 
-from maskrep import workdir as work
 from maskrep.errors import CheckpointError, Preempted
+from maskrep.workdir.files import read_json
+from maskrep.workdir.lock import shared_lock
 
 Ends = dict[str, dict]  # of the runs that the sweep itself has started: the last end of each, by name
 
@@ -37,20 +38,20 @@ class Outcome:
 
 
 def finished(workdir: Path) -> bool:
-  events, _ = work.read_json(workdir / 'events.jsonl')
+  events, _ = read_json(workdir / 'events.jsonl')
   return bool(events) and events[-1]['event'] == 'end' and events[-1]['reason'] == 'finished'
 
 
 def outcome(workdir: Path, end: dict | None = None) -> Outcome:
   """Of the run in a folder, which may not be there; `end` is how the sweep saw it end, where it did."""
   try:
-    with work.resting(workdir):
+    with shared_lock(workdir):
       pass
   except CheckpointError:
     return Outcome(state='running')
   if finished(workdir):
     return Outcome(state='finished', exit_code=0, **_figures(workdir))
-  events, _ = work.read_json(workdir / 'events.jsonl')
+  events, _ = read_json(workdir / 'events.jsonl')
   last = events[-1] if events else None
   # The sweep also sees the end of what could not write it. A later start, by hand, counts more.
   if last and not (end and _time(end) >= _time(last)):
@@ -63,27 +64,27 @@ def outcome(workdir: Path, end: dict | None = None) -> Outcome:
 
 def ends(folder: Path) -> Ends:
   """The last end of each run that the sweep has noted."""
-  records, _ = work.read_json(folder / 'events.jsonl')
+  records, _ = read_json(folder / 'events.jsonl')
   return {record['run']: record for record in records}
 
 
 def _figures(workdir: Path) -> dict:
   figures = {}
-  results = [record for record in work.read_json(workdir / 'results.jsonl')[0] if record['features'] == 'trained']
+  results = [record for record in read_json(workdir / 'results.jsonl')[0] if record['features'] == 'trained']
   if results:
     figures['knn'] = results[-1]['knn']
     figures['low_shot'] = {int(count): (statistics.fmean(draws), statistics.pstdev(draws))
                            for count, draws in results[-1]['low_shot'].items()}
-  speeds = [record['images_per_second'] for record in work.read_json(workdir / 'metrics.jsonl')[0]
+  speeds = [record['images_per_second'] for record in read_json(workdir / 'metrics.jsonl')[0]
             if 'images_per_second' in record]
   if len(speeds) > 1:
     figures['images_per_second'] = statistics.median(speeds[1:])
-  memory = {record['event']: record for record in work.read_json(workdir / 'events.jsonl')[0]}
+  memory = {record['event']: record for record in read_json(workdir / 'events.jsonl')[0]}
   if 'trained' in memory:
     figures |= {'memory_bytes': memory['trained']['peak_bytes'], 'memory_source': 'measured'}
   elif 'compiled' in memory:
     figures |= {'memory_bytes': memory['compiled']['memory_bytes'], 'memory_source': 'compiled'}
-  starts, _ = work.read_json(workdir / 'run.json')
+  starts, _ = read_json(workdir / 'run.json')
   if starts:
     figures['devices'] = starts[-1]['devices']
   return figures

@@ -11,18 +11,18 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from maskrep.checkpoint import Checkpoints
 from maskrep.data.loader import Loader
+from maskrep.devices.mesh import global_batch
 from maskrep.errors import Preempted
-from maskrep.mesh import global_batch
 from maskrep.train import cost
-from maskrep.train.goodput import Clock
+from maskrep.train.clock import Clock
 from maskrep.train.optim import Optim
 from maskrep.train.program import make_program
-from maskrep.train.report import Report
+from maskrep.train.progress import Report
 from maskrep.train.stop import Stop
 from maskrep.types import Batch, Objective, TrainState
-from maskrep.workdir import record_event
+from maskrep.workdir.checkpoint import Checkpoints
+from maskrep.workdir.events import record_event
 
 IN_FLIGHT = 2  # batches on their way to the devices
 

@@ -8,7 +8,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from maskrep.workdir import append_json, write_atomic
+from maskrep.workdir.files import append_json, write_atomic
 
 
 class MetricWriter:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from maskrep import schedules
-from maskrep.schedules import Schedule
+from maskrep.train import schedules
+from maskrep.train.schedules import Schedule
 from maskrep.types import Params
 
 OPTIMIZERS = 'adamw', 'sgd', 'nesterov', 'lars'

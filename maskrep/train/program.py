@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from maskrep import schedules
-from maskrep.mesh import batch_sharding, state_sharding
-from maskrep.schedules import Schedule
+from maskrep.devices.mesh import batch_sharding, state_sharding
+from maskrep.train import schedules
 from maskrep.train.optim import Optim
+from maskrep.train.schedules import Schedule
 from maskrep.train.step import init_state, make_step
 from maskrep.types import Batch, Objective, TrainState
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from maskrep import rng
-from maskrep.schedules import Schedule
+from maskrep.train.schedules import Schedule
 from maskrep.types import Array, Batch, Objective, Params, TrainState
 
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 from sklearn import datasets
 
 from maskrep.augment.highpass import high_pass
-from maskrep.augment.pixel_masks import fill, grid_mask
+from maskrep.masking.pixels import fill, grid_mask
 
 filtered = jax.jit(high_pass, static_argnums=1)
 

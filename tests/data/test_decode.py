@@ -12,7 +12,7 @@ import pytest
 
 from maskrep.data import decode as room
 from maskrep.data.decode import BrokenImage, decode
-from tests.data.pictures import encode, gradient, png, png16
+from tests.support.pictures import encode, gradient, png, png16
 
 pytestmark = pytest.mark.filterwarnings('ignore:::PIL')  # Pillow warns of what these tests feed it
 

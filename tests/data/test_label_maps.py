@@ -11,10 +11,11 @@ from maskrep.data import label_maps
 from maskrep.data.decode import BrokenImage, decode, decode_label_map
 from maskrep.data.label_maps import NONE, UNKNOWN, Stored, lookup
 from maskrep.data.loader import Loader, in_order
-from maskrep.data.scenes import ADE20K, STROKE, DigitScenes
-from maskrep.data.sources import TFDS, Example
+from maskrep.data.sources.scenes import ADE20K, STROKE, DigitScenes
+from maskrep.data.sources.source import Example
+from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError, DataError
-from tests.data.pictures import encode, gradient, prepare
+from tests.support.pictures import encode, gradient, prepare
 
 SAME = lookup(Stored(range(254)))
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from maskrep.data.lists import places, read_list
-from maskrep.data.sources import Folder
+from maskrep.data.sources.folder import Folder
 from maskrep.errors import ConfigError
-from tests.data.pictures import encode
+from tests.support.pictures import encode
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 
 from maskrep.data import loader as room
 from maskrep.data.loader import ATTEMPTS, NAMED, Loader, in_order
-from maskrep.data.sources import Example
+from maskrep.data.sources.source import Example
 from maskrep.errors import ConfigError, DataError, Stalled
-from tests.data.pictures import encode, gradient
+from tests.support.pictures import encode, gradient
 
 
 class Numbers:

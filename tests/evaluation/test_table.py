@@ -3,10 +3,10 @@
 import numpy as np
 
 from configs import msn_digits
-from maskrep import build
 from maskrep.evaluation import table
 from maskrep.evaluation.features import Features
-from maskrep.evaluation.protocol import Eval
+from maskrep.evaluation.options import Eval
+from maskrep.experiment import build
 
 
 def test_no_few_label_columns_where_none_are_asked_for():

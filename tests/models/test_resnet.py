@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskrep.interop.pretrained import flat
-from maskrep.interop.torchvision_resnet import to_foreign
 from maskrep.models.resnet import Block, ResNet
+from maskrep.weights.formats.torchvision_resnet import to_foreign
+from maskrep.weights.pretrained import flat
 
 TINY = dict(depth=18, width=1 / 16, stem='small')
 

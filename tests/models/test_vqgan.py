@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from configs import common
-from maskrep.interop import taming_vqgan
 from maskrep.models.discriminator import PatchDiscriminator
 from maskrep.models.tokenizers import TOKENIZERS
 from maskrep.models.vqgan import VQGAN, code_scores, straight_through
+from maskrep.weights.formats import taming_vqgan
 
 SHARED = dict(channels=16, multipliers=(1, 1, 2), encoder_blocks=2, embedding=12, codebook_size=23, groups=8)
 TINY = {

@@ -3,8 +3,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from maskrep.augment.pixel_masks import PixelMask
-from maskrep.augment.view import normalise
+from maskrep.augment.views import normalise
+from maskrep.masking.pixels import PixelMask
 from maskrep.show.masking_stages import save_masking_stages, stages
 
 RECIPE = PixelMask(cell=8, ratio=0.15, focal=0.2, focal_area=(0.1, 0.4), channelwise=0.7, noise_std=0.5)

@@ -8,12 +8,14 @@ from PIL import Image
 import pytest
 
 from configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
-from maskrep import build, masking, rng
-from maskrep.show.__main__ import first_batch, main
+from maskrep import rng
+from maskrep.cli.show import first_batch, main
+from maskrep.experiment import build
+from maskrep.masking.tokens import disjoint_keep
 from maskrep.show.masks import GREY, grey_out, masked_columns
 from maskrep.show.sheet import sheet_png, zoom
 from maskrep.show.views import columns, draw
-from tests.tiny import shrink
+from tests.support.tiny import shrink
 
 CONFIGS = {'msn': msn_digits, 'extrema': extrema_digits, 'mscn': mscn_digits, 'mim': mim_digits, 'vqgan': vqgan_digits}
 VIEWS = {'msn': ['anchor 1', 'anchor 2', 'focal 1', 'focal 2', 'target'], 'extrema': ['student', 'teacher'],
@@ -168,4 +170,4 @@ def test_a_seed_draws_what_a_run_of_it_draws(drawn):
   """The key is the train step's, and the positions are the first."""
   _, views = drawn('extrema')
   keys = rng.fold(rng.per_example(rng.stream(0, 'views'), jnp.arange(4)), 2)
-  np.testing.assert_array_equal(views['keep_idx'], masking.disjoint_keep(keys, 16, 4, 3))
+  np.testing.assert_array_equal(views['keep_idx'], disjoint_keep(keys, 16, 4, 3))

@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 
-import main
+from maskrep.cli import train
+from maskrep.cli.sweep import main as sweep
+from maskrep.cli.sweep import parse
 from maskrep.errors import ConfigError
 from maskrep.sweep import launch
-from maskrep.sweep.__main__ import main as sweep
-from maskrep.sweep.__main__ import parse
 from maskrep.sweep.grid import run_name, runs
 
 ROOT = Path(__file__).parent.parent.parent
@@ -83,7 +83,7 @@ def test_a_command_line_is_the_run_that_was_checked(tmp_path):
     echoed = subprocess.run(['bash', '-c', f'printf "%s\\n" {line}'], capture_output=True, text=True, check=True)
     python, program, *arguments = echoed.stdout.splitlines()
     assert (python, program) == ('python', 'main.py') and shlex.split(line)[2:] == arguments
-    values = main.parse(['main.py', *arguments])
+    values = train.parse(['main.py', *arguments])
     assert values.config.to_dict() == run.config.to_dict() and values.workdir == str(run.workdir)
 
 

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from maskrep.sweep.__main__ import main
-from tests.processes import SMALL
+from maskrep.cli.sweep import main
+from tests.support.processes import SMALL
 
 ROOT = Path(__file__).parent.parent.parent
 DIGITS = f'--config={ROOT}/configs/msn_digits.py'

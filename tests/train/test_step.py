@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from configs import msn_vitb16
-from maskrep import plan as planning
+from maskrep.experiment import plan as planning
 from maskrep.train.step import init_state, make_step
-from tests.tiny import shrink
+from tests.support.tiny import shrink
 
 
 @pytest.fixture(scope='module')

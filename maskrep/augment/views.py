@@ -1,0 +1,127 @@
+"""Views of padded canvases, each from a recipe and a key."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from maskrep.augment import blur, colour, crop
+from maskrep.augment.randaugment import rand_augment
+from maskrep.types import Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+  """How one kind of view is made. `flip`, `jitter`, `grey`, `blur`, `solarise` are probabilities; 0 costs nothing."""
+
+  size: int  # pixels
+  crop_scale: tuple[float, float]  # share of the image's area
+  crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width over height
+  flip: float
+  jitter: float
+  jitter_strength: tuple[float, float, float, float]  # brightness, contrast, saturation, hue
+  grey: float
+  blur: float
+  blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
+  solarise: float
+  rand_layers: int = 0  # of RandAugment, on top of all else
+  rand_magnitude: float = 0.0  # 10 is the whole range of each operation
+  rand_deviation: float = 0.0  # of the magnitude
+  mean: tuple[float, float, float]
+  std: tuple[float, float, float]
+
+
+def draw_crop(key: Array, size: Array, recipe: View) -> tuple[Array, Array]:
+  """The box of a random resized crop, float32 [4], and whether it is flipped, bool."""
+  box_key, flip_key = jax.random.split(key)
+  box = crop.random_crop_box(box_key, size, scale=recipe.crop_scale, ratio=recipe.crop_ratio)
+  return box, jax.random.uniform(flip_key) < recipe.flip
+
+
+def crop_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
+  """Random resized crop and flip: uint8 [S, S, 3] and int32 [2] -> float32 [3, size, size] in [0, 1]."""
+  box, flip = draw_crop(key, size, recipe)
+  return crop.resample(canvas, box, recipe.size, flip=flip, within=box)
+
+
+def colour_view(key: Array, image: Array, recipe: View) -> Array:
+  """Jitter, greyscale, blur and solarisation, float32 [3, H, W] in [0, 1] -> the same."""
+  draw_key, jitter_key = jax.random.split(key)
+  jittered, grey, blurred, solarised, width = jax.random.uniform(draw_key, (5,))
+  # Where jitter or blur is not drawn its parameters are neutral: a select of images would have XLA compute them twice.
+  if recipe.jitter > 0:
+    image = colour.jitter(jitter_key, image, jnp.where(jittered < recipe.jitter, jnp.array(recipe.jitter_strength), 0))
+  if recipe.grey > 0:
+    image = jnp.where(grey < recipe.grey, colour.greyscale(image), image)
+  if recipe.blur > 0:
+    low, high = recipe.blur_sigma
+    sigma = jnp.where(blurred < recipe.blur, low + (high - low) * width, 1e-3)
+    # What lies beyond four deviations is less than 8 bits can show.
+    image = blur.gaussian_blur(image, sigma, math.ceil(4 * high))
+  if recipe.solarise > 0:
+    image = jnp.where(solarised < recipe.solarise, colour.solarise(image), image)
+  return image
+
+
+def normalise(image: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
+  """float32 [3, H, W] -> [H, W, 3], shifted and scaled per channel."""
+  return (jnp.moveaxis(image, 0, -1) - jnp.array(mean)) / jnp.array(std)
+
+
+def make_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
+  """One view of one image: uint8 [S, S, 3] and int32 [2] -> float32 [size, size, 3], normalised."""
+  return make_view_of(*jax.random.split(key), canvas, size, recipe)
+
+
+def make_view_of(crop_key: Array, colour_key: Array, canvas: Array, size: Array, recipe: View) -> Array:
+  """As `make_view`, with a key for the crop and the flip and one for the colours, for views that share one of them."""
+  image = colour_view(colour_key, crop_view(crop_key, canvas, size, recipe), recipe)
+  if recipe.rand_layers:
+    image = rand_augment(
+      jax.random.fold_in(colour_key, 2), image, layers=recipe.rand_layers, magnitude=recipe.rand_magnitude,
+      deviation=recipe.rand_deviation)
+  return normalise(image, recipe.mean, recipe.std)
+
+
+def make_view_and_map(key: Array, canvas: Array, label_map: Array, size: Array, recipe: View) -> tuple[Array, Array]:
+  """As `make_view`, and the same part of the picture's label map, uint8 [S, S] -> [size, size]."""
+  crop_key, colour_key = jax.random.split(key)
+  box, flip = draw_crop(crop_key, size, recipe)
+  image = make_view_of(crop_key, colour_key, canvas, size, recipe)
+  return image, crop.nearest(label_map, box, recipe.size, flip=flip)
+
+
+def make_views(keys: Array, canvases: Array, sizes: Array, recipe: View, count: int) -> Array:
+  """`count` independent views of every image of a batch.
+
+  Args:
+    keys: [B], one per example.
+    canvases: uint8 [B, S, S, 3].
+    sizes: int32 [B, 2].
+    recipe: how each view is made.
+    count: views of each image.
+
+  Returns:
+    float32 [B, count, size, size, 3]: `[b, i]` is `make_view(fold_in(keys[b], i), canvases[b], sizes[b], recipe)`.
+  """
+
+  def ith(i):
+    return jax.vmap(lambda key, *image: make_view(jax.random.fold_in(key, i), *image, recipe))(keys, canvases, sizes)
+
+  # One view at a time bounds the memory in flight. The batch axis may be sharded, so the loop runs over the views.
+  return jnp.moveaxis(jax.lax.map(ith, jnp.arange(count)), 0, 1)
+
+
+def eval_views(
+  canvases: Array, sizes: Array, *, size: int, crop_fraction: float, mean: tuple[float, ...], std: tuple[float, ...],
+  squash: bool = False,
+) -> Array:
+  """uint8 [B, S, S, 3] and int32 [B, 2] -> float32 [B, size, size, 3], normalised: the centre, or all, squashed."""
+
+  def one(canvas, true_size):
+    image = jnp.concatenate([jnp.zeros(2), true_size])
+    box = image if squash else crop.center_crop_box(true_size, size, crop_fraction)
+    return normalise(crop.resample(canvas, box, size, flip=False, within=image), mean, std)
+
+  return jax.vmap(one)(canvases, sizes)

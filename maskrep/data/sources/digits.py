@@ -1,0 +1,45 @@
+"""The handwritten digits inside scikit-learn."""
+
+import importlib.util
+import os
+
+import numpy as np
+
+from maskrep.data.sources.source import Example
+from maskrep.errors import ConfigError
+
+
+class Digits:
+  """The 1797 handwritten digits of 8 x 8 pixels that ship inside scikit-learn, their values 0..16 scaled to 0..255.
+
+  They have no official split. Here the members of each class are shuffled by NumPy's RandomState(0), whose stream is
+  frozen, and the first 80 % of them are for training.
+  """
+
+  num_classes, map_classes = 10, 0
+
+  def __init__(self, split: str):
+    if split not in ('train', 'test'):
+      raise ConfigError(f"config.data.source=digits: has no split {split!r}; there are: train, test")
+    # The file that sklearn.datasets.load_digits reads; the import of scikit-learn alone takes seconds of CPU.
+    package, = importlib.util.find_spec('sklearn').submodule_search_locations
+    table = np.loadtxt(os.path.join(package, 'datasets', 'data', 'digits.csv.gz'), delimiter=',')
+    pixels, labels = table[:, :64], table[:, 64].astype(int)
+    shuffled = np.random.RandomState(0).permutation(len(labels))
+    members = [shuffled[labels[shuffled] == c] for c in range(self.num_classes)]
+    cuts = [round(0.8 * len(m)) for m in members]
+    parts = [m[:cut] if split == 'train' else m[cut:] for m, cut in zip(members, cuts, strict=True)]
+    self._indices = np.sort(np.concatenate(parts))
+    self._images = (pixels * (255 / 16)).round().astype(np.uint8).reshape(-1, 8, 8)
+    self._labels = labels
+    self.fingerprint = f'digits:{split}:{len(self)}'
+
+  def __len__(self) -> int:
+    return len(self._indices)
+
+  def __getitem__(self, index: int) -> Example:
+    i = self._indices[index]
+    return Example(self._images[i], int(self._labels[i]), self.name(index))
+
+  def name(self, index: int) -> str:
+    return f'digit {self._indices[index]}'

@@ -1,0 +1,105 @@
+"""Weighted k-nearest-neighbour classification of features, Wu et al. 2018, arXiv:1805.01978, section 3.4."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from maskrep.methods.losses import l2_normalize
+from maskrep.types import Array
+
+_CHUNK_ELEMENTS = 2**26  # similarities held at once: 256 MiB
+
+
+@functools.partial(jax.jit, static_argnames='k')
+def knn_predict(
+  train_features: Array, train_labels: Array, queries: Array, *, k: int = 20, temperature: float = 0.07
+) -> tuple[Array, Array]:
+  """Lets the k training examples of highest cosine similarity s vote for their class with weight exp(s / temperature).
+
+  Of equally similar examples the first in the training split is taken; of classes with equal votes, the one whose
+  nearest example is nearer.
+
+  Args:
+    train_features: float [M, D].
+    train_labels: int [M].
+    queries: float [Q, D].
+    k: number of neighbours.
+    temperature: above 0.
+
+  Returns:
+    Two labels for each, int [Q]: that of the vote, and that of the nearest example.
+
+  Raises:
+    ValueError: k is not in 1..M.
+  """
+  size = len(train_features)
+  if not 1 <= k <= size:
+    raise ValueError(f'k={k} neighbours asked for, but the training split has {size} examples')
+  train_features = l2_normalize(train_features)
+
+  def vote(query):
+    # In full float32: rounded factors, the default of GPUs and TPUs, swap neighbours.
+    similarities = jnp.dot(query, train_features.T, precision=jax.lax.Precision.HIGHEST)
+    nearest, indices = jax.lax.top_k(similarities, k)
+    labels = train_labels[indices]
+    # Relative to the nearest, so that no temperature overflows. Not `nearest[0]`: for a slice of its result XLA on CPU
+    # turns top_k into a full sort, 70 times slower.
+    weights = jnp.exp((nearest - nearest.max()) / temperature)
+    votes = jnp.where(labels[:, None] == labels, weights, 0).sum(axis=-1)
+    return labels[jnp.argmax(votes)], labels[jnp.argmax(nearest)]
+
+  chunk = max(1, _CHUNK_ELEMENTS // max(size, k * k))
+  return jax.lax.map(vote, l2_normalize(queries), batch_size=min(chunk, len(queries)))
+
+
+def knn_accuracy(
+  train_features: Array,
+  train_labels: Array,
+  test_features: Array,
+  test_labels: Array,
+  *,
+  k: int = 20,
+  temperature: float = 0.07,
+) -> tuple[float, float]:
+  """The shares of test examples, int labels [Q], that `knn_predict` labels rightly: by the vote, and Recall@1."""
+  voted, nearest = knn_predict(train_features, train_labels, test_features, k=k, temperature=temperature)
+  return float(jnp.mean(voted == test_labels)), float(jnp.mean(nearest == test_labels))
+
+
+def recall_at_1(features: Array, labels: Array, queries: tuple[Array, Array] | None = None) -> float:
+  """The share of queries whose nearest example of the index, by cosine similarity, is of their class.
+
+  Of equally similar examples the first is taken. A query with no other image of its class in the index is a miss.
+
+  Args:
+    features: of the index, float [M, D].
+    labels: of the index, int [M].
+    queries: features [Q, D] and labels [Q]; without them each example of the index is one, and does not find itself.
+
+  Raises:
+    ValueError: there is nothing to find.
+  """
+  size = len(features)
+  if size < 1 + (queries is None):
+    raise ValueError(f'an index of {size} images: there is nothing to find')
+  # No example of the index has the place -1.
+  places = np.arange(size) if queries is None else np.full(len(queries[0]), -1)
+  wanted, right = (features, labels) if queries is None else queries
+  nearest = np.asarray(_nearest(features, wanted, places))
+  return float(np.mean(np.asarray(labels)[nearest] == np.asarray(right)))
+
+
+@jax.jit
+def _nearest(features: Array, queries: Array, places: Array) -> Array:
+  """float [M, D], float [Q, D], int [Q] of those that have a place in the index -> places of the nearest others [Q]."""
+  features = l2_normalize(features)
+
+  def nearest(query):
+    vector, place = query
+    similarities = jnp.dot(vector, features.T, precision=jax.lax.Precision.HIGHEST)
+    return jnp.argmax(jnp.where(jnp.arange(len(features)) == place, -jnp.inf, similarities))
+
+  chunk = max(1, _CHUNK_ELEMENTS // len(features))
+  return jax.lax.map(nearest, (l2_normalize(queries), places), batch_size=min(chunk, len(queries)))

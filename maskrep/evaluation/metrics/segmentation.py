@@ -1,0 +1,97 @@
+"""Mean intersection over union of predicted label maps, at the true size of each picture."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+from maskrep.augment.views import eval_views
+from maskrep.data.label_maps import NONE
+from maskrep.data.loader import in_order
+from maskrep.data.sources.source import Source
+from maskrep.devices.mesh import batch_sharding, global_batch
+from maskrep.errors import DataError
+from maskrep.types import Array, Params
+
+# (params, uint8 canvases [B, S, S, 3], int32 sizes [B, 2], uint8 label maps [B, S, S]) -> int32 counts [C, C]
+Confuser = Callable[[Params, Array, Array, Array], Array]
+
+
+class Scores(NamedTuple):
+  """Shares in [0, 1], of all pixels with a class; `class_iou` float64 [C] is NaN where a class is nowhere."""
+
+  mean_iou: float
+  pixel_accuracy: float
+  class_iou: np.ndarray
+
+
+def scores(confusion: np.ndarray) -> Scores:
+  """Judges counts of pixels, int64 [C, C], by true class (row) and predicted class (column).
+
+  The IoU of a class is what is rightly said to be of it, over what is of it or said to be. A class that no pixel is of,
+  and none is said to be of, has none, and does not count in the mean (Everingham et al. 2015, section 4.5).
+
+  Raises:
+    DataError: there are no pixels.
+  """
+  if not confusion.sum():
+    raise DataError('config.data.eval_split: none of its pixels has a class; take another, or prepare it again')
+  right = np.diag(confusion)
+  union = confusion.sum(0) + confusion.sum(1) - right
+  iou = np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
+  return Scores(float(np.nanmean(iou)), float(right.sum() / confusion.sum()), iou)
+
+
+def jit_confuser(
+  segment: Callable[[Params, Array], Array], *, classes: int, size: int, mean: tuple[float, ...],
+  std: tuple[float, ...], mesh: Mesh,
+) -> Confuser:
+  """Compiles what segments a batch and counts: batches are split over the mesh, counts are whole on every device.
+
+  The whole picture is squashed to the square view of `size` pixels. Logits are resampled, linearly, to the pixels that
+  the picture has on its canvas, and the largest is compared with the label map there.
+  """
+
+  def count(params, canvases, sizes, label_maps):
+    images = eval_views(canvases, sizes, size=size, crop_fraction=1.0, mean=mean, std=std, squash=True)
+    logits = segment(params, images)
+    side = canvases.shape[1]
+    rows, columns = (jax.vmap(lambda length, cells=logits.shape[axis]: _linear(side, cells, length))(sizes[:, axis - 1])
+                     for axis in (1, 2))
+
+    def row(total, one):
+      # The logits of all pixels at once, 150 classes of 512 x 512, would be 157 MB an image.
+      weights, truth = one
+      line = jnp.einsum('br,brsc->bsc', weights, logits)
+      predicted = jnp.einsum('bxs,bsc->bxc', columns, line).argmax(-1)
+      cell = jnp.where(truth == NONE, classes**2, truth.astype(jnp.int32) * classes + predicted)
+      return total + jnp.zeros(classes**2, jnp.int32).at[cell].add(1, mode='drop'), None
+
+    start = jnp.zeros(classes**2, jnp.int32)
+    total, _ = jax.lax.scan(row, start, (rows.swapaxes(0, 1), label_maps.swapaxes(0, 1)))
+    return total.reshape(classes, classes)
+
+  split = batch_sharding(mesh)
+  return jax.jit(count, in_shardings=(None, split, split, split), out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+
+def confusion(
+  confuser: Confuser, params: Params, source: Source, *, classes: int, mesh: Mesh, batch_size: int, canvas: int,
+  threads: int, stall_timeout_s: int,
+) -> np.ndarray:
+  """Counts of all pixels of a source that have a class, int64 [C, C], by true class (row) and predicted class."""
+  total = np.zeros((classes, classes), np.int64)
+  for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads, stall_timeout_s=stall_timeout_s,
+                        label_maps=True, process_index=jax.process_index(), process_count=jax.process_count()):
+    placed = global_batch(mesh, {name: batch[name] for name in ('image', 'size', 'label_map')})
+    total += np.asarray(confuser(params, placed['image'], placed['size'], placed['label_map']))
+  return total
+
+
+def _linear(pixels: int, cells: int, length: Array) -> Array:
+  """Weights [pixels, cells] of linear interpolation from cells that cover the first `length` pixels; float32."""
+  places = (jnp.arange(pixels) + 0.5) * cells / length - 0.5
+  return jnp.maximum(0, 1 - jnp.abs(jnp.clip(places, 0, cells - 1)[:, None] - jnp.arange(cells)))

@@ -1,0 +1,157 @@
+"""Few labels: logistic regression on frozen features, MSN, arXiv:2204.07141, section 5.1 and Table 15."""
+
+from collections.abc import Iterator
+import dataclasses
+import glob
+import os
+
+import numpy as np
+
+from maskrep.data.lists import places, read_list
+from maskrep.data.sources.source import Source
+from maskrep.errors import ConfigError
+from maskrep.evaluation.extractor import Subject
+from maskrep.evaluation.features import Features, Subset, labelled
+from maskrep.evaluation.metrics.logistic import (
+  TooFewLabels,
+  cross_validated,
+  draw_examples,
+  draw_share,
+  fit,
+  normalised,
+  placed,
+  predict,
+)
+from maskrep.evaluation.result import Figure, repeated
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowShot:
+  """Which labels are seen, and how strongly the classifier is held back.
+
+  Attributes:
+    labels_per_class: subsets of so many labels of each class, drawn `draws` times.
+    fractions: subsets of such a share of each class, of at least one label of each, drawn `draws` times.
+    lists: subsets of fixed images: the path of a file with the name of an image a line, or a pattern (with *) of
+      several such files, which are then the draws.
+    draws: how many times labels are drawn.
+    l2: the penalty of `logistic.fit`, one for all subsets or one for each, in the order of the fields above; or, with
+      `folds`, those of which cross-validation chooses one for each draw.
+    folds: of the cross-validation; 0 is none.
+  """
+
+  labels_per_class: tuple[int, ...]
+  fractions: tuple[float, ...]
+  lists: tuple[str, ...]
+  draws: int
+  l2: tuple[float, ...]
+  folds: int
+
+  def __post_init__(self):
+    subsets = len(self.labels_per_class) + len(self.fractions) + len(self.lists)
+    if not subsets:
+      raise ValueError('labels_per_class=(): must name a subset, as fractions and lists are empty too')
+    for field, high in (('labels_per_class', float('inf')), ('fractions', 1), ('l2', float('inf'))):
+      if not all(0 < value <= high and value < float('inf') for value in getattr(self, field)):
+        raise ValueError(f'{field}={getattr(self, field)}: each must be {"in (0, 1]" if high == 1 else "above 0"}')
+    if self.draws < 1:
+      raise ValueError(f'draws={self.draws}: must be at least 1')
+    if self.folds not in (0, *range(2, 101)):
+      raise ValueError(f'folds={self.folds}: must be 0, or 2 to 100')
+    if not self.l2 or (not self.folds and len(self.l2) not in (1, subsets)):
+      raise ValueError(f'l2={self.l2}: must have one value, one for each of the {subsets} subsets, or folds above 1')
+    if self.folds and 1 in self.labels_per_class:
+      raise ValueError(f'folds={self.folds}: must be 0 where labels_per_class asks for 1: none can be held out')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowShotMasked(LowShot):
+  """The same, with the classifier fitted to features of masked images.
+
+  Attributes:
+    ratios: shares of the patches of a training image that are dropped.
+    mask_test: whether test images are masked alike; else they are seen whole.
+  """
+
+  ratios: tuple[float, ...]
+  mask_test: bool
+
+  def __post_init__(self):
+    super().__post_init__()
+    check_ratios(self.ratios)
+
+
+def check_ratios(ratios: tuple[float, ...]) -> None:
+  if not ratios or not all(0 <= ratio < 1 for ratio in ratios):
+    raise ValueError(f'ratios={ratios}: must name shares in [0, 1), for example (0.3, 0.7)')
+
+
+def lowshot(subject: Subject, options: LowShot, *, seed: int) -> list[Figure]:
+  """Top-1 accuracy on the evaluation split, a figure a subset: the mean and deviation over its draws."""
+  return _accuracies(subject, options, seed, _listed(subject, options), 0.0, 0.0)
+
+
+def lowshot_masked(subject: Subject, options: LowShotMasked, *, seed: int) -> list[Figure]:
+  """The same for each masking ratio of the training images."""
+  for ratio in options.ratios:
+    subject.kept(ratio)  # all are checked before an image is encoded
+  listed = _listed(subject, options)
+  return [figure._replace(name=f'ratio {ratio:g}, {figure.name}') for ratio in options.ratios for figure in _accuracies(
+    subject, options, seed, listed, ratio, ratio if options.mask_test else 0.0)]
+
+
+def _listed(subject: Subject, options: LowShot) -> dict[str, list[Source]]:
+  """The images of each list, by pattern; all are looked for before one is encoded."""
+  subject.labelled()
+  files = {pattern: sorted(glob.glob(os.path.expanduser(pattern))) for pattern in options.lists}
+  for pattern, found in files.items():
+    if not found:
+      raise ConfigError(f'lists={options.lists}: there is no file {pattern!r}')
+  known = places(subject.train) if files else {}
+  return {pattern: [Subset(subject.train, read_list(file, known)) for file in found]
+          for pattern, found in files.items()}
+
+
+def _accuracies(
+  subject: Subject, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float, test_ratio: float
+) -> list[Figure]:
+  classes, test = subject.labelled(), labelled(subject.features(subject.eval, test_ratio), subject.eval)
+  found = []
+  for i, (name, draws) in enumerate(_subsets(subject, options, seed, listed, ratio)):
+    accuracies, l2s = [], []
+    for train, mean in draws:
+      features, queries = normalised(mean, train.features, test.features)
+      features, labels = placed(features, train.labels)
+      l2 = options.l2[i % len(options.l2)]
+      if options.folds:
+        l2 = cross_validated(features, labels, num_classes=classes, l2s=options.l2, folds=options.folds, seed=seed)
+      classifier = fit(features, labels, num_classes=classes, l2=l2)
+      accuracies.append(np.mean(predict(classifier, queries) == test.labels))
+      l2s.append(l2)
+    found.append(repeated(name, accuracies, note=f'l2 {", ".join(f"{l2:g}" for l2 in l2s)}'))
+  return found
+
+
+def _subsets(
+  subject: Subject, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float
+) -> Iterator[tuple[str, list[tuple[Features, np.ndarray]]]]:
+  """The name of each subset, and of each of its draws the examples and the mean on which they are centred."""
+  if options.labels_per_class or options.fractions:
+    train = subject.features(subject.train, ratio)
+    mean = train.features.mean(axis=0)
+
+    def taken(drawn):
+      return [(Features(train.features[one], train.labels[one]), mean) for one in drawn]
+
+    try:
+      for count in options.labels_per_class:
+        drawn = draw_examples(
+          train.labels, num_classes=subject.labelled(), count=count, draws=options.draws, seed=seed)
+        yield f'{count} label{"s" * (count > 1)} a class', taken(drawn.reshape(options.draws, -1))
+    except TooFewLabels as error:
+      raise ConfigError(f'labels_per_class={options.labels_per_class}: {error}; ask for fewer') from error
+    for share in options.fractions:
+      yield f'{100 * share:g} %', taken(draw_share(train.labels, share=share, draws=options.draws, seed=seed))
+  for pattern, sources in listed.items():
+    found = [labelled(subject.features(source, ratio), source) for source in sources]
+    yield pattern, [(one, one.features.mean(axis=0)) for one in found]

@@ -1,0 +1,114 @@
+"""Top-1 accuracy of a classifier of ImageNet-1k under shifts of distribution, and its mean corruption error (mCE).
+
+The data sets and their papers: data/sources/shifts.py. mCE: Hendrycks & Dietterich 2019, arXiv:1903.12261, section 4.
+"""
+
+from concurrent import futures
+import dataclasses
+import functools
+
+import numpy as np
+
+from maskrep.data.sources import shifts
+from maskrep.data.sources.shifts import ALEXNET_ERRORS, CLASSES, SETS, SEVERITIES
+from maskrep.data.sources.source import Source
+from maskrep.errors import ConfigError
+from maskrep.evaluation.extractor import Subject
+from maskrep.evaluation.result import Figure
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Robustness:
+  """The options of robustness.
+
+  Attributes:
+    sets: names of `maskrep.data.sources.shifts.SETS`.
+    corruptions: of ImageNet-C; mCE is of all fifteen.
+    severities: of each corruption; mCE is of all five.
+  """
+
+  sets: tuple[str, ...]
+  corruptions: tuple[str, ...]
+  severities: tuple[int, ...]
+
+  def __post_init__(self):
+    known = {'sets': SETS, 'corruptions': ALEXNET_ERRORS, 'severities': SEVERITIES}
+    for field, names in known.items():
+      chosen = getattr(self, field)
+      if unknown := [name for name in chosen if name not in names]:
+        raise ValueError(f'{field}={chosen}: {unknown[0]!r} is none of {", ".join(map(str, names))}')
+      if len(set(chosen)) < len(chosen):
+        raise ValueError(f'{field}={chosen}: must name each once')
+    if bool(self.corruptions) != bool(self.severities):
+      raise ValueError(f'severities={self.severities}: with corruptions={self.corruptions}, both must be named or none')
+    if not self.sets and not self.corruptions:
+      raise ValueError('sets=(): must name a set, where there are no corruptions')
+
+
+def robustness(subject: Subject, options: Robustness, *, seed: int) -> list[Figure]:
+  """Judges the classifier of a subject, whose logits are those of the 1000 classes in ImageNet's order.
+
+  Returns:
+    One figure a set: its top-1 accuracy, for ImageNet-A and -R among the classes that occur in them, for ReaL the share
+    of images whose prediction is among their right labels, of those that have any. One figure a corruption: the mean
+    accuracy over the severities, and `each`. With all fifteen corruptions and all severities also 'mCE', and `each`
+    corruption's error over AlexNet's: 1 is as bad as AlexNet. There the whole image is seen, as it is cropped already.
+
+  Raises:
+    ConfigError: there are not 1000 classes, or a data set is not prepared, all of which are opened first.
+    DataError: a data set is not whole.
+  """
+  del seed  # nothing is drawn
+  levels = [(corruption, severity) for corruption in options.corruptions for severity in options.severities]
+  openings = [functools.partial(_open_set, subject, name) for name in options.sets]
+  openings += [functools.partial(_open_level, subject, *level) for level in levels]
+  asked = subject.encoding
+  if (asked.network, asked.pooling, asked.layers, asked.size) != ('ema', '', 1, 0):
+    raise ConfigError('config.encoding: must be as in configs/evaluation/robustness.py, but for its batch_size: the '
+                      'classifier is judged on the features that it was trained on')
+  if subject.classes != CLASSES:
+    raise ConfigError(f'--workdir={subject.workdir}: its classifier has {subject.classes} classes, and the data sets '
+                      f'of config.robustness have the {CLASSES} of ImageNet-1k; take a run that trained on these')
+  for opening in openings:
+    opening()  # and none is kept: small data sets are held in memory, and together they are many
+  figures = [Figure(name, _accuracy(subject, name)) for name in options.sets]
+  accuracies = {level: top1(*subject.logits(_open_level(subject, *level), whole=True)) for level in levels}
+  for corruption in options.corruptions:
+    each = tuple(accuracies[corruption, severity] for severity in options.severities)
+    figures.append(Figure(corruption, float(np.mean(each)), each=each))
+  if len(levels) == len(ALEXNET_ERRORS) * len(SEVERITIES):
+    each = corruption_errors({name: [1 - accuracies[name, s] for s in SEVERITIES] for name in ALEXNET_ERRORS})
+    figures.append(Figure('mCE', float(np.mean(each)), each=each))
+  return figures
+
+
+def top1(logits: np.ndarray, labels: np.ndarray, subset: bool = False) -> float:
+  """The share of float [M, C] logits that are highest at their label, int [M].
+
+  With `subset` only the classes that occur among the labels can be predicted.
+  """
+  classes = np.unique(labels) if subset else np.arange(logits.shape[1])
+  return float(np.mean(classes[logits[:, classes].argmax(-1)] == labels))
+
+
+def corruption_errors(errors: dict[str, list[float]]) -> tuple[float, ...]:
+  """For each corruption the sum of its errors at the five severities, over the sum of AlexNet's."""
+  return tuple(float(sum(each) / (len(SEVERITIES) * ALEXNET_ERRORS[name])) for name, each in errors.items())
+
+
+def _open_set(subject: Subject, name: str) -> Source:
+  return shifts.open_set(name, download=subject.data.download)
+
+
+def _open_level(subject: Subject, corruption: str, severity: int) -> Source:
+  return shifts.open_corruption(corruption, severity, download=subject.data.download)
+
+
+def _accuracy(subject: Subject, name: str) -> float:
+  source = _open_set(subject, name)
+  logits, labels = subject.logits(source)
+  if not SETS[name].several:
+    return top1(logits, labels, SETS[name].subset)
+  with futures.ThreadPoolExecutor(subject.data.threads) as pool:
+    right = list(pool.map(source.right, labels))  # a label is the index of its image here
+  return float(np.mean([guess in some for guess, some in zip(logits.argmax(-1), right, strict=True) if some]))

@@ -1,0 +1,161 @@
+"""The results in evaluations.jsonl of several runs, side by side: one table per protocol, and a picture."""
+
+from collections.abc import Sequence
+import dataclasses
+import datetime
+import io
+import json
+from pathlib import Path
+import re
+
+from matplotlib.figure import Figure
+
+from maskrep.evaluation.result import FILE
+from maskrep.evaluation.table import markdown
+
+NOTHING = '-'
+COMPARED = 'encoder', 'encoding', 'data', 'settings', 'seed'  # where the rows of a protocol may differ
+RATIO = re.compile(r'ratio (\d*\.?\d+)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """One line of a file: what a protocol found of an encoder."""
+
+  workdir: str
+  protocol: str
+  time: datetime.datetime
+  seconds: float | None
+  figures: tuple[tuple[str, float, float | None], ...]  # name, value, std
+  fields: dict[str, str]  # all that is told of how it was found, flat
+
+  @property
+  def key(self) -> tuple:
+    """What a later record must share to take the place of this one."""
+    same = {name: value for name, value in self.fields.items()
+            if not name.startswith('encoder.') or name == 'encoder.digest'}
+    return self.workdir, self.protocol, json.dumps(same, sort_keys=True)
+
+
+def read(workdir: str) -> tuple[list[Record], list[int]]:
+  """The records of a workdir, in the order they were written, and the numbers of lines that are none."""
+  path = Path(workdir) / FILE
+  records, damaged = [], []
+  lines = path.read_text(errors='replace').splitlines() if path.exists() else ()
+  for number, line in enumerate(lines, 1):
+    try:
+      records.append(_record(workdir, json.loads(line)))
+    except (ValueError, TypeError, KeyError, AttributeError):  # no JSON, or JSON of something else
+      damaged.append(number)
+  return records, damaged
+
+
+def newest(records: Sequence[Record]) -> list[Record]:
+  """Without those that a later one repeats."""
+  last = {}
+  for record in records:
+    if record.key not in last or record.time >= last[record.key].time:
+      last[record.key] = record
+  return [record for record in records if last[record.key] is record]
+
+
+def tables(records: Sequence[Record]) -> str:
+  parts = []
+  for protocol, group in by_protocol(records).items():
+    differing = differences(group)
+    rows = [[name, percent(value, std), *(record.fields.get(field, NOTHING) for field in differing.values()),
+             NOTHING if record.seconds is None else f'{record.seconds:.1f}', f'{record.time:%Y-%m-%d %H:%M:%S}']
+            for record in group for name, value, std in record.figures]
+    head = ['figure', 'value in %', *differing, 'seconds', 'when']
+    parts += [f'## {protocol}', markdown(head, rows)]
+  return '\n\n'.join(parts)
+
+
+def by_protocol(records: Sequence[Record]) -> dict[str, list[Record]]:
+  groups = {}
+  for record in records:
+    groups.setdefault(record.protocol, []).append(record)
+  return groups
+
+
+def differences(records: Sequence[Record]) -> dict[str, str]:
+  """{heading: field} of what is not the same in all records of a protocol; the heading is short where that is clear."""
+  fields = list(dict.fromkeys(field for record in records for field in record.fields))
+  differing = [field for field in fields if len({record.fields.get(field) for record in records}) > 1]
+  if sum(field == 'workdir' or field.startswith('encoder.') for field in differing) > 1:
+    differing = [field for field in differing if field != 'encoder.digest']  # the others say it in words
+  short = [field.split('.')[-1] for field in differing]
+  return {name if short.count(name) == 1 else field: field for name, field in zip(short, differing, strict=True)}
+
+
+def percent(value: float, std: float | None) -> str:
+  return f'{100 * value:.1f}' + ('' if std is None else f' ± {100 * std:.1f}')
+
+
+def png(records: Sequence[Record]) -> bytes:
+  file = io.BytesIO()
+  picture(records).savefig(file, format='png', dpi=100)
+  return file.getvalue()
+
+
+def picture(records: Sequence[Record]) -> Figure:
+  """A panel a protocol: bars by figure, a colour a record; figures named by a ratio as lines against it."""
+  panels = []
+  for protocol, group in by_protocol(records).items():
+    labels = [label(record, differences(group)) for record in group]
+    for ratios in (False, True):
+      chosen = [[figure for figure in record.figures if bool(RATIO.fullmatch(figure[0])) == ratios] for record in group]
+      if any(chosen):
+        panels.append((protocol, labels, chosen, _lines if ratios else _bars))
+  figure = Figure(figsize=(9, 3.2 * len(panels)), layout='constrained')
+  for axes, (protocol, labels, chosen, draw) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels,
+                                                    strict=True):
+    draw(axes, labels, chosen)
+    axes.set(title=protocol, ylabel='%')
+    axes.set_ylim(bottom=0)
+    axes.grid(axis='y', alpha=0.3)
+    axes.legend(fontsize='small')
+  return figure
+
+
+def label(record: Record, differing: dict[str, str]) -> str:
+  return ', '.join(f'{name}={record.fields.get(field, NOTHING)}' for name, field in differing.items()) or record.workdir
+
+
+def _bars(axes, labels, chosen) -> None:
+  names = list(dict.fromkeys(name for figures in chosen for name, *_ in figures))
+  width = 0.8 / len(chosen)
+  for i, (text, figures) in enumerate(zip(labels, chosen, strict=True)):
+    places = [names.index(name) + (i - (len(chosen) - 1) / 2) * width for name, *_ in figures]
+    axes.bar(places, [100 * value for _, value, _ in figures], width, label=text, capsize=3,
+             yerr=[100 * (std or 0) for *_, std in figures] if any(std for *_, std in figures) else None)
+  axes.set_xticks(range(len(names)), names)
+
+
+def _lines(axes, labels, chosen) -> None:
+  for text, figures in zip(labels, chosen, strict=True):
+    points = sorted((float(RATIO.fullmatch(name)[1]), 100 * value, 100 * (std or 0)) for name, value, std in figures)
+    if points:
+      ratios, values, deviations = zip(*points, strict=True)
+      axes.errorbar(ratios, values, deviations if any(deviations) else None, marker='o', capsize=3, label=text)
+  axes.set_xlabel('ratio')
+
+
+def _record(workdir: str, line: dict) -> Record:
+  figures = tuple((str(each['name']), float(each['value']), None if each.get('std') is None else float(each['std']))
+                  for each in line['figures'])
+  if not figures:
+    raise ValueError('no figures')
+  fields = {'workdir': workdir}
+  for name in COMPARED:
+    fields |= _flat(name, line[name])
+  fields.pop('encoder.workdir', None)  # as it was given then; the folder that the record lies in is its own
+  seconds = line.get('seconds')
+  return Record(workdir, str(line['protocol']), datetime.datetime.fromisoformat(line['time']).astimezone(),
+                None if seconds is None else float(seconds), figures, fields)
+
+
+def _flat(name: str, value) -> dict[str, str]:
+  if isinstance(value, dict):
+    return {key: text for part, inner in value.items() for key, text in _flat(f'{name}.{part}', inner).items()}
+  return {name: value if isinstance(value, str) else json.dumps(value)}

@@ -1,0 +1,122 @@
+"""What a run would cost, before it runs: compiles the step of the real config, without data."""
+
+from collections import Counter
+import math
+import os
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from maskrep.devices.distributed import device_table
+from maskrep.devices.mesh import make_mesh
+from maskrep.errors import RunError
+from maskrep.experiment import build, plan
+from maskrep.train import cost
+from maskrep.train.collectives import collectives
+from maskrep.train.program import Program, make_program
+
+# Published sizes, for machines that the data are not on.
+EXAMPLES = {('tfds:imagenet2012', 'train'): 1_281_167}
+TIMED_STEPS = 5
+
+
+def dry_run(config: ConfigDict) -> str:
+  """The report, for the devices that are there.
+
+  Raises:
+    ConfigError: the config cannot be right, or does not fit the devices.
+  """
+  plan.check(config)
+  plan.check_devices(config)
+  data, optim = build.section(build.Data, config.data, 'data'), build.section(plan.Optim, config.optim, 'optim')
+  train = build.section(plan.Train, config.train, 'train')
+  examples, known = _examples(data)
+  program = make_program(
+    build.build_objective(config), optim, epochs=train.epochs, examples=examples, batch_size=config.batch_size,
+    seed=config.seed, mesh=make_mesh(train.fsdp))
+  started = time.perf_counter()
+  lowered = program.lower(data.canvas)
+  flops = cost.matmul_flops(program.step, *lowered.in_avals[0])
+  compiled = lowered.compile()
+  lines = [
+    device_table(),
+    _line('parameters', _parameters(program)),
+    _line('computation', f'{_si(flops / config.batch_size)}FLOP an image, {_si(flops)}FLOP a step of '
+          f'{config.batch_size}, in {jnp.dtype(build.compute_dtype(config)).name} (matrix products and convolutions)'),
+    _line('memory', _memory(compiled)),
+    *(_line('' if i else 'sent', line) for i, line in enumerate(_sent(compiled.as_text()))),
+    _line('schedule', f'{known}: {program.total_steps} steps for {train.epochs:g} epochs, warm-up '
+          f'{program.warmup_steps}, a checkpoint every {train.checkpoint_every_steps}, an evaluation every '
+          f'{config.eval.every_steps}'),
+    _line('compilation', f'{time.perf_counter() - started:.0f} s'),
+  ]
+  if jax.default_backend() != 'cpu':
+    seconds = _step_seconds(program, compiled, data.canvas)
+    lines.append(_line('time', f'{seconds:.3f} s a step, {config.batch_size / seconds:.0f} images/s, '
+                       f'{seconds * program.total_steps / 3600:.1f} h for all, evaluation and waiting for data aside'))
+  return '\n'.join(lines)
+
+
+def _line(name: str, text: str) -> str:
+  return f'{name:<12} {text}'
+
+
+def _examples(data: build.Data) -> tuple[int, str]:
+  """How many there are, and how that is known."""
+  try:
+    count = len(build.build_source(data, data.train_split))
+    return count, f'{count} examples'
+  except RunError:
+    if (data.source, data.train_split) not in EXAMPLES:
+      raise
+    count = EXAMPLES[data.source, data.train_split]
+    return count, f'{count} examples (as published; {data.source} is not on this machine)'
+
+
+def _parameters(program: Program) -> str:
+  count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+  return (f'{_si(count(program.state.params))}' + ' (' + ', '.join(
+    f'{name} {_si(count(part))}' for name, part in program.state.params.items()) + '), and as many in the teacher')
+
+
+def _memory(compiled: jax.stages.Compiled) -> str:
+  if (memory := cost.memory(compiled)) is None:
+    return 'the compiler does not say'
+  state, rest = memory
+  stats = jax.local_devices()[0].memory_stats()
+  if stats and 'bytes_limit' in stats:
+    has = f'it has {_si(stats["bytes_limit"])}B'
+  elif jax.default_backend() == 'cpu':
+    has = f'this machine has {_si(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))}B for all devices'
+  else:
+    has = 'what it has is not known'
+  return f'{_si(state + rest)}B a device: state and batch {_si(state)}B, temporaries {_si(rest)}B; {has}'
+
+
+def _sent(hlo: str) -> list[str]:
+  times, size = Counter(), Counter()
+  for one in collectives(hlo):
+    times[one.kind] += one.times
+    size[one.kind] += one.bytes * one.times
+  return [f'{_si(size[kind])}B a step and device by {times[kind]} x {kind}' for kind in sorted(size)] or ['nothing']
+
+
+def _step_seconds(program: Program, compiled: jax.stages.Compiled, canvas: int) -> float:
+  """The median time of a step on black images."""
+  zeros, frozen = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding),
+                               (program.batch(canvas), program.frozen))
+  batch, state, times = zeros | {'size': zeros['size'] + canvas}, program.init(), []
+  for _ in range(1 + TIMED_STEPS):
+    started = time.perf_counter()
+    state, metrics = compiled(state, batch, frozen)
+    jax.block_until_ready(metrics)
+    times.append(time.perf_counter() - started)
+  return statistics.median(times[1:])
+
+
+def _si(value: float) -> str:
+  power = max(0, math.floor(math.log10(max(value, 1)) / 3))
+  return f'{value / 1000**power:.3g} {" kMGTPE"[power].strip()}'

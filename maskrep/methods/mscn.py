@@ -1,0 +1,150 @@
+"""MSCN: Masked Siamese ConvNets, Jing et al. 2022, arXiv:2206.07700."""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from maskrep import rng
+from maskrep.augment.highpass import high_pass_images
+from maskrep.augment.views import View, make_view
+from maskrep.masking.pixels import PixelMask, mask_images
+from maskrep.methods import losses
+from maskrep.methods.microbatch import in_ghost_batches
+from maskrep.types import Array, Aux, Batch, Params, Views
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MSCN:
+  """Two views of an image, high-pass filtered and masked each in its own way, get the same embedding.
+
+  Several masked versions of the first view meet one of the second. With InfoNCE one network embeds both, and there is
+  no teacher; with BYOL the student predicts from the first what the teacher makes of the second, and not the reverse.
+  Batch norm normalises each branch by itself, in the trunk by the microbatch where there is one.
+
+  Attributes:
+    encoder: images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, with batch statistics.
+    projector: [B, D] -> [B, E], with batch statistics.
+    predictor: [B, E] -> [B, E], with batch statistics: of BYOL; None for InfoNCE.
+    view: recipe of the crop and of the colours of both views, which are drawn apart.
+    sigma: of the high-pass filter, in pixels; evaluation filters too. 0 is no filter.
+    first_mask, second_mask: how the versions of the first view and the second view are masked; their noise differs.
+    num_masks: masked versions of the first view.
+    loss_kind: 'infonce', SimCLR's over the views of the global batch, or 'byol'.
+    temperature: of InfoNCE.
+    microbatch: images of the global batch that the encoder sees at once (in all versions of the first view); 0 is all.
+  """
+
+  encoder: nn.Module
+  projector: nn.Module
+  predictor: nn.Module | None
+  view: View
+  sigma: float
+  first_mask: PixelMask
+  second_mask: PixelMask
+  num_masks: int
+  loss_kind: str
+  temperature: float
+  microbatch: int
+  frozen = None
+
+  def __post_init__(self):
+    losses.check_siamese(self.loss_kind, self.temperature)
+    if (self.predictor is None) != (self.loss_kind == 'infonce'):
+      raise ValueError(f'loss_kind={self.loss_kind!r}: byol needs the section predictor, infonce has none')
+    if not 0 <= self.sigma < float('inf'):
+      raise ValueError(f'sigma={self.sigma}: must be finite and not negative; 0 is no filter')
+    if self.num_masks < 1:
+      raise ValueError(f'num_masks={self.num_masks}: must be at least 1')
+
+  def init(self, key: Array) -> tuple[Params, dict]:
+    keys = jax.random.split(key, 3)
+    x = jnp.zeros((2, self.view.size, self.view.size, 3))
+    params, stats = {}, {}
+    for name, module_key in zip(self._modules, keys, strict=False):
+      module = getattr(self, name)
+      out, variables = module.init_with_output(module_key, x)
+      params[name], stats[name] = variables['params'], variables['batch_stats']
+      x = out['cls'] if name == 'encoder' else out
+    if self.loss_kind == 'infonce':
+      return params, {'student': stats}
+    teacher = jax.tree.map(jnp.copy, {name: stats[name] for name in ('encoder', 'projector')})
+    return params, {'student': stats, 'teacher': teacher}
+
+  def views(self, key: Array, batch: Batch) -> Views:
+    keys = rng.per_example(key, batch['position'])
+
+    def see(stream, recipe, count):
+      view_keys, mask_keys = rng.fold(keys, 2 * stream), rng.fold(keys, 2 * stream + 1)
+      whole = jax.vmap(lambda *each: make_view(*each, self.view))(view_keys, batch['image'], batch['size'])
+      return mask_images(mask_keys, self._filtered(whole), recipe, count)
+
+    return {'first': see(0, self.first_mask, self.num_masks), 'second': see(1, self.second_mask, 1)[:, 0]}
+
+  def loss(
+    self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen: None
+  ) -> tuple[Array, Aux]:
+    byol = self.loss_kind == 'byol'
+    # First branch: all masked versions in one batch, [B, M, E].
+    features, first, student = self._embed(params, views['first'], model_state['student'])
+
+    # Second branch: the teacher, with statistics of its own and no gradient, or the same network once more.
+    second_params, stats = (ema_params, model_state['teacher']) if byol else (params, student)
+    _, second, stats = self._embed(second_params, views['second'][:, None], stats)
+    second = second[:, 0]
+
+    if byol:
+      second = jax.lax.stop_gradient(second)
+      first, student = self._head('predictor', params, first, student)
+      loss = jnp.mean(losses.cosine_distance(first, second[:, None]))
+      model_state = {'student': student, 'teacher': stats}
+    else:
+      pairs = [losses.nt_xent(first[:, i], second, self.temperature) for i in range(self.num_masks)]
+      loss = jnp.mean(jnp.stack(pairs))
+      model_state = {'student': stats}
+    metrics = {
+      'loss': loss,
+      'similarity': jnp.mean(losses.cosine(first, second[:, None])),
+      'feature_std': losses.feature_std(features[:, 0]),
+      'target_std': losses.feature_std(second),
+    }
+    return loss, Aux(*jax.tree.map(jax.lax.stop_gradient, (metrics, model_state)))
+
+  def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
+    """By the running statistics: of the teacher, whose weights are evaluated, where there is one.
+
+    Raises:
+      ValueError: keep_idx is given; a ConvNet sees all pixels.
+    """
+    if keep_idx is not None:
+      raise ValueError('keep_idx: a ConvNet sees all pixels, and none can be left out')
+    stats = model_state['teacher' if self.loss_kind == 'byol' else 'student']['encoder']
+    return self.encoder.apply({'params': params['encoder'], 'batch_stats': stats}, self._filtered(images))
+
+  @property
+  def _modules(self) -> tuple[str, ...]:
+    return ('encoder', 'projector') if self.predictor is None else ('encoder', 'projector', 'predictor')
+
+  def _filtered(self, images) -> Array:
+    return high_pass_images(images, self.sigma)
+
+  def _embed(self, params, images, stats) -> tuple[Array, Array, dict]:
+    """Images [B, M, H, W, 3] -> features [B, M, D], embeddings [B, M, E] and the moved statistics."""
+    variables = {'params': params['encoder'], 'batch_stats': stats['encoder']}
+
+    def represent(images):
+      rows = images.reshape(-1, *images.shape[2:])
+      out, moved = self.encoder.apply(variables, rows, train=True, mutable=['batch_stats'])
+      return out['cls'].reshape(*images.shape[:2], -1), moved['batch_stats']
+
+    features, moved = in_ghost_batches(represent, self.microbatch, images)
+    embeddings, stats = self._head('projector', params, features, stats | {'encoder': moved})
+    return features, embeddings, stats
+
+  def _head(self, name, params, x, stats) -> tuple[Array, dict]:
+    """Through the projector or the predictor, [B, M, D] -> [B, M, E], by the statistics of all rows."""
+    variables = {'params': params[name], 'batch_stats': stats[name]}
+    rows = x.reshape(-1, x.shape[-1])
+    out, moved = getattr(self, name).apply(variables, rows, train=True, mutable=['batch_stats'])
+    return out.reshape(*x.shape[:-1], -1), stats | {name: moved['batch_stats']}

@@ -1,0 +1,114 @@
+"""Semantic segmentation by a linear layer on each patch, Chen et al. 2023, section 4.4."""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from maskrep import rng
+from maskrep.augment.highpass import high_pass_images
+from maskrep.augment.views import View, make_view_and_map
+from maskrep.data.label_maps import NONE
+from maskrep.methods.microbatch import in_microbatches
+from maskrep.types import Array, Aux, Batch, Params, Views
+
+TRAINED = 'head', 'all'
+
+
+def pixel_sums(logits: Array, label_map: Array) -> Array:
+  """Over the pixels of each image that have a class: cross-entropy, how many are right, how many they are.
+
+  Logits [B, H, W, C] and uint8 [B, H, W], `NONE` where there is none -> float32 [B, 3].
+  """
+  counted = label_map != NONE
+  own = jnp.where(counted, label_map, 0).astype(jnp.int32)[..., None]
+  cross_entropy = -jnp.take_along_axis(jax.nn.log_softmax(logits), own, axis=-1)[..., 0]
+  right = logits.argmax(-1) == label_map
+  return jnp.stack([jnp.sum(x * counted, axis=(1, 2)) for x in (cross_entropy, right, counted)], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segment:
+  """Cross-entropy of each pixel that has a class, of logits that are resampled from the patches to the pixels.
+
+  Attributes:
+    encoder: images [B, H, W, 3] -> {'patches': [B, N, D], ...}, N = H W / patch_size**2.
+    view: recipe of the view; its crop and flip are the label map's too.
+    map_classes: of the label maps.
+    trained: the linear layer alone, 'head', or with the encoder, 'all'.
+    sigma: of the high-pass filter that the encoder's images go through, in pixels; 0 is none.
+    microbatch: images of the global batch that encoder and loss see at once; 0 is all.
+  """
+
+  encoder: nn.Module
+  view: View
+  map_classes: int
+  trained: str
+  sigma: float
+  microbatch: int
+  frozen = None
+
+  def __post_init__(self):
+    if not 2 <= self.map_classes <= 254:
+      raise ValueError(f'map_classes={self.map_classes}: must be in 2 ... 254, as a byte holds no more')
+    if self.trained not in TRAINED:
+      raise ValueError(f'trained={self.trained!r}: must be {" or ".join(TRAINED)}')
+    if not 0 <= self.sigma < float('inf'):
+      raise ValueError(f'sigma={self.sigma}: must be finite and not negative')
+
+  @property
+  def decoder(self) -> nn.Module:
+    """[B, N, D] -> [B, N, map_classes]."""
+    return nn.Dense(self.map_classes, kernel_init=nn.initializers.normal(0.02))
+
+  def init(self, key: Array) -> tuple[Params, dict]:
+    encoder_key, decoder_key = jax.random.split(key)
+    images = jnp.zeros((2, self.view.size, self.view.size, 3))
+    encoder = self.encoder.init(encoder_key, images)
+    patches = self.encoder.apply(encoder, images)['patches']
+    return {'encoder': encoder['params'], 'decoder': self.decoder.init(decoder_key, patches)['params']}, {}
+
+  def scales(self, params: Params) -> Params:
+    """What multiplies the updates of each parameter, a pytree of floats: 0 freezes it."""
+    factors = {'encoder': float(self.trained == 'all'), 'decoder': 1.0}
+    return {name: jax.tree.map(lambda _, factor=factors[name]: factor, tree) for name, tree in params.items()}
+
+  def views(self, key: Array, batch: Batch) -> Views:
+    cut = jax.vmap(lambda *example: make_view_and_map(*example, self.view))
+    keys = rng.per_example(key, batch['position'])
+    image, label_map = cut(keys, batch['image'], batch['label_map'], batch['size'])
+    return {'image': image, 'label_map': label_map}
+
+  def loss(
+    self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen
+  ) -> tuple[Array, Aux]:
+    trains = self.trained == 'all'
+    if not trains:
+      params = params | {'encoder': jax.lax.stop_gradient(params['encoder'])}
+
+    # The logits of all pixels of a large batch would not fit; what is summed over an image does.
+    def of_images(images, label_map, noise):
+      logits = self._logits(params, images, noise)
+      logits = jax.image.resize(logits, (*label_map.shape, self.map_classes), 'linear')
+      return pixel_sums(logits, label_map)
+
+    noise = self.encoder.draw_noise(key, len(views['image'])) if trains else None
+    sums = in_microbatches(of_images, self.microbatch, views['image'], views['label_map'], noise).sum(0)
+    # Each pixel of the global batch counts alike, in whatever image it lies.
+    loss, accuracy = sums[:2] / jnp.maximum(sums[2], 1)
+    return loss, Aux(jax.tree.map(jax.lax.stop_gradient, {'loss': loss, 'pixel_accuracy': accuracy}), model_state)
+
+  def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
+    return self.encoder.apply({'params': params['encoder']}, high_pass_images(images, self.sigma), keep_idx)
+
+  def segment(self, params: Params, images: Array) -> Array:
+    """Normalised images [B, H, W, 3] -> logits of their patches, [B, H / patch_size, W / patch_size, C]."""
+    return self._logits(params, images, None)
+
+  def _logits(self, params, images, noise):
+    b, h, w, _ = images.shape
+    patches = self.encoder.apply(
+      {'params': params['encoder']}, high_pass_images(images, self.sigma), None, noise)['patches']
+    logits = self.decoder.apply({'params': params['decoder']}, patches)
+    return logits.reshape(b, h // self.encoder.patch_size, w // self.encoder.patch_size, self.map_classes)

@@ -1,0 +1,192 @@
+"""Training a tokenizer: VQGAN, Esser et al. 2021, arXiv:2012.09841, section 3.1, equations (4) to (6).
+
+One deviation: the reconstruction is judged by pixels alone, as the paper's perceptual loss needs another network's
+weights. The entropy term, which keeps codes in use, is of MaskGIT's code (Chang et al.
+2022, arXiv:2202.04200).
+"""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from maskrep import rng
+from maskrep.augment.views import View, make_views
+from maskrep.methods import losses
+from maskrep.methods.microbatch import in_microbatches
+from maskrep.models.vqgan import VQGAN, code_scores, straight_through
+from maskrep.types import Array, Aux, Batch, Params, Views
+
+RECONSTRUCTIONS = {'l2': jnp.square, 'l1': jnp.abs}
+
+
+def code_entropies(scores: Array, temperature: float) -> tuple[Array, Array]:
+  """Entropy of a token's soft assignment, averaged, and of the mean assignment: [M, P] -> two scalars, in nats."""
+  log_p = jax.nn.log_softmax(scores / temperature, axis=-1)
+  return jnp.mean(losses.entropy(log_p)), losses.entropy(losses.log_mean(log_p))
+
+
+def hinge(real: Array, fake: Array) -> Array:
+  """The discriminator's loss: 0 where its logits are above 1 for images and below -1 for reconstructions."""
+  return (jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))) / 2
+
+
+def psnr(images: Array, reconstructions: Array) -> Array:
+  """Peak signal-to-noise ratio in dB of each image, [B, H, W, 3] in [0, 1], what is out of range clipped -> [B]."""
+  error = jnp.mean((images - jnp.clip(reconstructions, 0, 1)) ** 2, axis=(1, 2, 3))
+  return -10 * jnp.log10(jnp.maximum(error, 1e-10))
+
+
+def perplexity(ids: Array, size: int) -> Array:
+  """How many of `size` codes, evenly used, would have the entropy of those in int32 ids [M]."""
+  share = jnp.bincount(ids, length=size) / ids.size
+  return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(share, share)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainVQGAN:
+  """A tokenizer learns to reconstruct images; a discriminator may learn to tell them from its reconstructions.
+
+  Attributes:
+    tokenizer: the model.
+    discriminator: images [B, H, W, 3] -> logits [B, h, w]; images must not see each other.
+    view: recipe of the crop and the flip; neither shifted nor scaled, so that pixels stay in [0, 1].
+    reconstruction_kind: 'l2' or 'l1', mean over pixels.
+    commitment_weight: beta, of the encoder's distance to its code; the code's to it has weight 1.
+    entropy_weight, entropy_temperature: of the entropy term, and of the softmax over -|z - e|^2 in it (MaskGIT's code:
+      0.1, 0.01).
+    discriminator_weight: of the generator's term; 0 leaves the discriminator out.
+    adaptive_weight: whether the generator's term is also weighed by equation (7): its gradient at the decoder's last
+      layer then has the length of the reconstruction's. It costs up to one more pass through either model.
+    discriminator_start_step: the first step at which either of the two learns from the other.
+    microbatch: images of the global batch that each model sees at once; 0 is all.
+  """
+
+  tokenizer: VQGAN
+  discriminator: nn.Module
+  view: View
+  reconstruction_kind: str
+  commitment_weight: float
+  entropy_weight: float
+  entropy_temperature: float
+  discriminator_weight: float
+  adaptive_weight: bool
+  discriminator_start_step: int
+  microbatch: int
+  frozen = None
+
+  def __post_init__(self):
+    if self.reconstruction_kind not in RECONSTRUCTIONS:
+      raise ValueError(f'reconstruction_kind={self.reconstruction_kind!r}: must be {" or ".join(RECONSTRUCTIONS)}')
+    if not self.entropy_temperature > 0:
+      raise ValueError(f'entropy_temperature={self.entropy_temperature}: must be above 0')
+    for field in ('commitment_weight', 'entropy_weight', 'discriminator_weight', 'discriminator_start_step'):
+      if getattr(self, field) < 0:
+        raise ValueError(f'{field}={getattr(self, field)}: must not be negative')
+    if (self.view.mean, self.view.std) != ((0.0,) * 3, (1.0,) * 3):
+      raise ValueError(f'view.mean={self.view.mean}, view.std={self.view.std}: must be 0 and 1, pixels in [0, 1]')
+    if self.view.size % self.tokenizer.stride:
+      raise ValueError(f'view.size={self.view.size}: must be a multiple of the stride {self.tokenizer.stride}')
+
+  def init(self, key: Array) -> tuple[Params, dict]:
+    tokenizer_key, discriminator_key = jax.random.split(key)
+    images = jnp.zeros((2, self.view.size, self.view.size, 3))
+    params = {'tokenizer': self.tokenizer.init(tokenizer_key, images)['params']}
+    if self.discriminator_weight:
+      params['discriminator'] = self.discriminator.init(discriminator_key, images)['params']
+    return params, {}
+
+  def views(self, key: Array, batch: Batch) -> Views:
+    keys = rng.per_example(key, batch['position'])
+    return {'image': make_views(keys, batch['image'], batch['size'], self.view, 1)[:, 0]}
+
+  def loss(
+    self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen: None
+  ) -> tuple[Array, Aux]:
+    images, codebook = views['image'], params['tokenizer']['codebook']
+
+    # Tokens. The codes come from a product: the gradient of indexing would be summed in no fixed order on a GPU.
+    z = in_microbatches(lambda x: self._tokenizer(params, 'encode', x), self.microbatch, images)
+    scores = code_scores(z, codebook)
+    ids = jnp.argmax(scores, axis=-1)
+    codes = jnp.matmul(jax.nn.one_hot(ids, len(codebook)), codebook, precision=jax.lax.Precision.HIGHEST)
+
+    # Equation (4): reconstruction, the codes' distance to the encoder's output, and its to them.
+    latents = straight_through(z, codes)
+    made = self._decode(params, latents)
+    reconstruction = self._distance(made, images)
+    codebook_loss = jnp.mean((jax.lax.stop_gradient(z) - codes) ** 2)
+    commitment = jnp.mean((z - jax.lax.stop_gradient(codes)) ** 2)
+    # Entropy: each token sure of its code, all codes used over the global batch.
+    token_entropy, codebook_entropy = code_entropies(scores.reshape(-1, len(codebook)), self.entropy_temperature)
+    loss = reconstruction + codebook_loss + self.commitment_weight * commitment
+    loss += self.entropy_weight * (token_entropy - codebook_entropy)
+
+    metrics = {
+      'reconstruction': reconstruction,
+      'commitment': commitment,
+      'token_entropy': token_entropy,
+      'codebook_entropy': codebook_entropy,
+      'perplexity': perplexity(ids.reshape(-1), len(codebook)),
+      'codes_in_use': jnp.sum(jnp.zeros(len(codebook)).at[ids.reshape(-1)].set(1.0)),
+      'psnr': jnp.mean(psnr(images, made)),
+      'feature_std': losses.feature_std(codes.mean((1, 2))),
+    }
+    if self.discriminator_weight:
+      # Equation (5), with hinges: one loss, in which either side is a constant to the other.
+      generator = -jnp.mean(self._logits(jax.lax.stop_gradient(params), made))
+      discriminator = hinge(self._logits(params, images), self._logits(params, jax.lax.stop_gradient(made)))
+      started = (step >= self.discriminator_start_step) * 1.0
+      weight = self.discriminator_weight
+      if self.adaptive_weight:
+        weight *= self._adaptive_weight(*jax.lax.stop_gradient((params, latents, images)))
+        metrics['generator_weight'] = weight
+      loss += started * (weight * generator + discriminator)
+      metrics |= {'generator': generator, 'discriminator': discriminator}
+    metrics['loss'] = loss
+    return loss, Aux(jax.tree.map(jax.lax.stop_gradient, metrics), model_state)
+
+  def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
+    """Codes of images in [0, 1], row by row, and their mean.
+
+    Raises:
+      ValueError: `keep_idx` is given: a tokenizer sees whole images.
+    """
+    if keep_idx is not None:
+      raise ValueError('keep_idx: a tokenizer cannot leave out patches')
+    ids = self._tokenizer(params, 'ids', images)
+    codes = params['tokenizer']['codebook'][ids.reshape(len(images), -1)]
+    return {'cls': codes.mean(axis=1), 'patches': codes}
+
+  def reconstruct(self, params: Params, images: Array) -> Array:
+    """What is left of images after their tokens: float32 [B, H, W, 3] in [0, 1] -> the same shape, not clipped."""
+    return self.tokenizer.apply({'params': params['tokenizer']}, images)
+
+  def _adaptive_weight(self, params, latents, images) -> Array:
+    """Equation (7), at most 10 000 as in the authors' code."""
+
+    def length(loss):
+      def of_last(kernel):
+        decoder = params['tokenizer']['decoder']
+        decoder = decoder | {'conv_out': decoder['conv_out'] | {'kernel': kernel}}
+        return loss(self._decode({'tokenizer': params['tokenizer'] | {'decoder': decoder}}, latents))
+
+      return jnp.linalg.norm(jax.grad(of_last)(params['tokenizer']['decoder']['conv_out']['kernel']).ravel())
+
+    reconstruction = length(lambda made: self._distance(made, images))
+    generator = length(lambda made: -jnp.mean(self._logits(params, made)))
+    return jnp.minimum(reconstruction / (generator + 1e-6), 1e4)
+
+  def _distance(self, made, images) -> Array:
+    return jnp.mean(RECONSTRUCTIONS[self.reconstruction_kind](made - images))
+
+  def _decode(self, params, latents) -> Array:
+    return in_microbatches(lambda x: self._tokenizer(params, 'decode', x), self.microbatch, latents)
+
+  def _tokenizer(self, params, method, x) -> Array:
+    return self.tokenizer.apply({'params': params['tokenizer']}, x, method=method)
+
+  def _logits(self, params, images) -> Array:
+    see = lambda x: self.discriminator.apply({'params': params['discriminator']}, x)  # noqa: E731
+    return in_microbatches(see, self.microbatch, images)

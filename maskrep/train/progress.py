@@ -1,0 +1,95 @@
+"""What a run tells as it goes: a live bar, metrics on disk, a warning of collapse; and the end of one that diverged."""
+
+import logging
+from pathlib import Path
+import sys
+
+import jax
+from tqdm import tqdm
+
+from maskrep.data.loader import Loader
+from maskrep.errors import NonFiniteError
+from maskrep.train.clock import Clock
+from maskrep.train.metrics import MetricWriter
+from maskrep.train.program import Program
+from maskrep.workdir.events import record_event
+
+MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED = 3, 10  # updates that were not finite
+COLLAPSED, COLLAPSED_STEPS = 0.01, 50  # feature_std, where 0 is one direction for all images; steps in a row
+
+log = logging.getLogger(__name__)
+
+
+class Report:
+  """Told of each step. Use as a context manager; only process 0 shows and writes."""
+
+  def __init__(
+    self, workdir: Path, program: Program, loader: Loader, clock: Clock, *, start: int, log_every_steps: int
+  ):
+    self._workdir, self._program, self._loader, self._clock = workdir, program, loader, clock
+    self._start, self._every = start, log_every_steps
+    writes = jax.process_index() == 0
+    self._metrics = MetricWriter(workdir, start) if writes else None
+    # Where the output is a file, a line every 10 s is enough.
+    self._bar = tqdm(initial=start, total=program.total_steps, unit='step', dynamic_ncols=True, file=sys.stderr,
+                     disable=not writes, mininterval=0.1 if sys.stderr.isatty() else 10)
+    self._pending, self._collapsed, self._steps, self._broken = None, 0, 0, 0
+    self._before = clock.seconds()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._bar.close()
+
+  def add(self, step: int, metrics: dict, broken: int) -> None:
+    """Notes a step that is under way, and settles the one before it."""
+    if self._pending:
+      self.settle({})
+    self._pending = step, metrics, broken
+
+  def settle(self, evaluated: dict[str, float]) -> None:
+    """Fetches what the last step measured, and writes it where it is time.
+
+    Raises:
+      NonFiniteError: too many updates were skipped.
+    """
+    step, metrics, broken = self._pending
+    self._pending = None
+    metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    self._steps, self._broken = self._steps + 1, self._broken + broken
+    self._bar.set_postfix_str(f'loss={metrics["loss"]:.4f}, {self._speed()[0]:.0f} images/s', refresh=False)
+    self._bar.update()
+    self._check(step, metrics)
+    if self._metrics and (evaluated or step % self._every == 0):
+      scheduled = {name: float(value(step - 1)) for name, value in self._program.schedules.items()}
+      self._metrics.write(step, metrics | scheduled | self._take() | evaluated)
+    if self._metrics and step == self._start + 1:
+      record_event(self._workdir, 'began', step=step, lost_steps=self._metrics.lost_steps,
+                   lost_seconds=self._metrics.lost_seconds, seconds=self._clock.seconds())
+
+  def _check(self, step: int, metrics: dict[str, float]) -> None:
+    in_a_row, in_all = int(metrics['skipped_in_a_row']), int(metrics['skipped_updates'])
+    if in_a_row >= MAX_SKIPPED_IN_A_ROW or (in_a_row and in_all >= MAX_SKIPPED):
+      terms = ', '.join(f'{name}={value:g}' for name, value in sorted(metrics.items()))
+      raise NonFiniteError(
+        f'step {step}: {in_a_row} updates in a row and {in_all} in all were not finite and were skipped ({terms}); '
+        'lower config.optim.learning_rate or look at the examples of this step: '
+        f'{", ".join(self._loader.names(step - 1))}')
+    self._collapsed = self._collapsed + 1 if metrics.get('feature_std', 1) < COLLAPSED else 0
+    if self._collapsed == COLLAPSED_STEPS:
+      log.warning('step %d: collapsed: feature_std was below %g for %d steps, so all images look the same to the '
+                  'encoder; see the metrics', step, COLLAPSED, COLLAPSED_STEPS)
+
+  def _speed(self) -> tuple[float, float]:
+    """(images/s, share of waiting for data) since the last line, evaluating and saving left out."""
+    now = self._clock.seconds()
+    step, data = (now.get(phase, 0) - self._before.get(phase, 0) for phase in ('step', 'data'))
+    return self._steps * self._program.batch_size / (step + data), data / (step + data)
+
+  def _take(self) -> dict[str, float]:
+    rate, wait = self._speed()
+    record = {'images_per_second': rate, 'data_wait_share': wait, 'broken_images': float(self._broken),
+              'seconds': sum(self._clock.seconds().values()) - sum(self._before.values())}
+    self._before, self._steps, self._broken = self._clock.seconds(), 0, 0
+    return record

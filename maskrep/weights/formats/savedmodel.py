@@ -1,0 +1,101 @@
+"""An encoder as a TensorFlow SavedModel, which serves without jax: `tf.saved_model.load(folder).signatures[...]`.
+
+`jax.export` makes StableHLO, and TensorFlow runs that in its operation XlaCallModule. `jax2tf.convert` of jax 0.10 does
+the same, but what it writes for `erf` (and so for GELU) is newer than what TensorFlow 2.21, the newest, can read; and
+orbax-export rests on jax2tf.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from jax.interpreters import mlir
+import jax.numpy as jnp
+from jaxlib.mlir import passmanager
+from jaxlib.mlir.dialects import stablehlo
+import numpy as np
+
+from maskrep.errors import ConfigError
+from maskrep.weights.peers import Peer
+
+PLATFORMS = 'cpu', 'cuda', 'tpu'
+KINDS = 'vit', 'cait', 'resnet'
+SUFFIXES = ()
+STABLEHLO = '1.13.7'  # what TensorFlow 2.21 reads; later ones read it too
+SIGNATURE = 'serving_default'
+
+Encode = Callable[[jax.Array], dict[str, jax.Array]]
+
+
+def export(encode: Encode, size: int, folder: Path) -> Path:
+  """Writes a SavedModel with one signature, `serving_default`, for any number of images; returns it.
+
+  Args:
+    encode: float32 `images` [B, size, size, 3] -> named arrays [B, ...], the outputs of the signature. Arrays that it
+      closes over become variables of the SavedModel. B is not known when it is traced: `images.shape[0]`, not `len`.
+    size: height and width of the images.
+    folder: is made.
+
+  Raises:
+    ConfigError: TensorFlow is not installed.
+  """
+  tf, xla = _tensorflow(folder)
+  # TensorFlow would take all memory of the GPUs that jax uses, for nothing.
+  tf.config.set_visible_devices([], 'GPU')
+
+  images = jax.ShapeDtypeStruct((*jax.export.symbolic_shape('batch'), size, size, 3), jnp.float32)
+  # With the weights as arguments they are stored as variables: a graph cannot be larger than 2 GB.
+  closed, outputs = jax.make_jaxpr(encode, return_shape=True)(images)
+  weights = [np.asarray(weight) for weight in closed.consts]
+  program = jax.jit(lambda weights, images: jax.core.eval_jaxpr(closed.jaxpr, weights, images))
+  exported = jax.export.export(program, platforms=PLATFORMS)(weights, images)
+  module = _portable(exported)
+
+  served = tf.Module()
+  served.weights = [tf.Variable(weight, trainable=False) for weight in weights]
+
+  @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32, 'images')], autograph=False)
+  def serve(images):
+    arguments = [*served.weights, images]
+    made = xla.call_module(
+      [arguments[i] for i in exported.module_kept_var_idx], module=module, version=exported.calling_convention_version,
+      platforms=[platform.upper() for platform in exported.platforms],
+      Tout=[aval.dtype for aval in exported.out_avals],
+      Sout=[[d if isinstance(d, int) else None for d in aval.shape] for aval in exported.out_avals])
+    return jax.tree.unflatten(jax.tree.structure(outputs), made)
+
+  served.serve = serve
+  tf.saved_model.save(served, str(folder), signatures={SIGNATURE: serve})
+  return folder
+
+
+def peer(folder: Path) -> Peer:
+  """The signature, as TensorFlow runs it."""
+  tf, _ = _tensorflow(folder)
+  model = tf.saved_model.load(str(folder))
+
+  def run(images):
+    return {name: value.numpy() for name, value in model.signatures[SIGNATURE](images=tf.constant(images)).items()}
+
+  return f'TensorFlow {tf.__version__}', run
+
+
+def _tensorflow(folder):
+  try:
+    import tensorflow as tf
+    from tensorflow.compiler.tf2xla.python import xla
+  except ImportError as error:
+    raise ConfigError(f"{folder}: a SavedModel is written with TensorFlow, which is not installed ({error}); "
+                      "pip install -e '.[tensorflow]'") from error
+  return tf, xla
+
+
+def _portable(exported: jax.export.Exported) -> bytes:
+  """The program in a StableHLO that TensorFlow reads."""
+  stablehlo.register_stablehlo_passes()
+  with mlir.make_ir_context():
+    module = mlir.ir.Module.parse(exported.mlir_module())
+    # TensorFlow does not carry the batch size into composites, such as that for erf.
+    passes = 'func.func(stablehlo-legalize-composite-to-call),inline'
+    passmanager.PassManager.parse(f'builtin.module({passes})').run(module.operation)
+    return stablehlo.serialize_portable_artifact(module, STABLEHLO)

@@ -1,0 +1,84 @@
+"""Weights of a `maskrep.models.resnet.ResNet` under torchvision's names, which timm's ResNets share.
+
+A backbone has no classifier and no count of batches: `fc.*` and `*.num_batches_tracked` are not ours.
+"""
+
+import re
+
+from maskrep.errors import ConfigError
+from maskrep.models.resnet import BOTTLENECK, STAGES
+from maskrep.weights import files, names, peers
+from maskrep.weights.formats import channels, timm_config, torch_state
+from maskrep.weights.pretrained import Found
+from maskrep.weights.strict import need
+
+KINDS = ('resnet',)
+SUFFIXES = ('.safetensors',)
+write = torch_state.writer('torchvision')
+
+NOT_OURS = re.compile(r'fc\.(weight|bias)|.+\.num_batches_tracked')
+SHORTCUT = {'shortcut_conv': 'downsample.0', 'shortcut_bn': 'downsample.1'}
+
+
+def to_foreign(arrays, config):
+  return names.renamed(theirs, arrays)
+
+
+def from_foreign(state, config, wanted):
+  return names.renamed_back(theirs, state, wanted)
+
+
+def read(what, path, asked):
+  state = {name: value for name, value in files.read(path).items() if not NOT_OURS.fullmatch(name)}
+  state = channels.three(what, state, 'conv1.weight', asked)
+  # Those with other pooling or stems' names have the same arrays.
+  return Found(state, 'resnet', sizes(what, state), *timm_config.beside(what, path, r'resnet\d+'))
+
+
+def peer(state, config, side):
+  return running(state, config, lambda name: name)
+
+
+def running(state, config, rename):
+  """torchvision's model with the arrays that are called `rename(torchvision's name)`."""
+  torchvision, torch = peers.library('torchvision'), peers.library('torch')
+  if (config['width'], config['stem']) != (1.0, 'imagenet'):
+    raise peers.Absent(f'torchvision has no ResNet of width {config["width"]} with the {config["stem"]} stem, only of '
+                       'width 1.0 with the imagenet stem')
+  resnet = torchvision.models.resnet
+  block = resnet.Bottleneck if BOTTLENECK[config['depth']] else resnet.BasicBlock
+  model = resnet.ResNet(block, list(STAGES[config['depth']]))
+  model.fc = torch.nn.Identity()
+  wanted = [name for name in model.state_dict() if not NOT_OURS.fullmatch(name)]
+  model.load_state_dict(peers.tensors({name: state[rename(name)] for name in wanted}))
+  layers = torch.nn.Sequential(*list(model.eval().children())[:-2])  # without the mean and the classifier
+  run = peers.forward(layers)
+
+  def features(images):
+    maps = run(images)
+    return {'cls': maps.mean((2, 3)), 'patches': maps.reshape(*maps.shape[:2], -1).swapaxes(1, 2)}
+
+  return f'torchvision {torchvision.__version__}, ResNet-{config["depth"]}', features
+
+
+def sizes(what, state):
+  """Depth, width and stem, by the shapes.
+
+  Raises:
+    ConfigError: an array that tells them is missing, or no ResNet has such stages.
+  """
+  width, _, kernel, _ = need(what, state, 'conv1.weight', 4).shape
+  stages = tuple(len({name.split('.')[1] for name in state if name.startswith(f'layer{i}.')}) for i in range(1, 5))
+  bottleneck = 'layer1.0.conv3.weight' in state
+  for depth in STAGES:
+    if (STAGES[depth], BOTTLENECK[depth]) == (stages, bottleneck):
+      return {'depth': depth, 'width': width / 64, 'stem': 'imagenet' if kernel == 7 else 'small'}
+  raise ConfigError(f'{what}: has stages of {stages} blocks, and the ResNets here are those of '
+                    f'{", ".join(map(str, STAGES))} layers; choose one of them')
+
+
+def theirs(name: str) -> str:
+  """Our name of an array -> theirs."""
+  *modules, leaf = name.split('.')
+  modules = [SHORTCUT.get(module, re.sub(r'^(layer\d)_', r'\1.', module)) for module in modules]
+  return '.'.join([*modules, names.LEAVES[leaf]])

@@ -1,0 +1,78 @@
+"""The certificate of a conversion: fixed images through our network and through the real class of the other library."""
+
+from collections.abc import Callable
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from maskrep.errors import RunError
+from maskrep.weights.peers import Absent, Peer
+from maskrep.weights.pretrained import Pretrained
+from maskrep.workdir.files import write_atomic
+
+SEED, BATCH = 0, 2
+TOLERANCE = 1e-4  # of the largest feature, or of 1 where that is smaller
+
+
+def certify(pretrained: Pretrained, peer: Callable[[int], Peer], file: Path, sides: tuple[int, ...]) -> None:
+  """Writes parity.json beside a file, or into a folder, and says what it found.
+
+  Args:
+    pretrained: ours.
+    peer: of the side of square images, in pixels: the model of the other library, with what was written.
+    file: the file or folder that was written.
+    sides: of the images that are compared.
+
+  Raises:
+    RunError: both sides compute different features.
+  """
+  try:
+    found = compared(pretrained, peer, sides)
+  except Absent as absent:
+    found = {'verified': False, 'status': f'not verified: {absent}'}
+  found |= {
+    'file': file.name, 'sha256': _sha256(file),
+    'inputs': {'seed': SEED, 'distribution': 'standard normal, of NumPy default_rng', 'batch': BATCH},
+    'dtype': 'float32', 'preprocessing': pretrained.preprocessing,
+    'network': {'kind': pretrained.kind} | pretrained.config, 'source': pretrained.source}
+  if found['status'].startswith('differs'):
+    raise RunError(f'{file.name}: {found["status"]}; nothing was written')
+  if changed := pretrained.source.get('changed'):
+    found['status'] += f'; not the network of the file, but as changed on import: {", ".join(changed)}'
+  path = file / 'parity.json' if file.is_dir() else file.with_name('parity.json')
+  write_atomic(path, json.dumps(found, indent=1) + '\n')
+  print(f'parity.json: {found["status"]}')
+
+
+def compared(pretrained: Pretrained, peer: Callable[[int], Peer], sides: tuple[int, ...]) -> dict:
+  """The largest differences at each image size.
+
+  Raises:
+    Absent: the other side is not there.
+  """
+  differences, peaks = {}, {}
+  for side in sides:
+    name, theirs = peer(side)
+    images = np.random.default_rng(SEED).normal(size=(BATCH, side, side, 3)).astype(np.float32)
+    want, got = theirs(images), pretrained.encode(images)
+    if {part: value.shape for part, value in got.items()} != {part: value.shape for part, value in want.items()}:
+      raise RunError(f'{name} computes other arrays: {", ".join(want)}; nothing was written')
+    # NumPy's maximum, unlike Python's, does not lose a NaN.
+    differences[side] = float(np.max([np.abs(got[part] - want[part]).max() for part in want]))
+    peaks[side] = float(np.max([np.abs(value).max() for value in want.values()]))
+  same = all(difference < TOLERANCE * max(peaks[side], 1) for side, difference in differences.items())
+  told = ', '.join(f'{difference:.1e} at {side} pixels' for side, difference in differences.items())
+  return {'verified': same, 'status': f'{"verified" if same else "differs"}: max |difference| {told}, with {name}',
+          'with': name, 'max_abs_difference': differences, 'max_abs_feature': peaks}
+
+
+def _sha256(path: Path) -> str:
+  """Of a file, or of names and contents of all files of a folder."""
+  if not path.is_dir():
+    with open(path, 'rb') as file:
+      return hashlib.file_digest(file, 'sha256').hexdigest()
+  files = sorted(each for each in path.rglob('*') if each.is_file())
+  listing = ''.join(f'{_sha256(each)}  {each.relative_to(path)}\n' for each in files)
+  return hashlib.sha256(listing.encode()).hexdigest()

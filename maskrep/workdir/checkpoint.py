@@ -1,0 +1,226 @@
+"""Checkpoints of a training state: orbax, asynchronous, keep-last-n, verified. The only file that knows orbax.
+
+Orbax writes a step beside its place and renames it, so a kill leaves the steps before as they were. It does not see a
+flipped bit. So each step also holds a fingerprint of every leaf, computed on the devices, which restoring compares.
+"""
+
+import logging
+from pathlib import Path
+import shutil
+import time
+
+import jax
+from jax.experimental import multihost_utils
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from maskrep.errors import CheckpointError
+from maskrep.types import TrainState
+
+SHOWN = 10  # leaves that are named
+FAILURES = 3  # saves in a row that may fail before the run ends
+
+log = logging.getLogger(__name__)
+
+
+def resumes(workdir: Path) -> bool:
+  """Whether a run has been saved there."""
+  return any(path.is_dir() and path.name.isdigit() for path in (workdir / 'checkpoints').glob('*'))
+
+
+class Checkpoints:
+  """The checkpoints of one workdir. Use as a context manager: leaving it waits for the save in flight.
+
+  Leaving raises CheckpointError where the last save failed, unless another error is on its way out. With `read_only`
+  nothing in the workdir is changed, so that it may be another run's.
+  """
+
+  def __init__(self, workdir: Path, keep: int, *, read_only: bool = False):
+    self._directory = (workdir / 'checkpoints').absolute()
+    self._corrupt = workdir.absolute() / 'corrupt'
+    self._keep, self._failures, self._in_flight, self._read_only = keep, 0, False, read_only
+    self._manager = ocp.CheckpointManager(
+      self._directory,
+      item_handlers={'state': ocp.StandardCheckpointHandler(), 'fingerprint': ocp.JsonCheckpointHandler()},
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
+        # The default makes a process hang at its exit when the directory cannot be made.
+        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+      ),
+    )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, error_type, *_):
+    try:
+      self.finish()
+    except CheckpointError as error:
+      if error_type is None:
+        raise
+      log.warning('%s', error)
+    finally:
+      self._manager.close()
+
+  def finish(self) -> None:
+    """Waits for the save in flight.
+
+    Raises:
+      CheckpointError: it failed.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:  # of any type: orbax passes on what its storage raised
+      raise CheckpointError(f'{self._directory}: the last checkpoint was not saved ({_line(error)}); free space or '
+                            'mend the disk, then run the same command: it goes on from the one before') from error
+    if self._failures and not self._in_flight:
+      raise CheckpointError(f'{self._directory}: the last checkpoint was not saved; see the warnings above')
+
+  def save(self, state: TrainState, step: int) -> None:
+    """Starts to write; the arrays are copied before this returns, so the state may be donated to the next step.
+
+    A save that fails, now or in the background, is warned of, and what it left is removed, for the next to have space.
+
+    Raises:
+      CheckpointError: `FAILURES` saves in a row failed, or the step is there already.
+    """
+    prints = _as_json(_fingerprint(state))
+    args = ocp.args.Composite(state=ocp.args.StandardSave(state), fingerprint=ocp.args.JsonSave(prints))
+    try:
+      self._manager.wait_until_finished()  # raises what the save before met in the background
+      self._failures = 0 if self._in_flight else self._failures
+    except Exception as error:  # of any type, as above
+      self._failed('the checkpoint before', step, error)
+    self._in_flight = False
+    try:
+      saved = self._manager.save(step, args=args)
+    except Exception as error:  # of any type, as above
+      self._failed('the checkpoint of', step, error)
+      return
+    if not saved:
+      raise CheckpointError(f'{self._directory}: step {step} was not saved: a checkpoint of it or of a later one is '
+                            'there already; move it away or choose another --workdir')
+    self._in_flight = True
+
+  def _failed(self, which: str, step: int, error: Exception) -> None:
+    """Counts a save that failed, and removes what it left, which may be what fills the disk."""
+    self._failures += 1
+    log.warning('%s: %s step %d was not saved: %s', self._directory, which, step, _line(error))
+    if jax.process_index() == 0:
+      for path in self._directory.glob('*.orbax-checkpoint-tmp*'):
+        shutil.rmtree(path, ignore_errors=True)
+    if self._failures == FAILURES:
+      raise CheckpointError(f'{self._directory}: {FAILURES} checkpoints in a row were not saved ({_line(error)}); '
+                            'free space or mend the disk, then run the same command') from error
+    self._manager.reload()
+
+  def restore(self, template: TrainState) -> TrainState | None:
+    """The newest state that is whole, placed by the shardings of `template`'s leaves; None where nothing was saved.
+
+    What is found damaged is moved to `corrupt/` in the workdir, once an older checkpoint is found whole.
+
+    Raises:
+      CheckpointError: there are checkpoints, and none fits `template` and is whole.
+    """
+    if not self._read_only:
+      self._warn_of_space(template)
+    rejected = {}
+    state = None
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        state, reason = self._read(step, template), ''
+      except Exception as error:  # of any type: what damage does to orbax is not foreseeable
+        reason = _line(error)
+      if _everywhere(not reason):
+        break
+      rejected[step] = reason or 'another process cannot read it'
+      state = None
+    if rejected and state is None:
+      raise CheckpointError(f'{self._directory}: no checkpoint can be restored; nothing was changed. ' + '; '.join(
+        f'step {step}: {reason}' for step, reason in rejected.items()))
+    for step, reason in rejected.items():
+      log.warning('%s: step %d is damaged (%s); %s', self._directory, step, reason, 'an older one is taken'
+                  if self._read_only else f'it is set aside in {self._corrupt}')
+    if not self._read_only:
+      self._set_aside(rejected)
+    return state
+
+  def _warn_of_space(self, template: TrainState) -> None:
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template))
+    needed = (self._keep + 1 - len(self._manager.all_steps())) * size
+    if (free := shutil.disk_usage(self._directory).free) < needed:
+      log.warning('%s: has %.1f GB free, and the checkpoints to come need %.1f GB; free space, or lower '
+                  'config.train.keep_checkpoints', self._directory, free / 1e9, needed / 1e9)
+
+  def _read(self, step: int, template: TrainState) -> TrainState:
+    folder = self._directory / str(step)
+    if folder.is_symlink():
+      raise ValueError('it is a link')
+    wrong = _mismatch(self._manager.item_metadata(step)['state'], template)
+    if wrong:
+      raise ValueError(wrong)
+    state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))['state']
+    stored = self._manager.restore(step, args=ocp.args.Composite(fingerprint=ocp.args.JsonRestore()))['fingerprint']
+    found = _as_json(_fingerprint(state))
+    if stored != found:
+      names = sorted(name for name in stored.keys() | found.keys() if stored.get(name) != found.get(name))
+      raise ValueError(f'{len(names)} of {len(found)} leaves are not what was saved, the first {names[0]}')
+    return state
+
+  def _set_aside(self, steps) -> None:
+    """Moves folders of steps, and whatever else has a step's name, out of the way of later saves."""
+    whole = set(self._manager.all_steps()) - set(steps)
+    if jax.process_index() == 0:
+      for path in self._directory.iterdir():
+        if path.name.isdigit() and int(path.name) not in whole:
+          self._corrupt.mkdir(exist_ok=True)
+          path.rename(self._corrupt / f'{path.name}-{time.strftime("%Y%m%dT%H%M%S")}-{time.time_ns() % 10**6}')
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices('set aside')
+    self._manager.reload()
+
+
+@jax.jit
+def _fingerprint(state: TrainState) -> dict[str, jax.Array]:
+  """uint32 [2] of each leaf: the sum of its bits, and the sum weighted by position, both modulo 2 ** 32.
+
+  Integer sums do not depend on their order, so the sharding does not matter. A single flipped bit changes the first
+  sum, swapped values the second. It guards against accidents, not against an attacker.
+  """
+
+  def of(leaf):
+    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+    bits = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32).reshape(-1)
+    weights = 2 * jax.lax.iota(jnp.uint32, bits.size) + 1
+    return jnp.stack([bits.sum(dtype=jnp.uint32), (bits * weights).sum(dtype=jnp.uint32)])
+
+  return {jax.tree_util.keystr(path, simple=True, separator='.'): of(leaf)
+          for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def _as_json(prints: dict[str, jax.Array]) -> dict[str, list[int]]:
+  return {name: [int(n) for n in np.asarray(value)] for name, value in prints.items()}
+
+
+def _mismatch(metadata, template: TrainState) -> str:
+  """What the stored leaves are that the run's are not; '' where shapes and types agree."""
+  def described(tree):
+    return {jax.tree_util.keystr(path, simple=True, separator='.'): f'{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}'
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+  stored, wanted = described(metadata), described(template)
+  wrong = [f'{name} is {stored.get(name, "missing")} in the checkpoint and {wanted.get(name, "missing")} in this run'
+           for name in sorted(stored.keys() | wanted.keys()) if stored.get(name) != wanted.get(name)]
+  return ', '.join(wrong[:SHOWN]) + (f' and {len(wrong) - SHOWN} leaves more' if len(wrong) > SHOWN else '')
+
+
+def _everywhere(ok: bool) -> bool:
+  """Whether it is so in every process."""
+  return ok if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(ok)).all())
+
+
+def _line(error: Exception) -> str:
+  return f'{type(error).__name__}: {" ".join(str(error).split())}'[:300]

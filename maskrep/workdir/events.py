@@ -1,0 +1,48 @@
+"""events.jsonl: when a run started, how it ended, and what was noted in between."""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import logging
+import os
+from pathlib import Path
+import time
+
+from maskrep.errors import CheckpointError
+from maskrep.workdir.files import append_json
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator[None]:
+  """Appends to events.jsonl that a run started, and how it ended, with the `seconds` of its phases.
+
+  Raises:
+    CheckpointError: in place of an OSError: the workdir is full, gone or read-only.
+  """
+  record_event(workdir, 'start', process=os.getpid())
+  error = None
+  try:
+    yield
+  except OSError as failed:
+    error = CheckpointError(f'--workdir={workdir}: cannot be written any more ({failed}); free space or mend the disk, '
+                            'then run the same command: it goes on from the newest checkpoint')
+    raise error from failed
+  except BaseException as failed:
+    error = failed
+    raise
+  finally:
+    code = getattr(error, 'exit_code', 1) if error else 0
+    reason = f'{type(error).__name__}: {error}' if error else 'finished'
+    try:
+      record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
+    except OSError as failed:  # the error on its way out says more
+      log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
+
+
+def record_event(workdir: Path, event: str, **fields) -> None:
+  append_json(workdir / 'events.jsonl', {'time': now(), 'event': event} | fields)
+
+
+def now() -> str:
+  return time.strftime('%Y-%m-%dT%H:%M:%S%z')

@@ -1,0 +1,69 @@
+"""Files that are written whole or not at all, and files of one JSON object per line."""
+
+from collections.abc import Iterator
+import contextlib
+import json
+import os
+from pathlib import Path
+import tempfile
+from typing import BinaryIO
+
+from maskrep.errors import CheckpointError
+
+
+def prepare(workdir: Path) -> None:
+  """Makes the folder and proves that it can be written.
+
+  Raises:
+    CheckpointError: it cannot.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=workdir) as probe:
+      probe.write(b'probe')
+      probe.flush()
+      os.fsync(probe.fileno())
+  except OSError as error:
+    raise CheckpointError(f'--workdir={workdir}: cannot be written ({error.strerror}); give a folder on a disk with '
+                      'space that you may write to') from error
+
+
+def append_json(path: Path, record: dict) -> None:
+  """Appends one line, whole: a single write of a file opened for appending."""
+  with open(path, 'a') as file:
+    file.write(json.dumps(record) + '\n')
+
+
+def read_json(path: Path) -> tuple[list[dict], list[int]]:
+  """The objects of a file of one a line, and the numbers, from 1, of lines that are none: one that a kill cut off."""
+  records, damaged = [], []
+  for number, line in enumerate(path.read_text(errors='replace').splitlines() if path.exists() else (), 1):
+    try:
+      record = json.loads(line)
+    except ValueError:
+      record = None
+    if isinstance(record, dict):
+      records.append(record)
+    else:
+      damaged.append(number)
+  return records, damaged
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+  """Replaces a file: readers see the old or the new content, never a part."""
+  with replacing(path) as file:
+    file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+  """A file to write to, which takes the place of `path` when all is written, and is removed where that fails."""
+  partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
+  try:
+    with open(partial, 'wb') as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)

@@ -1,0 +1,49 @@
+"""Who may use a workdir: one run that writes, or any number of readers."""
+
+from collections.abc import Iterator
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+import socket
+
+from maskrep.errors import CheckpointError
+from maskrep.workdir.events import now
+
+
+@contextlib.contextmanager
+def exclusive_lock(workdir: Path) -> Iterator[None]:
+  """Keeps other runs out of the workdir. The lock ends with the process, however that ends.
+
+  Raises:
+    CheckpointError: another run holds it.
+  """
+  with open(workdir / 'lock', 'a+') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      file.seek(0)
+      raise CheckpointError(f'--workdir={workdir}: another run is under way there ({file.read().strip()}); wait for '
+                            'it, stop it, or choose another --workdir') from error
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()} since {now()}\n')
+    file.flush()
+    yield
+
+
+@contextlib.contextmanager
+def shared_lock(workdir: Path) -> Iterator[None]:
+  """Sees to it that no run is under way while others, any number at once, read.
+
+  Raises:
+    CheckpointError: a run is under way: what it will have saved next would be something else.
+  """
+  with contextlib.ExitStack() as stack:
+    if (workdir / 'lock').exists():
+      file = stack.enter_context(open(workdir / 'lock'))
+      try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+      except BlockingIOError as error:
+        raise CheckpointError(f'{workdir}: a run is under way there ({file.read().strip()}); wait for its end, or stop '
+                              'it') from error
+    yield

@@ -1,0 +1,148 @@
+"""Tasks are classified by logistic regression or searched, and their figures are averaged by group."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+import tensorflow_datasets as tfds
+
+from configs.evaluation import transfer as config
+from configs.evaluation import transfer_uned, transfer_vtab
+from maskrep.data.sources.tasks import TASKS, UNED, VTAB
+from maskrep.errors import ConfigError
+from maskrep.evaluation.features import Features
+from maskrep.evaluation.metrics import logistic
+from maskrep.evaluation.protocols import transfer as protocol
+from maskrep.evaluation.protocols.transfer import Transfer, transfer
+from maskrep.evaluation.result import Figure
+from maskrep.experiment import build
+from tests.support.extractor import Said
+from tests.support.pictures import encode, prepare
+
+
+def options(*tasks: str, **changes) -> Transfer:
+  return Transfer(**{'tasks': tasks, 'l2s': (0.01, 100.0), 'folds': 2} | changes)
+
+
+@pytest.fixture
+def data_dir(tmp_path, monkeypatch):
+  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+  return tmp_path
+
+
+def coloured(*colour: int) -> io.BytesIO:
+  return io.BytesIO(encode(np.full((4, 4, 3), colour, np.uint8), 'PNG'))
+
+
+def put(data_dir, dataset: str, splits: dict[str, list[dict]]) -> None:
+  """Prepares records of images, with tfds's own features."""
+  features = dict(tfds.builder(dataset, data_dir=data_dir).info.features.items())
+  prepare(data_dir, features, splits, name=dataset)
+
+
+def cifar(rows: list[tuple[tuple[int, int, int], int]]) -> list[dict]:
+  return [{'id': str(i), 'image': coloured(*colour), 'label': label} for i, (colour, label) in enumerate(rows)]
+
+
+def test_classes_are_learned_on_the_training_split_and_judged_on_the_test_split(data_dir):
+  red, green, blue = (200, 0, 9), (0, 200, 9), (9, 0, 200)
+  put(data_dir, 'cifar10', {
+    'train': cifar([(red, 4), (green, 7), (blue, 0)] * 4),
+    'test': cifar([(red, 4), (green, 7), (blue, 0), (blue, 1)])})
+  subject = Said()
+  assert transfer(subject, options('cifar10'), seed=0) == [Figure('cifar10', 0.75, note='l2 100')]
+  assert [whole for _, _, whole in subject.calls] == [True, True]
+
+
+def test_the_penalty_is_that_of_cross_validation_on_the_training_split(data_dir, monkeypatch):
+  put(data_dir, 'cifar10', {'train': cifar([((i, 9, 9), i % 2) for i in range(6)]), 'test': cifar([((1, 9, 9), 1)])})
+  seen, fit = [], logistic.fit
+
+  def cross_validated(features, labels, *, num_classes, l2s, folds, seed):
+    seen.append((len(features), sorted(map(int, labels)), num_classes, l2s, folds, seed))
+    return l2s[1]
+
+  monkeypatch.setattr(logistic, 'cross_validated', cross_validated, raising=False)
+  monkeypatch.setattr(logistic, 'fit', lambda *given, num_classes, l2: seen.append(l2) or fit(
+    *given, num_classes=num_classes, l2=l2))
+  transfer(Said(), options('cifar10', l2s=(1.0, 3.0), folds=3), seed=5)
+  assert seen == [(6, [0] * 3 + [1] * 3, 10, (1.0, 3.0), 3, 5), 3.0]
+
+
+def test_a_domain_is_searched_by_each_of_its_images_but_itself_and_by_those_of_its_classes(data_dir):
+  rng = np.random.default_rng(0)
+  colours, labels = rng.integers(0, 256, (60, 3)), rng.integers(90, 104, 60)
+  put(data_dir, 'cars196', {'train': [], 'test': []} | {split: [
+    {'image': coloured(*colours[i]), 'label': int(labels[i]), 'bbox': tfds.features.BBox(0.0, 0.0, 1.0, 1.0),
+     'id': str(i)} for i in range(start, 60, 2)] for start, split in enumerate(('train', 'test'))})
+  subject = Said()
+  figure, = transfer(subject, options('uned_cars'), seed=0)
+  colours, labels = colours[labels >= 98], labels[labels >= 98]
+  found = NearestNeighbors(n_neighbors=2, metric='cosine').fit(colours).kneighbors(colours, return_distance=False)
+  assert figure.name == 'uned_cars' and 0 < figure.value < 1
+  assert figure.value == pytest.approx(np.mean(labels[found[:, 1]] == labels))
+  assert len(subject.calls) == 1, 'one split is encoded once'
+
+
+def test_queries_look_in_another_split(data_dir, monkeypatch):
+  near, far = (200, 0, 0), (0, 200, 0)
+  put(data_dir, 'cifar10', {'train': cifar([(near, 1), (far, 2)]), 'test': cifar([(near, 1), (near, 2)])})
+  monkeypatch.setitem(TASKS, 'cifar10', dataclasses.replace(
+    TASKS['cifar10'], splits={'queries': 'test', 'index': 'train'}))
+  assert transfer(Said(), options('cifar10'), seed=0) == [Figure('cifar10', 0.5)]
+
+
+def test_means_are_of_whole_groups(monkeypatch):
+  monkeypatch.setattr(protocol, '_open', lambda *task: None)
+  monkeypatch.setattr(
+    protocol, '_judged', lambda subject, name, options, seed: Figure(name, list(VTAB).index(name) / 18))
+  *tasks, natural, specialized, structured, vtab = transfer(Said(), options(*reversed(VTAB)), seed=0)
+  assert {figure.name for figure in tasks} == set(VTAB) and len(tasks) == 19
+  assert [f.name for f in (natural, specialized, structured, vtab)] == [
+    'vtab_natural', 'vtab_specialized', 'vtab_structured', 'vtab']
+  found = natural.value, specialized.value, structured.value, vtab.value
+  assert found == pytest.approx((3 / 18, 8.5 / 18, 14.5 / 18, 0.5))
+  assert vtab.each == tuple(i / 18 for i in range(19))
+  some = transfer(Said(), options(*list(VTAB)[:10]), seed=0)
+  assert [figure.name for figure in some[10:]] == ['vtab_natural'], 'a mean of some specialized tasks is not given'
+
+
+def test_all_data_sets_are_opened_before_anything_is_encoded(data_dir):
+  put(data_dir, 'cifar10', {split: cifar([((1, 1, 1), 1)]) for split in ('train', 'test')})
+  subject = Said()
+  with pytest.raises(ConfigError, match='tfds build diabetic_retinopathy_detection/btgraham-300 '):
+    transfer(subject, options('cifar10', 'vtab_retinopathy'), seed=0)
+  assert not subject.calls
+
+
+def test_examples_without_a_label_are_left_out():
+  class Some(Said):
+    def features(self, source, ratio: float = 0.0, whole: bool = False) -> Features:
+      return Features(np.arange(6.0).reshape(3, 2), np.array([2, -1, 0]))
+
+  features, labels = protocol._features(Some(), TASKS['cifar10'], None)
+  assert features.tolist() == [[0, 1], [4, 5]] and labels.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize('changes, remedy', [
+  ({'tasks': ('cifar1O',)}, "tasks=.*'cifar1O' is no task; nearest names: cifar10"),
+  ({'tasks': ()}, 'must name a task'),
+  ({'tasks': ('cifar10', 'cifar10')}, "must name 'cifar10' once"),
+  ({'l2s': (0.0, 1.0)}, 'l2s=.*above 0'),
+  ({'l2s': ()}, 'l2s=.*above 0'),
+  ({'folds': 1}, 'folds=1: must be at least 2'),
+])
+def test_options_are_checked(changes, remedy):
+  with pytest.raises(ValueError, match=remedy):
+    Transfer(**{'tasks': ('cifar10',), 'l2s': (1.0,), 'folds': 2} | changes)
+
+
+def test_shipped_configs_name_whole_groups():
+  chosen = {module: build.section(Transfer, module.get_config().transfer, 'transfer').tasks
+            for module in (config, transfer_vtab, transfer_uned)}
+  assert set(chosen[transfer_vtab]) == set(VTAB) and set(chosen[transfer_uned]) == set(UNED)
+  for module, tasks in chosen.items():
+    data = module.get_config().data
+    assert data.source == f'task:{tasks[0]}' and {data.train_split, data.eval_split} == set(TASKS[tasks[0]].splits)

@@ -1,0 +1,151 @@
+"""Every shipped config can be built at its real size, and, made small, it resumes bit for bit."""
+
+import importlib.util
+import itertools
+import json
+from pathlib import Path
+
+from flax.traverse_util import flatten_dict
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+import pytest
+
+from configs import mscn_ablation, mscn_resnet50_simclr_100ep, vqgan_digits
+from maskrep.devices.mesh import make_mesh
+from maskrep.experiment import build
+from maskrep.experiment import plan as planning
+from maskrep.experiment import run as running
+from maskrep.train.program import make_program
+from maskrep.workdir.checkpoint import Checkpoints
+from tests.support.tiny import completed, shrink
+
+ROOT = Path(__file__).parent.parent.parent
+CONFIGS = sorted(path for path in (ROOT / 'configs').glob('*.py')
+                 if path.stem not in ('__init__', 'common'))
+EVALUATIONS = sorted(path for path in (ROOT / 'configs' / 'evaluation').glob('*.py') if path.stem != '__init__')
+
+
+def load(path: Path):
+  spec = importlib.util.spec_from_file_location(f'configs.{path.stem}', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def made(module):
+  """The config; of one with variants the last, which has all."""
+  return module.get_config(*getattr(module, 'VARIANTS', ())[-1:])
+
+
+def kind_of(path: Path) -> str:
+  """The encoders of the paper that a config is of."""
+  return 'resnet' if 'mscn' in path.stem else 'cait' if 'extrema' in path.stem else 'vit'
+
+
+# The others have the step of one of these, at other sizes.
+TRACED = ('msn_vitl7', 'extrema_vitb16_90x8', 'mim_vitb14', 'mscn_resnet50_simclr', 'mscn_resnet50_byol',
+          'vqgan_f16_1024')
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_real_size(path):
+  """Shapes of initialisation and of a step at the config's own size, without computing anything."""
+  module = load(path)
+  assert 'main.py --config=configs/' + path.name in module.__doc__, 'the docstring gives the command'
+  config = made(module)
+  planning.check(config)
+  check_step(config, traced=path.stem in TRACED)
+
+
+def check_step(config: ConfigDict, *, traced: bool) -> None:
+  program = make_program(
+    build.build_objective(config), build.section(planning.Optim, config.optim, 'optim'), epochs=1.0, examples=1_281_167,
+    batch_size=config.batch_size, seed=0, mesh=make_mesh())
+  if traced:
+    state, batch = program.state, program.batch(config.data.canvas)
+    after, metrics = jax.eval_shape(program.step, state, batch, program.frozen)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert all(m.shape == () for m in metrics.values())
+
+
+@pytest.mark.parametrize('path', EVALUATIONS, ids=lambda path: path.stem)
+def test_real_size_of_training_under_an_evaluation(path):
+  """As above, with what `maskrep evaluate` fills in."""
+  module = load(path)
+  config = made(module)
+  assert f'python -m maskrep evaluate {config.protocol} --workdir=' in module.__doc__, 'it gives the command'
+  assert path.stem == config.protocol or f'--config=configs/evaluation/{path.name}' in module.__doc__
+  if config.to_dict().get('method') != 'classify':
+    pytest.skip('trains no classifier')
+  config = completed(config, kind_of(path))
+  planning.check(config)
+  if path.stem in ('linear_msn', 'partial_in1k', 'finetune_extrema', 'finetune_mscn_1pct'):
+    check_step(config, traced=path.stem == 'partial_in1k')
+
+
+def test_ablation_adds_one_piece_at_a_time():
+  configs = [flatten_dict(mscn_ablation.get_config(variant).to_dict(), sep='.') for variant in mscn_ablation.VARIANTS]
+  changed = [{field for field in a if a[field] != b[field]} for a, b in itertools.pairwise(configs)]
+  assert changed == [set(step) for step in mscn_ablation.WITHOUT.values()][1:]
+  assert configs[-1] == flatten_dict(mscn_resnet50_simclr_100ep.get_config().to_dict(), sep='.')
+  for variant in mscn_ablation.VARIANTS:
+    objective = build.build_objective(shrink(mscn_ablation.get_config(variant)))
+    batch = {'image': np.zeros((8, 8, 8, 3), np.uint8), 'size': np.zeros((8, 2), np.int32),
+             'position': np.zeros(8, np.uint32)}
+    views = jax.eval_shape(objective.views, jax.random.key(0), batch)
+    assert views['first'].shape == (8, objective.num_masks, 16, 16, 3) and views['second'].shape == (8, 16, 16, 3)
+
+
+def final_state(workdir: Path, config):
+  plan = planning.make(config)
+  program = make_program(plan.objective, plan.optim, epochs=1.0, examples=8, batch_size=8, seed=0, mesh=make_mesh())
+  with Checkpoints(workdir, 3) as checkpoints:
+    return checkpoints.restore(program.state)
+
+
+@pytest.fixture(scope='module')
+def tokenizer(tmp_path_factory):
+  """The workdir of a tokenizer that was trained for a step."""
+  workdir = tmp_path_factory.mktemp('tokenizer')
+  running.run(shrink(vqgan_digits.get_config(), steps=1), workdir)
+  return workdir
+
+
+# Made small, the others differ from one of these in no code that trains.
+SLOW = ('evaluation/finetune', 'evaluation/linear', 'evaluation/segmentation', 'extrema_digits', 'mim_vitb14',
+        'mscn_digits', 'vqgan_f16_1024')
+RESUMED = ['msn_vitb16', 'extrema_vitb16_90x8', 'mim_finetune_in1k', 'mscn_resnet50_byol',
+           *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+
+
+@pytest.mark.parametrize('name', RESUMED)
+def test_interrupted_is_uninterrupted(name, request, tmp_path, monkeypatch):
+  """2 steps, stop, 2 more = 4 straight: every leaf and every loss, bit for bit."""
+  config = made(load(ROOT / 'configs' / f'{name}.py'))
+  config = shrink(completed(config) if 'protocol' in config else config)
+  if config.method == 'mim':
+    config.target.weights = str(request.getfixturevalue('tokenizer'))
+  running.run(config, tmp_path / 'straight')
+
+  class Stop(Exception):
+    pass
+
+  saved = Checkpoints.save
+
+  def save_and_stop(self, state, step):
+    saved(self, state, step)
+    raise Stop
+
+  monkeypatch.setattr(Checkpoints, 'save', save_and_stop)
+  with pytest.raises(Stop):
+    running.run(config, tmp_path / 'stopped')
+  monkeypatch.setattr(Checkpoints, 'save', saved)
+  running.run(config, tmp_path / 'stopped')
+
+  straight, stopped = (final_state(tmp_path / name, config) for name in ('straight', 'stopped'))
+  assert int(stopped.step) == 4
+  jax.tree.map(np.testing.assert_array_equal, straight, stopped)
+  losses = [[json.loads(line)['loss'] for line in (tmp_path / name / 'metrics.jsonl').read_text().splitlines()]
+            for name in ('straight', 'stopped')]
+  assert losses[0] == losses[1] and len(losses[0]) == 4

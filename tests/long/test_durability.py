@@ -1,0 +1,116 @@
+"""A run as its user meets it: told to stop, started twice, poisoned. Each process costs seconds: few of them."""
+
+import contextlib
+import logging
+import resource
+import signal
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from configs import msn_digits
+from maskrep.errors import CheckpointError, ConfigError, NonFiniteError
+from maskrep.experiment import run as running
+from maskrep.methods.msn import MSN
+from tests.support.processes import records, saved, start, wait_for_step
+from tests.support.tiny import shrink
+
+LONG = '--config.train.epochs=1000.0', '--config.train.checkpoint_every_steps=1000000'
+STAMP = '%Y-%m-%dT%H:%M:%S%z'
+
+
+def test_told_to_stop_it_saves_and_says_so_and_a_second_run_is_kept_out(tmp_path):
+  process = start(tmp_path, *LONG)
+  wait_for_step(tmp_path, process, 3)
+  other = start(tmp_path, *LONG)
+  _, refused = other.communicate()
+  assert other.returncode == 4 and f'process {process.pid} ' in refused and 'Traceback' not in refused
+  process.send_signal(signal.SIGTERM)
+  _, said = process.communicate()
+  assert process.returncode == 75, said
+  assert 'stopped by SIGTERM after step' in said and 'Traceback' not in said
+  step, = saved(tmp_path)
+  assert f'after step {step},' in said
+  _, compiled, began, end = records(tmp_path, 'events.jsonl')
+  assert compiled['event'] == 'compiled' and compiled['memory_bytes'] > 0
+  assert began['event'] == 'began' and began['step'] == 1 and end['exit_code'] == 75
+  # Every second counts once.
+  lasted = time.mktime(time.strptime(end['time'], STAMP)) - time.mktime(time.strptime(began['time'], STAMP))
+  assert abs(sum(end['seconds'].values()) - sum(began['seconds'].values()) - lasted) < 2
+  assert records(tmp_path, 'metrics.jsonl')[-1]['step'] == step
+
+
+def test_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, monkeypatch):
+  sound = MSN.loss
+
+  def poisoned(self, *args, **kwargs):
+    value, aux = sound(self, *args, **kwargs)
+    return value * jnp.inf, aux
+
+  monkeypatch.setattr(MSN, 'loss', poisoned)
+  with pytest.raises(NonFiniteError, match=r'step 3: 3 updates in a row .*loss=.*digit \d+'):
+    running.run(shrink(msn_digits.get_config(), steps=8), tmp_path)
+  assert records(tmp_path, 'events.jsonl')[-1]['exit_code'] == 5
+
+
+@contextlib.contextmanager
+def files_end_at(size: int):
+  """As on a full disk, a write past `size` bytes of a file fails."""
+  old = resource.getrlimit(resource.RLIMIT_FSIZE)
+  handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_ends_the_run_and_leaves_what_was_saved(tmp_path, caplog):
+  config = shrink(msn_digits.get_config(), steps=12)
+  config.train.checkpoint_every_steps = 2
+  running.run(shrink(msn_digits.get_config(), steps=4), tmp_path)
+  jax.config.update('jax_enable_compilation_cache', False)  # its files would end too
+  assert saved(tmp_path) == [2, 4]
+  before = records(tmp_path, 'checkpoints/4/fingerprint/metadata')
+  with files_end_at(20_000), pytest.raises(CheckpointError, match='3 checkpoints in a row were not saved'):
+    running.run(config, tmp_path, allowed_changes=('train.epochs',))
+  assert saved(tmp_path) == [2, 4] and records(tmp_path, 'checkpoints/4/fingerprint/metadata') == before
+  assert not list(tmp_path.glob('checkpoints/*tmp*'))
+  assert caplog.text.count('was not saved') >= 3
+  end = records(tmp_path, 'events.jsonl')[-1]
+  assert end['exit_code'] == 4 and end['event'] == 'end'
+  jax.config.update('jax_enable_compilation_cache', True)
+  running.run(config, tmp_path)
+  assert saved(tmp_path)[-1] == 12
+
+
+def test_a_workdir_that_vanishes_ends_the_run(tmp_path):
+  workdir = tmp_path / 'run'
+  process = start(workdir, *LONG)
+  wait_for_step(workdir, process, 3)
+  workdir.rename(tmp_path / 'unmounted')  # at once: rmtree would race with the run, which goes on writing
+  _, said = process.communicate(timeout=30)
+  assert process.returncode == 4 and 'cannot be written any more' in said and 'Traceback' not in said, said
+
+
+def test_what_is_resumed_must_be_the_same_run(tmp_path, monkeypatch, caplog):
+  config = shrink(msn_digits.get_config(), steps=2)
+  monkeypatch.setattr('maskrep.train.cost.peak_bytes', lambda: 4321)  # as a device that says so; a CPU does not
+  running.run(config, tmp_path)
+  monkeypatch.setitem(running.work.__dict__, 'PACKAGES', ('numpy',))
+  caplog.set_level(logging.WARNING)
+  running.run(config, tmp_path)
+  assert [event.get('peak_bytes') for event in records(tmp_path, 'events.jsonl')] == [None] * 3 + [4321] + [None] * 4
+  assert 'versions.jax: ' in caplog.text and 'not bit for bit' in caplog.text
+
+  config.batch_size = 16
+  with pytest.raises(ConfigError, match='batch_size=16: the run in .* has 8'):
+    running.run(config, tmp_path, allowed_changes=('batch_size',))
+  config.batch_size = 8
+  monkeypatch.setattr('maskrep.data.loader.ORDER', 2)
+  with pytest.raises(ConfigError, match='order 1 -> .*order 2'):
+    running.run(config, tmp_path)
+  running.run(config, tmp_path, allowed_changes=('data',))

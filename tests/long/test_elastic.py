@@ -1,0 +1,21 @@
+"""Runs on_eight_devices.py: how many devices there are is fixed when a process starts."""
+
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+# By -k: convolutions take minutes to compile, and ExtreMA's data move as MSN's do.
+@pytest.mark.parametrize('chosen', [
+  'not (mim or extrema or mscn or vqgan)', 'mim', pytest.param('extrema or mscn or vqgan', marks=pytest.mark.slow)])
+def test_on_eight_devices(chosen):
+  done = subprocess.run(
+    [sys.executable, '-m', 'pytest', '-q', '-n', '0', '-k', chosen, 'tests/long/on_eight_devices.py'], cwd=ROOT,
+    capture_output=True, text=True, env=os.environ | {
+      'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'})
+  assert done.returncode == 0, done.stdout

@@ -1,0 +1,52 @@
+"""A subject without an encoder: its features are one pixel, and the class that it names is the likeliest."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from maskrep.data.decode import BrokenImage, decode
+from maskrep.evaluation.extractor import Encoding
+from maskrep.evaluation.features import Features
+from maskrep.experiment.build import Data
+
+DATA = Data(source='', train_split='train', eval_split='test', download=False, canvas=16, threads=2,
+            max_broken_fraction=0.0, stall_timeout_s=60)
+
+
+def pixels(value: int, size: int = 6) -> np.ndarray:
+  """An image that says a number below 65536."""
+  return np.full((size, size, 3), (value // 256, value % 256, 0), np.uint8)
+
+
+@dataclasses.dataclass
+class Said:
+  """What is called, `calls`, has (name of the method, fingerprint, whole)."""
+
+  classes: int = 1000
+  workdir: Path = Path('runs/said')
+  data: Data = DATA
+  encoding: Encoding = Encoding(network='ema', pooling='', layers=1, size=0, batch_size=1)
+  calls: list = dataclasses.field(default_factory=list)
+
+  def features(self, source, ratio: float = 0.0, whole: bool = False) -> Features:
+    self.calls.append(('features', source.fingerprint, whole))
+    return self._read(source)
+
+  def logits(self, source, whole: bool = False) -> Features:
+    """The class that the image says is highest, the next ones follow."""
+    self.calls.append(('logits', source.fingerprint, whole))
+    found = self._read(source)
+    said = found.features[:, 0].astype(int) * 256 + found.features[:, 1].astype(int)
+    return Features((-((np.arange(self.classes) - said[:, None]) % self.classes)).astype(np.float32), found.labels)
+
+  def _read(self, source) -> Features:
+    """Of the images that can be read."""
+    rows, labels = [], []
+    for image, label, *_ in source:
+      try:
+        rows.append(decode(image, canvas=16)[0, 0].astype(np.float32))
+      except BrokenImage:
+        continue
+      labels.append(label)
+    return Features(np.stack(rows), np.array(labels, np.int32))

@@ -1,0 +1,44 @@
+"""Runs of main.py as their user starts them, small enough that a process costs seconds."""
+
+import json
+import os
+from pathlib import Path
+import socket
+import subprocess
+import sys
+import time
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = ['--config=configs/msn_digits.py', '--config.encoder.width=16', '--config.encoder.depth=1',
+         '--config.encoder.heads=1', '--config.head.hidden=16', '--config.views.num_focal=1',
+         '--config.train.log_every_steps=1', '--config.eval.max_train_examples=128', '--config.eval.baselines=()']
+
+
+def start(workdir: Path, *flags: str, program: tuple[str, ...] = ('main.py',), **env: str) -> subprocess.Popen:
+  return subprocess.Popen(
+    [sys.executable, *program, f'--workdir={workdir}', *SMALL, *flags], cwd=ROOT, stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE, text=True, env=os.environ | env)
+
+
+def start_two(workdir: Path, *flags: str, **options) -> list[subprocess.Popen]:
+  """Two processes of one run, that find each other on this machine."""
+  with socket.socket() as probe:
+    probe.bind(('localhost', 0))
+    port = probe.getsockname()[1]
+  return [start(workdir, f'--coordinator=localhost:{port}', '--num_processes=2', f'--process_id={i}', *flags, **options)
+          for i in range(2)]
+
+
+def wait_for_step(workdir: Path, process: subprocess.Popen, step: int) -> None:
+  path = workdir / 'metrics.jsonl'
+  while not path.exists() or path.read_text().count('\n') < step:
+    assert process.poll() is None, process.communicate()
+    time.sleep(0.1)
+
+
+def records(workdir: Path, name: str) -> list[dict]:
+  return [json.loads(line) for line in (workdir / name).read_text().splitlines()]
+
+
+def saved(workdir: Path) -> list[int]:
+  return sorted(int(path.name) for path in workdir.glob('checkpoints/*') if path.name.isdigit())

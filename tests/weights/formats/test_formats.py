@@ -1,0 +1,155 @@
+"""Encoders out to the real classes of other libraries, and in from what those save."""
+
+import importlib
+import json
+import pickle
+import pickletools
+
+import numpy as np
+import pytest
+
+from maskrep.cli import export, import_weights
+from maskrep.weights import native
+from maskrep.weights.formats import detectron2_resnet
+from maskrep.weights.pretrained import IMAGENET
+from tests.support.encoders import CAIT, MASKGIT, RESNET, VIT, VQGAN, pretrained, proof, run
+
+torch = pytest.importorskip('torch')
+pytestmark = pytest.mark.usefixtures('torchvision')
+
+CASES = {  # the encoder, and where its format puts it
+  'timm': ('vit', VIT, 'w.safetensors'), 'hf_msn': ('vit', VIT, 'w'), 'msn': ('vit', VIT, 'w.pth.tar'),
+  'timm_cait': ('cait', CAIT, 'w.safetensors'), 'extrema': ('cait', CAIT, 'w.pth.tar'),
+  'torchvision': ('resnet', RESNET, 'w.safetensors'),
+  'taming': ('vqgan', VQGAN, 'w.ckpt'), 'maskgit': ('vqgan', MASKGIT, 'w.msgpack'),
+  'safetensors': ('vit', VIT, 'w.safetensors'), 'npz': ('resnet', RESNET | {'width': 1 / 16}, 'w.npz')}
+# Why the others are not.
+UNCERTIFIED = {'safetensors': 'these are our own names', 'npz': 'these are our own names',
+               'maskgit': "MaskGIT's code is no package"}
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_out_and_in_is_the_same_bits_and_certified(name, tmp_path, monkeypatch):
+  small = IMAGENET | {'size': 32}  # 256 pixels take long
+  monkeypatch.setattr('maskrep.weights.formats.vqgan.PREPROCESSING', small)
+  monkeypatch.setattr('maskrep.weights.pretrained.IMAGENET', small)
+  kind, config, file = CASES[name]
+  ours, path = pretrained(kind, config), tmp_path / 'out' / file
+  native.save(tmp_path / 'ours', ours)
+  run(export, workdir=tmp_path / 'ours', format=name, output=path)
+  run(import_weights, format=name, input=path, output=tmp_path / 'back', **({'heads': 3} if 'heads' in config else {}))
+  for folder in (path if name == 'hf_msn' else path.parent, tmp_path / 'back'):
+    if name not in UNCERTIFIED:
+      found = proof(folder)
+      assert found['network']['kind'] == kind and len(found['network']) == 1 + len(config)
+      assert found['inputs']['seed'] == 0 and {'licence'} <= found['source'].keys() and len(found['sha256']) == 64
+    else:
+      status = json.loads((folder / 'parity.json').read_text())['status']
+      assert status.startswith(f'not verified: {UNCERTIFIED[name]}')
+  back = native.load('', tmp_path / 'back')
+  assert back.arrays.keys() == ours.arrays.keys()
+  assert module_like(back.config) == module_like(config)
+  images = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
+  want, got = ours.encode(images), back.encode(images)
+  for part in want:
+    np.testing.assert_array_equal(got[part], want[part])
+
+
+def module_like(config):
+  """LayerScale's first values are forgotten."""
+  return {name: bool(value) if name in ('layer_scale', 'trunk_scale') else value for name, value in config.items()}
+
+
+def test_detectron2_gets_the_names_of_its_own_converter(tmp_path):
+  native.save(tmp_path / 'ours', pretrained('resnet', RESNET))
+  run(export, workdir=tmp_path / 'ours', format='detectron2', output=tmp_path / 'out.pkl')
+  proof(tmp_path)
+  held = pickle.loads((tmp_path / 'out.pkl').read_bytes())
+  assert held.keys() == {'model', '__author__', 'matching_heuristics'} and held['matching_heuristics'] is True
+  names = set(held['model'])
+  assert {'stem.conv1.weight', 'stem.conv1.norm.running_var', 'res2.0.conv1.weight', 'res5.1.conv2.norm.bias',
+          'res3.0.shortcut.weight', 'res3.0.shortcut.norm.running_mean'} <= names
+  assert len(names) == 100 and all(type(value) is np.ndarray for value in held['model'].values())
+  named = {argument for opcode, argument, _ in pickletools.genops((tmp_path / 'out.pkl').read_bytes())
+           if opcode.name in ('SHORT_BINUNICODE', 'BINUNICODE')}
+  assert 'numpy' in named and not any(str(name).startswith('numpy.') for name in named), 'NumPy 1 has other modules'
+  assert detectron2_resnet.renamed('layer4.2.bn3.weight') == 'res5.2.conv3.norm.weight'
+  run(import_weights, 2, format='detectron2', input=tmp_path / 'out.pkl', output=tmp_path / 'in')
+
+
+def randomise(model):
+  generator = torch.Generator().manual_seed(0)
+  for p in model.parameters():
+    p.data += (torch.rand(p.shape, generator=generator) - 0.5) * (0.4 if p.ndim > 1 else 1)
+  return model.eval()
+
+
+def timm_vit(folder):
+  timm = importlib.import_module('timm')
+  model = timm.models.VisionTransformer(
+    12, 4, num_classes=7, embed_dim=24, depth=3, num_heads=4, mlp_ratio=3.0)
+  return 'timm', _safetensors(folder, randomise(model)), 4
+
+
+def timm_cait(folder):
+  """With what CaiT has and ExtreMA has not: talking heads, LayerScale in the trunk, learned positions."""
+  model = importlib.import_module('timm').models.Cait(
+    12, 4, num_classes=7, embed_dim=24, depth=3, num_heads=4, depth_token_only=1, init_values=0.5)
+  return 'timm_cait', _safetensors(folder, randomise(model)), ''
+
+
+def hugging_face(folder, name='ViTMSNModel'):
+  transformers = importlib.import_module('transformers')
+  config = transformers.ViTMSNConfig(
+    hidden_size=24, num_hidden_layers=3, num_attention_heads=4, intermediate_size=60, image_size=12, patch_size=4)
+  randomise(getattr(transformers, name)(config)).save_pretrained(folder)
+  return 'hf_msn', folder, ''
+
+
+def hugging_face_classifier(folder):
+  return hugging_face(folder, 'ViTMSNForImageClassification')
+
+
+def torchvision_resnet50(folder):
+  model = importlib.import_module('torchvision').models.resnet50()
+  for module in model.modules():
+    if isinstance(module, torch.nn.BatchNorm2d):
+      torch.nn.init.uniform_(module.weight, 0.5, 1.0)  # else the features of so many random layers are in the hundreds
+  return 'torchvision', _safetensors(folder, model), ''
+
+
+def timm_resnet18(folder):
+  return 'torchvision', _safetensors(folder, importlib.import_module('timm').create_model('resnet18')), ''
+
+
+def _safetensors(folder, model):
+  from safetensors.torch import save_file
+
+  save_file(model.state_dict(), folder / 'w.safetensors')
+  return folder / 'w.safetensors'
+
+
+@pytest.mark.parametrize('saved', [timm_vit, timm_cait, hugging_face, hugging_face_classifier, torchvision_resnet50,
+                                   timm_resnet18], ids=lambda saved: saved.__name__)
+def test_in_from_what_the_real_class_saves(saved, tmp_path, monkeypatch):
+  (tmp_path / 'theirs').mkdir()
+  name, path, heads = saved(tmp_path / 'theirs')
+  monkeypatch.setattr('maskrep.weights.pretrained.IMAGENET', {'size': 64})
+  run(import_weights, format=name, input=path, output=tmp_path / 'ours', **({'heads': heads} if heads else {}))
+  proof(tmp_path / 'ours')
+
+
+def test_the_folder_opens_unchanged_and_prepares_images_as_evaluation_does(tmp_path):
+  transformers = pytest.importorskip('transformers')
+  ours = pretrained('vit', VIT)
+  native.save(tmp_path / 'ours', ours)
+  run(export, workdir=tmp_path / 'ours', format='hf_msn', output=tmp_path / 'hf')
+  model, report = transformers.ViTMSNModel.from_pretrained(tmp_path / 'hf', output_loading_info=True)
+  assert not any(report.values())
+  images = np.random.default_rng(1).normal(size=(2, 12, 12, 3)).astype(np.float32)
+  with torch.no_grad():
+    theirs = model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).last_hidden_state.numpy()
+  np.testing.assert_allclose(theirs[:, 0], ours.encode(images)['cls'], atol=1e-4)
+  processor = json.loads((tmp_path / 'hf' / 'preprocessor_config.json').read_text())
+  assert processor['size'] == {'shortest_edge': 37} and processor['crop_size'] == {'height': 32, 'width': 32}
+  assert processor['image_mean'] == [0.485, 0.456, 0.406] and processor['resample'] == 2
