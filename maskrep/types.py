@@ -1,22 +1,24 @@
-"""The nouns that every room shares: axes, the training state and an objective.
+"""The nouns that every room shares: axes, batches, the training state, and what an objective is.
 
 Axis legend, used in every docstring:
   B  examples of the global batch      V  views of one example      C  colour channels
   N  patches of a view                 K  patches kept by a mask    D  width of a representation
   P  prototypes                        H, W  height and width in pixels
 
-A `Batch` maps names to arrays:
+A `Batch` maps names to arrays; an objective names those it `reads`:
   image     uint8  [B, S, S, 3]  the decoded picture in the top left corner of a zero canvas
   size      int32  [B, 2]        its true height and width in pixels
   position  uint32 [B]           place in the global stream of examples: the source of every random choice
-  label     int32  [B]           class, -1 where there is none
-  label_map uint8  [B, S, S]     class of each pixel, 255 where there is none; only for objectives with `segment`
-`Views` maps names to what the objective reads: float32 images [B, H, W, 3] and int32 indices [B, K].
+  label     int32  [B]           class, -1 if there is none
+  label_map uint8  [B, S, S]     class of each pixel, 255 if there is none
+`Views` maps names to what the loss reads: float32 images [B, H, W, 3] and int32 indices [B, K].
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+import dataclasses
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from flax import linen as nn
 from flax import struct
 import jax
 
@@ -45,21 +47,70 @@ class TrainState:
   skipped: Array  # int32 [2]: updates skipped since the last good one, and in all
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rule:
+  """How one parameter is trained.
+
+  Attributes:
+    learning_rate_scale: multiplies its update; 0 leaves it as it is, bit for bit, without moments.
+    decay: whether weight decay applies to it.
+    clip: whether gradient clipping applies to it, and counts it in the norm.
+    encoder: whether it is part of the encoder, which `train.freeze_encoder_steps` holds.
+  """
+
+  learning_rate_scale: float = 1.0
+  decay: bool = True
+  clip: bool = True
+  encoder: bool = False
+
+
+class FrozenWeights(NamedTuple):
+  """Weights that a loss reads and no step changes, taken from another run or from an import.
+
+  Attributes:
+    path: the workdir of that run, or the folder of the import.
+    field: the field of the config that named it, for errors.
+    module: the network that the weights must be of.
+    shapes: pytree of their shapes and types.
+  """
+
+  path: str
+  field: str
+  module: nn.Module
+  shapes: Params
+
+
 class Objective(Protocol):
   """One paper. Pure functions of their arguments, written for the global batch as if there were one device.
 
-  One that trains a classifier also has `num_classes` and `classify(params, representation [B, D]) -> logits [B, C]`,
-  one that makes images `reconstruct(params, images) -> images`, and one that segments `map_classes` and
-  `segment(params, images [B, H, W, 3]) -> logits [B, rows, columns, C]`: evaluation then shows what they are worth.
-  One whose parameters have learning rates of their own has `scales(params) -> pytree of floats`, of the structure of
-  `params`, whose shapes are enough: each multiplies its leaf's updates, and a leaf of 0 stays as it is, bit for bit.
+  Attributes:
+    reads: the fields of a batch that `views` reads.
+    preprocessing: a `models.encoder.Preprocessing`, what `encode` expects of its images.
+    pooling: what represents an image to the objective, one of `models.encoder.POOLING`.
+    backbone: the name among the parameters, and the module, of the network that training is for.
+    masked: the views that are shown masked: name -> name of the array of patches that it keeps, or None if its pixels
+      are masked already.
+    frozen: the weights that the loss reads and no step changes; None if there are none.
+    exact_microbatches: whether `train.microbatch` leaves loss and gradient as they are, up to round-off.
   """
 
-  view: Any  # the recipe of a whole view; evaluation takes `size`, `mean` and `std` from it
-  frozen: Any  # shapes and types of the arrays that the loss reads and nothing trains; None where there are none
+  reads: tuple[str, ...]
+  preprocessing: Any
+  pooling: str
+  masked: Mapping[str, str | None]
+  exact_microbatches: bool
+
+  @property
+  def backbone(self) -> tuple[str, nn.Module]: ...
+
+  @property
+  def frozen(self) -> FrozenWeights | None: ...
 
   def init(self, key: Array) -> tuple[Params, Any]:
     """Returns (params, model_state)."""
+
+  def rules(self, params: Params) -> Any:
+    """A pytree of `Rule`, of the structure of `params`, of which only the shapes are read."""
 
   def views(self, key: Array, batch: Batch) -> Views:
     """Cuts the views and draws the masks of a batch, each from a key folded from its example's position."""
@@ -70,5 +121,32 @@ class Objective(Protocol):
     """Returns the float32 loss of the global batch and an `Aux`. Reads `ema_params`, never writes them."""
 
   def encode(self, params: Params, model_state: Any, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
-    """Normalised images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, for evaluation and export."""
+    """Preprocessed images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, for evaluation and export."""
 
+
+@runtime_checkable
+class Classifies(Protocol):
+  """An objective with a classifier of its own."""
+
+  num_classes: int
+
+  def classify(self, params: Params, representation: Array) -> Array:
+    """'cls' of `encode`, [B, D] -> logits [B, num_classes]."""
+
+
+@runtime_checkable
+class Segments(Protocol):
+  """An objective that gives each patch a class."""
+
+  map_classes: int
+
+  def segment(self, params: Params, images: Array) -> Array:
+    """Preprocessed images [B, H, W, 3] -> logits [B, rows, columns, map_classes] of their patches."""
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+  """An objective that makes images of its representation."""
+
+  def reconstruct(self, params: Params, images: Array) -> Array:
+    """Preprocessed images [B, H, W, 3] -> their reconstructions, of the same shape, not clipped."""

@@ -1,41 +1,38 @@
-"""What a supervised image and its label suffer, as in AugReg (Steiner et al. 2021, arXiv:2106.10270)."""
+"""Regularisation of supervised examples: label smoothing, mixup/CutMix and random erasing.
+
+AugReg, Steiner et al. 2021, arXiv:2106.10270.
+"""
 
 import dataclasses
+from typing import Annotated
 
 import jax
 
 from maskrep import rng
 from maskrep.augment.erase import erase
 from maskrep.augment.mix import mix, smooth_labels
+from maskrep.schema import NonNegative, Probability, Range, check
 from maskrep.types import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Regularise:
+class Regularisation:
   """Label smoothing, mixup and CutMix, random erasing, in this order.
 
   Attributes:
     num_classes: of the labels.
     label_smoothing: the share of the label that is spread evenly over the classes.
     mixup_alpha, cutmix_alpha: of the Beta distributions that shares are drawn from; 0 turns either off.
-    erase: how often a box of the image is replaced by noise.
+    erase: the probability that a box of the image is replaced by noise.
   """
 
-  num_classes: int
-  label_smoothing: float
-  mixup_alpha: float
-  cutmix_alpha: float
-  erase: float
+  num_classes: Annotated[int, Range(2)]
+  label_smoothing: Probability
+  mixup_alpha: NonNegative
+  cutmix_alpha: NonNegative
+  erase: Probability
 
-  def __post_init__(self):
-    if self.num_classes < 2:
-      raise ValueError(f'num_classes={self.num_classes}: must be at least 2')
-    for field in ('label_smoothing', 'erase'):
-      if not 0 <= getattr(self, field) <= 1:
-        raise ValueError(f'{field}={getattr(self, field)}: must be in [0, 1]')
-    for field in ('mixup_alpha', 'cutmix_alpha'):
-      if not 0 <= getattr(self, field) < float('inf'):
-        raise ValueError(f'{field}={getattr(self, field)}: must be finite and not negative')
+  __post_init__ = check
 
   def __call__(self, keys: Array, images: Array, labels: Array) -> tuple[Array, Array]:
     """Keys [B], normalised images [B, H, W, 3], int32 labels [B] -> images, float32 targets [B, num_classes]."""

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from maskrep.augment import blur, colour, crop
 from maskrep.augment.randaugment import rand_augment
+from maskrep.schema import Colours, Count, NonNegative, NonNegativeInt, Probability, Rising, Scale, check
 from maskrep.types import Array
 
 
@@ -15,21 +17,23 @@ from maskrep.types import Array
 class View:
   """How one kind of view is made. `flip`, `jitter`, `grey`, `blur`, `solarise` are probabilities; 0 costs nothing."""
 
-  size: int  # pixels
-  crop_scale: tuple[float, float]  # share of the image's area
-  crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width over height
-  flip: float
-  jitter: float
+  size: Count  # pixels
+  crop_scale: Scale  # share of the image's area
+  crop_ratio: Annotated[tuple[float, float], Rising(math.inf, '(0.75, 1.33)')] = (3 / 4, 4 / 3)  # width over height
+  flip: Probability
+  jitter: Probability
   jitter_strength: tuple[float, float, float, float]  # brightness, contrast, saturation, hue
-  grey: float
-  blur: float
-  blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
-  solarise: float
-  rand_layers: int = 0  # of RandAugment, on top of all else
-  rand_magnitude: float = 0.0  # 10 is the whole range of each operation
-  rand_deviation: float = 0.0  # of the magnitude
-  mean: tuple[float, float, float]
-  std: tuple[float, float, float]
+  grey: Probability
+  blur: Probability
+  blur_sigma: Annotated[tuple[float, float], Rising(math.inf, '(0.1, 2.0)')] = (0.1, 2.0)  # pixels
+  solarise: Probability
+  rand_layers: NonNegativeInt = 0  # of RandAugment, on top of all else
+  rand_magnitude: NonNegative = 0.0  # 10 is the whole range of each operation
+  rand_deviation: NonNegative = 0.0  # of the magnitude
+  mean: Colours
+  std: Colours
+
+  __post_init__ = check
 
 
 def draw_crop(key: Array, size: Array, recipe: View) -> tuple[Array, Array]:

@@ -5,12 +5,15 @@ filtered first, channels are masked apart, and masked areas filled with noise. A
 """
 
 import dataclasses
+import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from maskrep.augment.crop import random_crop_box
 from maskrep.masking.tokens import num_kept
+from maskrep.schema import Count, NonNegative, Probability, Rising, Scale, Share, check
 from maskrep.types import Array
 
 
@@ -18,28 +21,15 @@ from maskrep.types import Array
 class PixelMask:
   """How one view is masked. `focal` and `channelwise` are probabilities."""
 
-  cell: int  # side in pixels of the squares that a grid mask hides or shows
-  ratio: float  # share of the squares that it hides
-  focal: float  # of a focal mask in place of a grid
-  focal_area: tuple[float, float]  # share of the image that a focal mask shows
-  focal_aspect: tuple[float, float] = (3 / 4, 4 / 3)  # of what it shows: width over height
-  channelwise: float  # that every channel draws a mask of its own
-  noise_std: float  # of what fills the masked area, around 0; 0 is none
+  cell: Count  # side in pixels of the squares that a grid mask hides or shows
+  ratio: Share  # share of the squares that it hides
+  focal: Probability  # of a focal mask in place of a grid
+  focal_area: Scale  # share of the image that a focal mask shows
+  focal_aspect: Annotated[tuple[float, float], Rising(math.inf, '(0.75, 1.33)')] = (3 / 4, 4 / 3)  # width over height
+  channelwise: Probability  # that every channel draws a mask of its own
+  noise_std: NonNegative  # of what fills the masked area, around 0; 0 is none
 
-  def __post_init__(self):
-    if self.cell < 1:
-      raise ValueError(f'cell={self.cell}: must be at least 1')
-    for field in ('focal', 'channelwise'):
-      if not 0 <= getattr(self, field) <= 1:
-        raise ValueError(f'{field}={getattr(self, field)}: is a probability, in [0, 1]')
-    for field, high in (('focal_area', 1), ('focal_aspect', float('inf'))):
-      a, b = getattr(self, field)
-      if not 0 < a <= b <= high:
-        raise ValueError(f'{field}={a, b}: must be rising within (0, {high}]')
-    if not 0 <= self.ratio < 1:
-      raise ValueError(f'ratio={self.ratio}: must be in [0, 1), for example 0.15')
-    if not 0 <= self.noise_std < float('inf'):
-      raise ValueError(f'noise_std={self.noise_std}: must be finite and not negative')
+  __post_init__ = check
 
 
 def grid_mask(key: Array, size: tuple[int, int], cell: int, ratio: float) -> Array:

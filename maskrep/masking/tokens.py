@@ -9,6 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from maskrep.errors import ConfigError
 from maskrep.types import Array
 
 
@@ -24,6 +25,18 @@ def num_kept(num_patches: int, ratio: float) -> int:
   if keep < 1:
     raise ValueError(f'masking ratio {ratio} keeps none of {num_patches} patches')
   return keep
+
+
+def check_ratio(field: str, ratio: float, *, size: int, patch_size: int) -> int:
+  """`num_kept` of a square view, for a ratio that a config names.
+
+  Raises:
+    ConfigError: naming the field, if no patch is left.
+  """
+  try:
+    return num_kept((size // patch_size) ** 2, ratio)
+  except ValueError as error:
+    raise ConfigError(f'config.{field}={ratio}: {error}; choose a lower ratio') from error
 
 
 def random_keep(keys: Array, num_patches: int, keep: int) -> Array:

@@ -5,6 +5,7 @@ Partial fine-tuning is of He et al. 2022, arXiv:2111.06377, section 4.3; layer-w
 """
 
 import dataclasses
+from typing import Annotated
 
 from flax import linen as nn
 import jax
@@ -12,16 +13,15 @@ import jax.numpy as jnp
 
 from maskrep import rng
 from maskrep.augment.highpass import high_pass_images
-from maskrep.augment.regularisation import Regularise
-from maskrep.augment.views import View, make_views
+from maskrep.augment.regularisation import Regularisation
+from maskrep.augment.views import make_views
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_ghost_batches, in_microbatches
+from maskrep.methods.rules import standard_rules
+from maskrep.models.encoder import POOLING, FilteredView, Preprocessing, layer, pooled, read_encoder, represent, shrink
 from maskrep.models.heads import LinearClassifier
-from maskrep.models.layers import blocks, layer
 from maskrep.models.norm import BatchNorm
-from maskrep.models.represent import POOLING, pooled, represent
-from maskrep.models.resnet import ResNet
-from maskrep.models.vit import ViT
+from maskrep.schema import Count, NonNegativeInt, OneOf, Range, Reader, check
 from maskrep.types import Array, Aux, Batch, Params, Views
 
 TRAINED = 'head', 'last_block', 'all'
@@ -33,54 +33,56 @@ class Classify:
   """Softmax cross-entropy of a linear classifier on an encoder, of which none, the last block or all is trained.
 
   Attributes:
-    encoder: a `ViT`, a `CaiT` or a `ResNet`.
-    view: recipe of the view that is classified.
-    regularise: what it and its label suffer.
+    encoder: of any kind.
+    view: recipe of the view that is classified, whose high-pass filter comes last.
+    preprocessing: of the images that are encoded later.
+    regularisation: of that view and its label.
     trained: beside the classifier 'head': none of the encoder, which then is as in evaluation, without stochastic
-      depth; its 'last_block', with the final norm; or 'all' of it. The running statistics of a ResNet move with 'all'
-      alone: otherwise it normalises by those it has.
+      depth; its 'last_block', with the final norm; or 'all' of it. Running statistics of batch norm move with 'all'
+      alone: otherwise the encoder normalises by those it has.
     pooling, layers: what represents the image, see `represent`; more layers than one are for 'head'.
     input_norm: of the representation: 'none'; 'l2', to unit length; 'batch', by the statistics of the global batch, and
       in evaluation by running ones, without scale and bias (He et al. 2022, appendix A.1).
     layer_decay: the learning rate of layer i of L is multiplied by this to the power of L + 1 - i, see `layer`; 1 is
       the same for all. Not for a ResNet.
-    sigma: of the high-pass filter that the encoder expects of its images, in pixels; 0 is none.
     microbatch: images of the global batch that the encoder sees at once; 0 is all.
   """
 
   encoder: nn.Module
-  view: View
-  regularise: Regularise
-  trained: str
-  pooling: str
-  layers: int
-  input_norm: str
-  layer_decay: float
-  sigma: float
-  microbatch: int
-  frozen = None
+  view: FilteredView
+  preprocessing: Preprocessing
+  regularisation: Regularisation
+  trained: Annotated[str, OneOf(TRAINED)]
+  pooling: Annotated[str, OneOf(POOLING)]
+  layers: Count
+  input_norm: Annotated[str, OneOf(INPUT_NORMS)]
+  layer_decay: Annotated[float, Range(0, 1, above=True)]  # 1 is the same learning rate for all
+  microbatch: NonNegativeInt
+
+  reads, masked, frozen = ('image', 'size', 'position', 'label'), {}, None
 
   def __post_init__(self):
-    for field, known in (('trained', TRAINED), ('pooling', POOLING), ('input_norm', INPUT_NORMS)):
-      if getattr(self, field) not in known:
-        raise ValueError(f'{field}={getattr(self, field)!r}: must be one of {", ".join(known)}')
-    depth = self.encoder.depth if isinstance(self.encoder, ViT) and self.trained == 'head' else 1
-    if not 1 <= self.layers <= depth:
+    check(self)
+    depth = self.encoder.feature_layers if self.trained == 'head' else 1
+    if self.layers > depth:
       raise ValueError(f'layers={self.layers}: must be in 1 ... {depth} for this encoder with trained={self.trained!r}')
-    if not 0 < self.layer_decay <= 1:
-      raise ValueError(f'layer_decay={self.layer_decay}: must be in (0, 1]; 1 is the same learning rate for all')
-    if self.layer_decay != 1 and (self.trained == 'head' or isinstance(self.encoder, ResNet)):
-      raise ValueError(f'layer_decay={self.layer_decay}: must be 1 for a ResNet, and where only the head is trained')
-    if not 0 <= self.sigma < float('inf'):
-      raise ValueError(f'sigma={self.sigma}: must be finite and not negative; 0 is no filter')
-    if (self.trained, self.pooling, getattr(self.encoder, 'instance', '')) == (
-        'last_block', 'average', 'class_attention'):
-      raise ValueError(f"pooling={self.pooling!r}: must be class_token or both with trained='last_block' of a CaiT: "
-                       'patches do not go through its last block')
+    if self.layer_decay != 1 and (self.trained == 'head' or self.encoder.batch_norm):
+      raise ValueError(f'layer_decay={self.layer_decay}: must be 1 for a ResNet, and if only the head is trained')
+    if (self.trained, self.pooling) == ('last_block', 'average') and not self.encoder.patches_reach_end:
+      raise ValueError(f"pooling={self.pooling!r}: must be class_token or both with trained='last_block' of this "
+                       'encoder: patches do not go through its last block')
+
+  @property
+  def backbone(self) -> tuple[str, nn.Module]:
+    return 'encoder', self.encoder
+
+  @property
+  def exact_microbatches(self) -> bool:
+    return not self._statistics_move
 
   @property
   def num_classes(self) -> int:
-    return self.regularise.num_classes
+    return self.regularisation.num_classes
 
   @property
   def classifier(self) -> LinearClassifier:
@@ -98,29 +100,32 @@ class Classify:
     classifier = self.classifier.init(classifier_key, representation)['params']
     return {'encoder': variables['params'], 'classifier': classifier}, {'student': student} if student else {}
 
-  def scales(self, params: Params) -> Params:
-    last = len(blocks(self.encoder))
+  def rules(self, params: Params):
+    rules, last = standard_rules(params), len(self.encoder.block_names)
 
     def scale(name):
       at = layer(self.encoder, name)
       trained = self.trained == 'all' or (self.trained == 'last_block' and at >= last)
       return float(trained) * self.layer_decay ** (last + 1 - at)
 
-    encoder = {name: jax.tree.map(lambda _, name=name: scale(name), tree) for name, tree in params['encoder'].items()}
-    return {'encoder': encoder, 'classifier': jax.tree.map(lambda _: 1.0, params['classifier'])}
+    def scaled(name, tree):
+      return jax.tree.map(lambda rule: dataclasses.replace(rule, learning_rate_scale=scale(name)), tree)
+
+    return rules | {'encoder': {name: scaled(name, tree) for name, tree in rules['encoder'].items()}}
 
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])
     image = make_views(rng.fold(keys, 0), batch['image'], batch['size'], self.view, 1)[:, 0]
-    image, target = self.regularise(rng.fold(keys, 1), image, batch['label'])
-    return {'image': image, 'target': target}
+    image, target = self.regularisation(rng.fold(keys, 1), image, batch['label'])
+    return {'image': high_pass_images(image, self.view.high_pass_sigma), 'target': target}
 
   def loss(
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen: None
   ) -> tuple[Array, Aux]:
     # Without gradient there is no backward pass of what stays as it is, nor of what comes before it.
-    params = jax.tree.map(lambda s, p: p if s else jax.lax.stop_gradient(p), self.scales(params), params)
-    representation, moved = self._trunk(params, model_state, views['image'], key)
+    params = jax.tree.map(lambda rule, p: p if rule.learning_rate_scale else jax.lax.stop_gradient(p),
+                          self.rules(params), params)
+    representation, moved = self._represent_in_microbatches(params, model_state, views['image'], key)
     student = model_state.get('student', {}) | moved
     if self.input_norm == 'batch':
       representation, stats = self._batch_norm.apply(
@@ -141,7 +146,7 @@ class Classify:
     """'cls' is the representation as the classifier sees it: pooled, normalised."""
     variables = self._variables(params, model_state)
     masks = () if keep_idx is None else (keep_idx,)
-    out = self.encoder.apply(variables, high_pass_images(images, self.sigma), *masks)
+    out = self.encoder.apply(variables, images, *masks)
     representation = pooled(out, self.pooling) if self.layers == 1 else self._represent(variables, images, keep_idx)
     if self.input_norm == 'batch':
       representation = self._batch_norm.apply({'batch_stats': model_state['student']['input_norm']}, representation)
@@ -154,6 +159,11 @@ class Classify:
     return self.classifier.apply({'params': params['classifier']}, representation)
 
   @property
+  def _statistics_move(self) -> bool:
+    """Whether the encoder's batch norm sees the statistics of a batch, and moves its running ones."""
+    return self.trained == 'all' and self.encoder.batch_norm
+
+  @property
   def _batch_norm(self) -> BatchNorm:
     return BatchNorm(affine=False, epsilon=1e-6)
 
@@ -162,25 +172,45 @@ class Classify:
     return {'params': params['encoder']} | ({} if stats is None else {'batch_stats': stats})
 
   def _represent(self, variables, images, keep_idx=None) -> Array:
-    images = high_pass_images(images, self.sigma)
     return represent(self.encoder, variables, images, keep_idx, pooling=self.pooling, layers=self.layers)
 
-  def _trunk(self, params, model_state, images, key) -> tuple[Array, dict]:
+  def _represent_in_microbatches(self, params, model_state, images, key) -> tuple[Array, dict]:
     """Images [B, H, W, 3] -> representations [B, D], and the encoder's statistics where they move."""
     variables = self._variables(params, model_state)
-    if self.trained == 'all' and 'batch_stats' in variables:
+    if self._statistics_move:
 
       def train(images):
-        images = high_pass_images(images, self.sigma)
         out, moved = self.encoder.apply(variables, images, train=True, mutable=['batch_stats'])
         return pooled(out, self.pooling), moved['batch_stats']
 
       representation, moved = in_ghost_batches(train, self.microbatch, images)
       return representation, {'encoder': moved}
-    if self.trained == 'head' or isinstance(self.encoder, ResNet):
+    if self.trained == 'head' or self.encoder.batch_norm:
       return in_microbatches(lambda images: self._represent(variables, images), self.microbatch, images), {}
 
     def train(images, noise):  # `noise` is of stochastic depth and dropout
-      return pooled(self.encoder.apply(variables, high_pass_images(images, self.sigma), None, noise), self.pooling)
+      return pooled(self.encoder.apply(variables, images, None, noise), self.pooling)
 
     return in_microbatches(train, self.microbatch, images, self.encoder.draw_noise(key, len(images))), {}
+
+
+def from_config(read: Reader) -> Classify:
+  """Reads the sections views, encoder, regularisation and objective."""
+  views = read('views', FilteredView)
+  encoder = read_encoder(read, image_size=views.size)
+  objective = read(
+    'objective', Classify, encoder=encoder, view=views,
+    preprocessing=Preprocessing.of(views, read['eval'].crop_fraction, views.high_pass_sigma),
+    regularisation=read('regularisation', Regularisation), microbatch=read['train'].microbatch)
+  if not objective.exact_microbatches or (objective.input_norm == 'batch' and objective.trained != 'head'):
+    read['optim'].refuse_ema('must be 0 if running statistics move with the encoder: they are those of the weights '
+                             'that are trained, not of their average')
+  return objective
+
+
+def tiny(config) -> None:
+  """Makes the sections that `from_config` reads small, for tests."""
+  shrink(config)
+  config.regularisation.num_classes = 10
+  if config.encoder.kind == 'resnet':
+    config.optim.ema_momentum = 0.0

@@ -1,6 +1,7 @@
 """ExtreMA: extreme masking, Wu et al. 2022, arXiv:2206.04667, section 3."""
 
 import dataclasses
+from typing import Annotated
 
 from flax import linen as nn
 import jax
@@ -8,10 +9,36 @@ import jax.numpy as jnp
 
 from maskrep import rng
 from maskrep.augment.views import View, make_view_of
-from maskrep.masking.tokens import disjoint_keep, num_kept
+from maskrep.errors import ConfigError
+from maskrep.masking.tokens import check_ratio, disjoint_keep, num_kept
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
+from maskrep.methods.rules import standard_rules
+from maskrep.models.encoder import Preprocessing, read_encoder, shrink
+from maskrep.models.heads import MLPHead
+from maskrep.schema import Count, NonNegativeInt, OneOf, Positive, Reader, Share, check
 from maskrep.types import Array, Aux, Batch, Params, Views
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairedViews(View):
+  """The views of one image: the student's, of which masks show parts, and the teacher's.
+
+  Two augmentations draw the colours of each apart, and the crop too unless it is shared; one shows both the same.
+  """
+
+  augmentations: Annotated[int, OneOf((1, 2))]
+  shared_crop: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DisjointMasks:
+  """The share of patches that each mask drops, and how many masks, with no patch in common, an image gets."""
+
+  ratio: Share
+  count: Count
+
+  __post_init__ = check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +49,7 @@ class ExtreMA:
     encoder: images [B, H, W, 3], keep_idx [B, K] -> {'cls': [B, D], 'patches': [B, K, D]}.
     projector, predictor: [B, D] -> [B, E]; the teacher has a projector only.
     view: recipe of the crop and of the colours of both views.
+    preprocessing: of the images that are encoded later.
     augmentations: 2 draws colours for student and teacher apart, 1 shows both the same image.
     shared_crop: whether two augmentations share the crop (the paper's own scheme).
     ratio, num_masks: share of the patches that a mask drops, and how many disjoint masks an image gets.
@@ -34,17 +62,23 @@ class ExtreMA:
   projector: nn.Module
   predictor: nn.Module
   view: View
+  preprocessing: Preprocessing
   augmentations: int
   shared_crop: bool
-  ratio: float
-  num_masks: int
-  loss_kind: str
-  temperature: float
-  microbatch: int
-  frozen = None
+  ratio: Share
+  num_masks: Count
+  loss_kind: Annotated[str, OneOf(('byol', 'infonce'))]
+  temperature: Positive
+  microbatch: NonNegativeInt
 
-  def __post_init__(self):
-    losses.check_siamese(self.loss_kind, self.temperature)
+  reads, masked, pooling = ('image', 'size', 'position'), {'student': 'keep_idx'}, 'class_token'
+  frozen, exact_microbatches = None, True
+
+  __post_init__ = check
+
+  @property
+  def backbone(self) -> tuple[str, nn.Module]:
+    return 'encoder', self.encoder
 
   def init(self, key: Array) -> tuple[Params, dict]:
     encoder_key, projector_key, predictor_key = jax.random.split(key, 3)
@@ -54,6 +88,9 @@ class ExtreMA:
     projector = self.projector.init(projector_key, cls)
     predictor = self.predictor.init(predictor_key, self.projector.apply(projector, cls))
     return {'encoder': encoder['params'], 'projector': projector['params'], 'predictor': predictor['params']}, {}
+
+  def rules(self, params: Params):
+    return standard_rules(params)
 
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])
@@ -106,3 +143,28 @@ class ExtreMA:
 
   def _cls(self, params, *arguments) -> Array:
     return self.encoder.apply({'params': params['encoder']}, *arguments)['cls']
+
+
+def from_config(read: Reader) -> ExtreMA:
+  """Reads the sections views, masking, encoder, projector, predictor and objective."""
+  views, mask = read('views', PairedViews), read('masking', DisjointMasks)
+  encoder = read_encoder(read, image_size=views.size, drops_patches=True)
+  patches = (views.size // encoder.patch_size) ** 2
+  keep = check_ratio('masking.ratio', mask.ratio, size=views.size, patch_size=encoder.patch_size)
+  if mask.count * keep > patches:
+    raise ConfigError(f'config.masking.count={mask.count}: disjoint masks of {keep} patches each need '
+                      f'{mask.count * keep}, and there are {patches}; choose at most {patches // keep}, or raise '
+                      'config.masking.ratio')
+  return read(
+    'objective', ExtreMA, encoder=encoder, projector=read('projector', MLPHead, dtype=read.dtype),
+    predictor=read('predictor', MLPHead, dtype=read.dtype), view=views,
+    preprocessing=Preprocessing.of(views, read['eval'].crop_fraction), augmentations=views.augmentations,
+    shared_crop=views.shared_crop, ratio=mask.ratio, num_masks=mask.count, microbatch=read['train'].microbatch)
+
+
+def tiny(config) -> None:
+  """Makes the sections that `from_config` reads small, for tests."""
+  shrink(config)
+  config.masking.update(ratio=0.75, count=min(3, config.masking.count))
+  for head in (config.projector, config.predictor):
+    head.update(hidden=16, output=8)

@@ -82,18 +82,6 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> Array:
   return -jnp.sum(targets * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
 
 
-def check_siamese(loss_kind: str, temperature: float) -> None:
-  """What ExtreMA and MSCN may ask for.
-
-  Raises:
-    ValueError: naming the field, its value and the remedy.
-  """
-  if loss_kind not in ('byol', 'infonce'):
-    raise ValueError(f'loss_kind={loss_kind!r}: must be byol or infonce')
-  if not temperature > 0:
-    raise ValueError(f'temperature={temperature}: must be above 0')
-
-
 def info_nce(queries: Array, keys: Array, temperature: float) -> Array:
   """-log of the probability of an example's own key among those of the whole batch (van den Oord et al. 2018).
 

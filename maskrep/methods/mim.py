@@ -1,20 +1,51 @@
 """Supervised learning with masked image modelling beside it, Chen et al. 2023, section 3."""
 
 import dataclasses
+from typing import Annotated
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from maskrep import rng
-from maskrep.augment.regularisation import Regularise
+from maskrep.augment.regularisation import Regularisation
 from maskrep.augment.views import View, make_views
-from maskrep.masking.tokens import num_kept, random_keep
+from maskrep.errors import ConfigError
+from maskrep.masking.tokens import check_ratio, num_kept, random_keep
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
-from maskrep.models.represent import POOLING, pooled
+from maskrep.methods.rules import standard_rules
+from maskrep.models.decoder import TokenDecoder
+from maskrep.models.encoder import POOLING, Preprocessing, pooled, read_encoder, shrink
+from maskrep.models.heads import SigmoidClassifier
 from maskrep.models.vit import patchify
-from maskrep.types import Array, Aux, Batch, Params, Views
+from maskrep.models.vqgan import TINY as TINY_TOKENIZER
+from maskrep.models.vqgan import VQGAN
+from maskrep.schema import Count, NonNegative, NonNegativeInt, OneOf, Reader, Share, check
+from maskrep.types import Array, Aux, Batch, FrozenWeights, Params, Views
+
+Pooling = Annotated[str, OneOf(POOLING[:2])]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StreamMasks:
+  """The share of patches that each stream drops."""
+
+  ratio: Share
+  supervised_ratio: Share
+
+  __post_init__ = check
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MIMTarget:
+  """What masked image modelling predicts."""
+
+  kind: Annotated[str, OneOf(('tokens', 'pixels'))]
+  size: Count  # pixels of the square that the tokenizer sees
+  weights: str  # workdir of the run that trained the tokenizer, or an import
+
+  __post_init__ = check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,8 +60,10 @@ class SupervisedMIM:
     decoder: patches [B, K, D], filling [B, D], keep_idx [B, K] -> [B, N, codes or pixels of a patch].
     tokenizer: images [B, S, S, 3] in [0, 1] -> int32 tokens [B, h, w], by its method `ids`; frozen. None predicts the
       pixels of a patch, normalised by their mean and deviation (He et al. 2022, section 3), in place of tokens.
+    tokenizer_weights: the folder of its weights.
     view: recipe of the view that both streams see.
-    regularise: what the supervised stream alone suffers.
+    preprocessing: of the images that are encoded later.
+    regularisation: of the supervised stream alone.
     ratio, supervised_ratio: share of the patches that are dropped in each stream.
     supervised_pooling, mim_pooling: what represents the image to the classifier, and fills the places of dropped
       patches: 'average' of the patches seen, or 'class_token'.
@@ -43,26 +76,39 @@ class SupervisedMIM:
   classifier: nn.Module
   decoder: nn.Module
   tokenizer: nn.Module | None
+  tokenizer_weights: str
   view: View
-  regularise: Regularise
-  ratio: float
-  supervised_ratio: float
-  supervised_pooling: str
-  mim_pooling: str
-  mim_weight: float
+  preprocessing: Preprocessing
+  regularisation: Regularisation
+  ratio: Share
+  supervised_ratio: Share
+  supervised_pooling: Pooling
+  mim_pooling: Pooling
+  mim_weight: NonNegative
   masked_only: bool
-  microbatch: int
+  microbatch: NonNegativeInt
+
+  reads = 'image', 'size', 'position', 'label'
+  masked = {'image': 'keep_idx', 'supervised': 'supervised_keep'}
+  exact_microbatches = True
 
   def __post_init__(self):
-    for field in ('supervised_pooling', 'mim_pooling'):
-      if getattr(self, field) not in POOLING[:2]:
-        raise ValueError(f'{field}={getattr(self, field)!r}: must be {" or ".join(POOLING[:2])}')
-    if not 0 <= self.mim_weight < float('inf'):
-      raise ValueError(f'mim_weight={self.mim_weight}: must be finite and not negative')
+    check(self)
+    if self.masked_only and num_kept(self.grid**2, self.ratio) == self.grid**2:
+      raise ValueError(f'masked_only=True: masking.ratio={self.ratio} drops none of {self.grid**2} patches, and '
+                       'nothing would be predicted; raise it')
+
+  @property
+  def backbone(self) -> tuple[str, nn.Module]:
+    return 'encoder', self.encoder
+
+  @property
+  def pooling(self) -> str:
+    return self.supervised_pooling
 
   @property
   def num_classes(self) -> int:
-    return self.regularise.num_classes
+    return self.regularisation.num_classes
 
   @property
   def grid(self) -> int:
@@ -70,12 +116,13 @@ class SupervisedMIM:
     return self.view.size // self.encoder.patch_size
 
   @property
-  def frozen(self):
-    """Shapes and types of what the loss reads and never trains: the tokenizer's parameters, where it is used."""
+  def frozen(self) -> FrozenWeights | None:
+    """The tokenizer's parameters, if it is used."""
     if self.tokenizer is None or not self.mim_weight:
       return None
     side = self.grid * self.tokenizer.stride
-    return jax.eval_shape(self.tokenizer.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))['params']
+    shapes = jax.eval_shape(self.tokenizer.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))['params']
+    return FrozenWeights(self.tokenizer_weights, 'target.weights', self.tokenizer, shapes)
 
   def init(self, key: Array) -> tuple[Params, dict]:
     encoder_key, classifier_key, decoder_key = jax.random.split(key, 3)
@@ -88,10 +135,13 @@ class SupervisedMIM:
       params['decoder'] = self.decoder.init(decoder_key, out['patches'], out['cls'], everywhere)['params']
     return params, {}
 
+  def rules(self, params: Params):
+    return standard_rules(params)
+
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])
     image = make_views(rng.fold(keys, 0), batch['image'], batch['size'], self.view, 1)[:, 0]
-    regularised, target = self.regularise(rng.fold(keys, 1), image, batch['label'])
+    regularised, target = self.regularisation(rng.fold(keys, 1), image, batch['label'])
     views = {'supervised': regularised, 'target': target}
     if self.supervised_ratio:
       views['supervised_keep'] = self._keep(rng.fold(keys, 2), self.supervised_ratio)
@@ -103,7 +153,7 @@ class SupervisedMIM:
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen
   ) -> tuple[Array, Aux]:
     supervised_key, mim_key = jax.random.split(key)
-    representation = self._trunk(
+    representation = self._encode_in_microbatches(
       lambda out, _: pooled(out, self.supervised_pooling), params, views['supervised'], views.get('supervised_keep'),
       supervised_key)
     logits = self.classify(params, representation)
@@ -132,8 +182,8 @@ class SupervisedMIM:
   def _keep(self, keys: Array, ratio: float) -> Array:
     return random_keep(keys, self.grid**2, num_kept(self.grid**2, ratio))
 
-  def _trunk(self, function, params, images, keep_idx, key):
-    """`function(out, keep_idx)` of what the encoder says, in microbatches; `key` is of stochastic depth and dropout."""
+  def _encode_in_microbatches(self, function, params, images, keep_idx, key):
+    """`function(out, keep_idx)` of the encoder's outputs, in microbatches; `key` is of stochastic depth and dropout."""
 
     def run(images, keep_idx, noise):
       return function(self.encoder.apply({'params': params['encoder']}, images, keep_idx, noise), keep_idx)
@@ -144,7 +194,7 @@ class SupervisedMIM:
     def predict(out, keep_idx):
       return self.decoder.apply({'params': params['decoder']}, out['patches'], pooled(out, self.mim_pooling), keep_idx)
 
-    predicted = self._trunk(predict, params, views['image'], views['keep_idx'], key)
+    predicted = self._encode_in_microbatches(predict, params, views['image'], views['keep_idx'], key)
     target = jax.lax.stop_gradient(in_microbatches(
       lambda images: self._target(frozen, images), self.microbatch, views['image']))
     seen = (views['keep_idx'][:, None] == jnp.arange(self.grid**2)[:, None]).any(-1)
@@ -166,3 +216,36 @@ class SupervisedMIM:
     images = jnp.clip(images * jnp.array(self.view.std) + jnp.array(self.view.mean), 0, 1)
     images = jax.image.resize(images, (len(images), side, side, 3), 'linear')
     return self.tokenizer.apply({'params': frozen}, images, method='ids').reshape(len(images), -1)
+
+
+def from_config(read: Reader) -> SupervisedMIM:
+  """Reads the sections views, masking, encoder, decoder, target, tokenizer, regularisation and objective."""
+  views, mask = read('views', View), read('masking', StreamMasks)
+  encoder = read_encoder(read, image_size=views.size, drops_patches=True)
+  for field in ('ratio', 'supervised_ratio'):
+    check_ratio(f'masking.{field}', getattr(mask, field), size=views.size, patch_size=encoder.patch_size)
+  regularisation, target = read('regularisation', Regularisation), read('target', MIMTarget)
+  tokenizer = read('tokenizer', VQGAN, dtype=read.dtype)
+  grid, output = views.size // encoder.patch_size, 3 * encoder.patch_size**2
+  if target.kind == 'tokens':
+    output = tokenizer.codebook_size
+    if target.size != grid * tokenizer.stride:
+      raise ConfigError(
+        f'config.target.size={target.size}: has {target.size / tokenizer.stride:g} tokens along a side, and the view '
+        f'{grid} patches; both must be the same: choose {grid * tokenizer.stride}, or another encoder.patch_size')
+  decoder = read('decoder', TokenDecoder, patches=grid**2, output=output, weight_init=encoder.weight_init,
+                 dtype=read.dtype)
+  return read(
+    'objective', SupervisedMIM, encoder=encoder, classifier=SigmoidClassifier(regularisation.num_classes),
+    decoder=decoder, tokenizer=tokenizer if target.kind == 'tokens' else None, tokenizer_weights=target.weights,
+    view=views, preprocessing=Preprocessing.of(views, read['eval'].crop_fraction), regularisation=regularisation,
+    ratio=mask.ratio, supervised_ratio=mask.supervised_ratio, microbatch=read['train'].microbatch)
+
+
+def tiny(config) -> None:
+  """Makes the sections that `from_config` reads small, for tests; the tokenizer is that of `methods.vqgan.tiny`."""
+  shrink(config)
+  config.decoder.update(width=16, heads=2)
+  config.target.size = 16
+  config.regularisation.num_classes = 10
+  config.tokenizer.update(**TINY_TOKENIZER)

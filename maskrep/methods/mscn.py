@@ -1,6 +1,7 @@
 """MSCN: Masked Siamese ConvNets, Jing et al. 2022, arXiv:2206.07700."""
 
 import dataclasses
+from typing import Annotated
 
 from flax import linen as nn
 import jax
@@ -8,10 +9,16 @@ import jax.numpy as jnp
 
 from maskrep import rng
 from maskrep.augment.highpass import high_pass_images
-from maskrep.augment.views import View, make_view
+from maskrep.augment.views import make_view
+from maskrep.errors import ConfigError
 from maskrep.masking.pixels import PixelMask, mask_images
+from maskrep.masking.tokens import check_ratio
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_ghost_batches
+from maskrep.methods.rules import standard_rules
+from maskrep.models.encoder import FilteredView, Preprocessing, read_encoder, shrink
+from maskrep.models.heads import SiameseHead
+from maskrep.schema import Count, NonNegativeInt, OneOf, Positive, Reader, check
 from maskrep.types import Array, Aux, Batch, Params, Views
 
 
@@ -27,8 +34,8 @@ class MSCN:
     encoder: images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, with batch statistics.
     projector: [B, D] -> [B, E], with batch statistics.
     predictor: [B, E] -> [B, E], with batch statistics: of BYOL; None for InfoNCE.
-    view: recipe of the crop and of the colours of both views, which are drawn apart.
-    sigma: of the high-pass filter, in pixels; evaluation filters too. 0 is no filter.
+    view: recipe of the crop and of the colours of both views, which are drawn apart, and of the filter after them.
+    preprocessing: of the images that are encoded later; they are filtered too.
     first_mask, second_mask: how the versions of the first view and the second view are masked; their noise differs.
     num_masks: masked versions of the first view.
     loss_kind: 'infonce', SimCLR's over the views of the global batch, or 'byol'.
@@ -39,24 +46,27 @@ class MSCN:
   encoder: nn.Module
   projector: nn.Module
   predictor: nn.Module | None
-  view: View
-  sigma: float
+  view: FilteredView
+  preprocessing: Preprocessing
   first_mask: PixelMask
   second_mask: PixelMask
-  num_masks: int
-  loss_kind: str
-  temperature: float
-  microbatch: int
-  frozen = None
+  num_masks: Count
+  loss_kind: Annotated[str, OneOf(('byol', 'infonce'))]
+  temperature: Positive
+  microbatch: NonNegativeInt
+
+  # Pixels of both views are masked, and the batch norm of the encoder sees one microbatch.
+  reads, masked, pooling = ('image', 'size', 'position'), {'first': None, 'second': None}, 'class_token'
+  frozen, exact_microbatches = None, False
 
   def __post_init__(self):
-    losses.check_siamese(self.loss_kind, self.temperature)
+    check(self)
     if (self.predictor is None) != (self.loss_kind == 'infonce'):
       raise ValueError(f'loss_kind={self.loss_kind!r}: byol needs the section predictor, infonce has none')
-    if not 0 <= self.sigma < float('inf'):
-      raise ValueError(f'sigma={self.sigma}: must be finite and not negative; 0 is no filter')
-    if self.num_masks < 1:
-      raise ValueError(f'num_masks={self.num_masks}: must be at least 1')
+
+  @property
+  def backbone(self) -> tuple[str, nn.Module]:
+    return 'encoder', self.encoder
 
   def init(self, key: Array) -> tuple[Params, dict]:
     keys = jax.random.split(key, 3)
@@ -72,13 +82,16 @@ class MSCN:
     teacher = jax.tree.map(jnp.copy, {name: stats[name] for name in ('encoder', 'projector')})
     return params, {'student': stats, 'teacher': teacher}
 
+  def rules(self, params: Params):
+    return standard_rules(params)
+
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])
 
     def see(stream, recipe, count):
       view_keys, mask_keys = rng.fold(keys, 2 * stream), rng.fold(keys, 2 * stream + 1)
       whole = jax.vmap(lambda *each: make_view(*each, self.view))(view_keys, batch['image'], batch['size'])
-      return mask_images(mask_keys, self._filtered(whole), recipe, count)
+      return mask_images(mask_keys, high_pass_images(whole, self.view.high_pass_sigma), recipe, count)
 
     return {'first': see(0, self.first_mask, self.num_masks), 'second': see(1, self.second_mask, 1)[:, 0]}
 
@@ -120,14 +133,11 @@ class MSCN:
     if keep_idx is not None:
       raise ValueError('keep_idx: a ConvNet sees all pixels, and none can be left out')
     stats = model_state['teacher' if self.loss_kind == 'byol' else 'student']['encoder']
-    return self.encoder.apply({'params': params['encoder'], 'batch_stats': stats}, self._filtered(images))
+    return self.encoder.apply({'params': params['encoder'], 'batch_stats': stats}, images)
 
   @property
   def _modules(self) -> tuple[str, ...]:
     return ('encoder', 'projector') if self.predictor is None else ('encoder', 'projector', 'predictor')
-
-  def _filtered(self, images) -> Array:
-    return high_pass_images(images, self.sigma)
 
   def _embed(self, params, images, stats) -> tuple[Array, Array, dict]:
     """Images [B, M, H, W, 3] -> features [B, M, D], embeddings [B, M, E] and the moved statistics."""
@@ -148,3 +158,35 @@ class MSCN:
     rows = x.reshape(-1, x.shape[-1])
     out, moved = getattr(self, name).apply(variables, rows, train=True, mutable=['batch_stats'])
     return out.reshape(*x.shape[:-1], -1), stats | {name: moved['batch_stats']}
+
+
+def from_config(read: Reader) -> MSCN:
+  """Reads the sections views, first_mask, second_mask, encoder, projector, predictor (if there is one), objective."""
+  views = read('views', FilteredView)
+  masks = {name: read(name, PixelMask) for name in ('first_mask', 'second_mask')}
+  for name, mask in masks.items():
+    if views.size % mask.cell:
+      raise ConfigError(f'config.{name}.cell={mask.cell}: must divide config.views.size={views.size}')
+    check_ratio(f'{name}.ratio', mask.ratio, size=views.size, patch_size=mask.cell)
+  encoder = read_encoder(read, image_size=views.size, batch_norm=True)
+  head = lambda name: read(name, SiameseHead, dtype=read.dtype)  # noqa: E731
+  objective = read(
+    'objective', MSCN, encoder=encoder, projector=head('projector'),
+    predictor=head('predictor') if 'predictor' in read else None, view=views,
+    preprocessing=Preprocessing.of(views, read['eval'].crop_fraction, views.high_pass_sigma),
+    microbatch=read['train'].microbatch, **masks)
+  if objective.loss_kind == 'infonce':
+    read['optim'].refuse_ema('must be 0 with infonce, which has no teacher: its batch statistics are those of the '
+                             'student')
+  return objective
+
+
+def tiny(config) -> None:
+  """Makes the sections that `from_config` reads small, for tests."""
+  shrink(config)
+  config.first_mask.cell = config.second_mask.cell = 4
+  for name in ('projector', 'predictor'):
+    if name in config:
+      config[name].update(hidden=16, output=8)
+  if config.objective.loss_kind == 'infonce':
+    config.optim.ema_momentum = 0.0

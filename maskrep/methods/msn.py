@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 from flax import linen as nn
 import jax
@@ -9,10 +10,34 @@ import jax.numpy as jnp
 
 from maskrep import rng
 from maskrep.augment.views import View, make_views
-from maskrep.masking.tokens import num_kept, random_keep, shared_keep
+from maskrep.masking.tokens import check_ratio, num_kept, random_keep, shared_keep
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
-from maskrep.types import Array, Aux, Batch, Params, Views
+from maskrep.methods.rules import standard_rules
+from maskrep.models.encoder import Preprocessing, check_patches, read_encoder, shrink
+from maskrep.models.heads import ProjectionHead
+from maskrep.schema import Count, NonNegative, NonNegativeInt, Positive, Range, Reader, Scale, Share, check
+from maskrep.types import Array, Aux, Batch, Params, Rule, Views
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SiameseViews(View):
+  """The views of one image: a whole one, masked ones of the same recipe, and small focal ones."""
+
+  focal_size: Count
+  focal_crop_scale: Scale
+  num_random: Count
+  num_focal: NonNegativeInt
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenMask:
+  """The share of patches that a masked view drops, and whether a whole batch shares one mask."""
+
+  ratio: Share
+  shared: bool
+
+  __post_init__ = check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +48,7 @@ class MSN:
     encoder: images [B, H, W, 3], keep_idx [B, K] -> {'cls': [B, D], 'patches': [B, K, D]}.
     head: [B, D] -> [B, E], with batch statistics; dropped after pre-training.
     target_view, anchor_view, focal_view: recipes of the whole view, the masked views and the small views.
+    preprocessing: of the images that are encoded later.
     num_random, num_focal: masked and focal anchors of one image (paper: 1 and 10).
     ratio: share of the patches of a masked anchor that is dropped; focal anchors are not masked.
     shared_mask: one mask for a whole batch, as the authors' code draws it.
@@ -39,30 +65,27 @@ class MSN:
   target_view: View
   anchor_view: View
   focal_view: View
-  num_random: int
-  num_focal: int
-  ratio: float
+  preprocessing: Preprocessing
+  num_random: Count
+  num_focal: NonNegativeInt
+  ratio: Share
   shared_mask: bool
-  num_prototypes: int
-  temperature: float
-  target_temperature: float
-  sinkhorn_iterations: int
-  memax_weight: float
-  entropy_weight: float
-  microbatch: int
-  frozen = None
+  num_prototypes: Annotated[int, Range(2)]
+  temperature: Positive
+  target_temperature: Positive
+  sinkhorn_iterations: NonNegativeInt
+  memax_weight: NonNegative
+  entropy_weight: NonNegative
+  microbatch: NonNegativeInt
 
-  def __post_init__(self):
-    for field in ('temperature', 'target_temperature'):
-      if not getattr(self, field) > 0:
-        raise ValueError(f'{field}={getattr(self, field)}: must be above 0')
-    for field, least in (('num_prototypes', 2), ('sinkhorn_iterations', 0)):
-      if getattr(self, field) < least:
-        raise ValueError(f'{field}={getattr(self, field)}: must be at least {least}')
+  reads, masked, pooling = ('image', 'size', 'position'), {'anchor': 'keep_idx'}, 'class_token'
+  frozen, exact_microbatches = None, True
+
+  __post_init__ = check
 
   @property
-  def view(self) -> View:
-    return self.target_view
+  def backbone(self) -> tuple[str, nn.Module]:
+    return 'encoder', self.encoder
 
   def init(self, key: Array) -> tuple[Params, dict]:
     encoder_key, head_key, prototype_key = jax.random.split(key, 3)
@@ -74,6 +97,10 @@ class MSN:
     prototypes = jax.random.uniform(prototype_key, (self.num_prototypes, self.head.output), minval=-bound, maxval=bound)
     params = {'encoder': encoder['params'], 'head': head['params'], 'prototypes': prototypes}
     return params, {'batch_stats': head['batch_stats']}
+
+  def rules(self, params: Params):
+    # As in the authors' code: prototypes are neither decayed nor clipped.
+    return standard_rules(params) | {'prototypes': Rule(decay=False, clip=False)}
 
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])
@@ -159,3 +186,24 @@ class MSN:
     rows = representation.reshape(-1, representation.shape[-1])
     out, model_state = self.head.apply(variables, rows, train=True, mutable=['batch_stats'])
     return out.reshape(*representation.shape[:-1], -1), model_state
+
+
+def from_config(read: Reader) -> MSN:
+  """Reads the sections views, masking, encoder, head and objective."""
+  views, mask = read('views', SiameseViews), read('masking', TokenMask)
+  encoder = read_encoder(read, image_size=views.size, drops_patches=True)
+  check_patches('views.focal_size', views.focal_size, encoder.patch_size)
+  check_ratio('masking.ratio', mask.ratio, size=views.size, patch_size=encoder.patch_size)
+  return read(
+    'objective', MSN, encoder=encoder, head=read('head', ProjectionHead, dtype=read.dtype), target_view=views,
+    anchor_view=views, focal_view=dataclasses.replace(views, size=views.focal_size, crop_scale=views.focal_crop_scale),
+    preprocessing=Preprocessing.of(views, read['eval'].crop_fraction), num_random=views.num_random,
+    num_focal=views.num_focal, ratio=mask.ratio, shared_mask=mask.shared, microbatch=read['train'].microbatch)
+
+
+def tiny(config) -> None:
+  """Makes the sections that `from_config` reads small, for tests."""
+  shrink(config)
+  config.views.update(focal_size=2 * config.encoder.patch_size, num_focal=min(2, config.views.num_focal))
+  config.head.update(hidden=16, output=8)
+  config.objective.num_prototypes = 12

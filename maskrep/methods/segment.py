@@ -1,6 +1,7 @@
 """Semantic segmentation by a linear layer on each patch, Chen et al. 2023, section 4.4."""
 
 import dataclasses
+from typing import Annotated
 
 from flax import linen as nn
 import jax
@@ -8,9 +9,12 @@ import jax.numpy as jnp
 
 from maskrep import rng
 from maskrep.augment.highpass import high_pass_images
-from maskrep.augment.views import View, make_view_and_map
+from maskrep.augment.views import make_view_and_map
 from maskrep.data.label_maps import NONE
 from maskrep.methods.microbatch import in_microbatches
+from maskrep.methods.rules import standard_rules
+from maskrep.models.encoder import FilteredView, Preprocessing, read_encoder, shrink
+from maskrep.schema import NonNegativeInt, OneOf, Range, Reader, check
 from maskrep.types import Array, Aux, Batch, Params, Views
 
 TRAINED = 'head', 'all'
@@ -34,28 +38,28 @@ class Segment:
 
   Attributes:
     encoder: images [B, H, W, 3] -> {'patches': [B, N, D], ...}, N = H W / patch_size**2.
-    view: recipe of the view; its crop and flip are the label map's too.
+    view: recipe of the view; its crop and flip are the label map's too, its high-pass filter comes last.
+    preprocessing: of the images that are encoded or segmented later.
     map_classes: of the label maps.
     trained: the linear layer alone, 'head', or with the encoder, 'all'.
-    sigma: of the high-pass filter that the encoder's images go through, in pixels; 0 is none.
     microbatch: images of the global batch that encoder and loss see at once; 0 is all.
   """
 
   encoder: nn.Module
-  view: View
-  map_classes: int
-  trained: str
-  sigma: float
-  microbatch: int
-  frozen = None
+  view: FilteredView
+  preprocessing: Preprocessing
+  map_classes: Annotated[int, Range(2, 254)]  # a byte holds no more
+  trained: Annotated[str, OneOf(TRAINED)]
+  microbatch: NonNegativeInt
 
-  def __post_init__(self):
-    if not 2 <= self.map_classes <= 254:
-      raise ValueError(f'map_classes={self.map_classes}: must be in 2 ... 254, as a byte holds no more')
-    if self.trained not in TRAINED:
-      raise ValueError(f'trained={self.trained!r}: must be {" or ".join(TRAINED)}')
-    if not 0 <= self.sigma < float('inf'):
-      raise ValueError(f'sigma={self.sigma}: must be finite and not negative')
+  reads, masked, pooling = ('image', 'size', 'position', 'label_map'), {}, 'class_token'
+  frozen, exact_microbatches = None, True
+
+  __post_init__ = check
+
+  @property
+  def backbone(self) -> tuple[str, nn.Module]:
+    return 'encoder', self.encoder
 
   @property
   def decoder(self) -> nn.Module:
@@ -69,16 +73,16 @@ class Segment:
     patches = self.encoder.apply(encoder, images)['patches']
     return {'encoder': encoder['params'], 'decoder': self.decoder.init(decoder_key, patches)['params']}, {}
 
-  def scales(self, params: Params) -> Params:
-    """What multiplies the updates of each parameter, a pytree of floats: 0 freezes it."""
-    factors = {'encoder': float(self.trained == 'all'), 'decoder': 1.0}
-    return {name: jax.tree.map(lambda _, factor=factors[name]: factor, tree) for name, tree in params.items()}
+  def rules(self, params: Params):
+    rules, scale = standard_rules(params), float(self.trained == 'all')
+    held = lambda rule: dataclasses.replace(rule, learning_rate_scale=scale)  # noqa: E731
+    return rules | {'encoder': jax.tree.map(held, rules['encoder'])}
 
   def views(self, key: Array, batch: Batch) -> Views:
     cut = jax.vmap(lambda *example: make_view_and_map(*example, self.view))
     keys = rng.per_example(key, batch['position'])
     image, label_map = cut(keys, batch['image'], batch['label_map'], batch['size'])
-    return {'image': image, 'label_map': label_map}
+    return {'image': high_pass_images(image, self.view.high_pass_sigma), 'label_map': label_map}
 
   def loss(
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen
@@ -100,15 +104,31 @@ class Segment:
     return loss, Aux(jax.tree.map(jax.lax.stop_gradient, {'loss': loss, 'pixel_accuracy': accuracy}), model_state)
 
   def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
-    return self.encoder.apply({'params': params['encoder']}, high_pass_images(images, self.sigma), keep_idx)
+    return self.encoder.apply({'params': params['encoder']}, images, keep_idx)
 
   def segment(self, params: Params, images: Array) -> Array:
-    """Normalised images [B, H, W, 3] -> logits of their patches, [B, H / patch_size, W / patch_size, C]."""
+    """Preprocessed images [B, H, W, 3] -> logits of their patches, [B, H / patch_size, W / patch_size, C]."""
     return self._logits(params, images, None)
 
   def _logits(self, params, images, noise):
     b, h, w, _ = images.shape
-    patches = self.encoder.apply(
-      {'params': params['encoder']}, high_pass_images(images, self.sigma), None, noise)['patches']
+    patches = self.encoder.apply({'params': params['encoder']}, images, None, noise)['patches']
     logits = self.decoder.apply({'params': params['decoder']}, patches)
     return logits.reshape(b, h // self.encoder.patch_size, w // self.encoder.patch_size, self.map_classes)
+
+
+def from_config(read: Reader) -> Segment:
+  """Reads the sections views, encoder and objective."""
+  views = read('views', FilteredView)
+  return read(
+    'objective', Segment, encoder=read_encoder(read, image_size=views.size, drops_patches=True), view=views,
+    preprocessing=Preprocessing.of(views, read['eval'].crop_fraction, views.high_pass_sigma),
+    microbatch=read['train'].microbatch)
+
+
+def tiny(config) -> None:
+  """Makes the sections that `from_config` reads small, for tests, on scenes of digits."""
+  config.encoder.patch_size = 4
+  shrink(config)
+  config.data.update(source='digit_scenes', canvas=32)
+  config.objective.map_classes = 11

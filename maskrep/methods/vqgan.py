@@ -6,6 +6,7 @@ weights. The entropy term, which keeps codes in use, is of MaskGIT's code (Chang
 """
 
 import dataclasses
+from typing import Annotated
 
 from flax import linen as nn
 import jax
@@ -13,9 +14,14 @@ import jax.numpy as jnp
 
 from maskrep import rng
 from maskrep.augment.views import View, make_views
+from maskrep.errors import ConfigError
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
-from maskrep.models.vqgan import VQGAN, code_scores, straight_through
+from maskrep.methods.rules import standard_rules
+from maskrep.models.discriminator import PatchDiscriminator
+from maskrep.models.encoder import Preprocessing
+from maskrep.models.vqgan import TINY, VQGAN, code_scores, straight_through
+from maskrep.schema import NonNegative, NonNegativeInt, OneOf, Positive, Reader, check
 from maskrep.types import Array, Aux, Batch, Params, Views
 
 RECONSTRUCTIONS = {'l2': jnp.square, 'l1': jnp.abs}
@@ -52,6 +58,7 @@ class TrainVQGAN:
     tokenizer: the model.
     discriminator: images [B, H, W, 3] -> logits [B, h, w]; images must not see each other.
     view: recipe of the crop and the flip; neither shifted nor scaled, so that pixels stay in [0, 1].
+    preprocessing: of the images that are encoded later.
     reconstruction_kind: 'l2' or 'l1', mean over pixels.
     commitment_weight: beta, of the encoder's distance to its code; the code's to it has weight 1.
     entropy_weight, entropy_temperature: of the entropy term, and of the softmax over -|z - e|^2 in it (MaskGIT's code:
@@ -66,28 +73,24 @@ class TrainVQGAN:
   tokenizer: VQGAN
   discriminator: nn.Module
   view: View
-  reconstruction_kind: str
-  commitment_weight: float
-  entropy_weight: float
-  entropy_temperature: float
-  discriminator_weight: float
+  preprocessing: Preprocessing
+  reconstruction_kind: Annotated[str, OneOf(RECONSTRUCTIONS)]
+  commitment_weight: NonNegative
+  entropy_weight: NonNegative
+  entropy_temperature: Positive
+  discriminator_weight: NonNegative
   adaptive_weight: bool
-  discriminator_start_step: int
-  microbatch: int
-  frozen = None
+  discriminator_start_step: NonNegativeInt
+  microbatch: NonNegativeInt
 
-  def __post_init__(self):
-    if self.reconstruction_kind not in RECONSTRUCTIONS:
-      raise ValueError(f'reconstruction_kind={self.reconstruction_kind!r}: must be {" or ".join(RECONSTRUCTIONS)}')
-    if not self.entropy_temperature > 0:
-      raise ValueError(f'entropy_temperature={self.entropy_temperature}: must be above 0')
-    for field in ('commitment_weight', 'entropy_weight', 'discriminator_weight', 'discriminator_start_step'):
-      if getattr(self, field) < 0:
-        raise ValueError(f'{field}={getattr(self, field)}: must not be negative')
-    if (self.view.mean, self.view.std) != ((0.0,) * 3, (1.0,) * 3):
-      raise ValueError(f'view.mean={self.view.mean}, view.std={self.view.std}: must be 0 and 1, pixels in [0, 1]')
-    if self.view.size % self.tokenizer.stride:
-      raise ValueError(f'view.size={self.view.size}: must be a multiple of the stride {self.tokenizer.stride}')
+  reads, masked, pooling = ('image', 'size', 'position'), {}, 'class_token'
+  frozen, exact_microbatches = None, True
+
+  __post_init__ = check
+
+  @property
+  def backbone(self) -> tuple[str, nn.Module]:
+    return 'tokenizer', self.tokenizer
 
   def init(self, key: Array) -> tuple[Params, dict]:
     tokenizer_key, discriminator_key = jax.random.split(key)
@@ -96,6 +99,9 @@ class TrainVQGAN:
     if self.discriminator_weight:
       params['discriminator'] = self.discriminator.init(discriminator_key, images)['params']
     return params, {}
+
+  def rules(self, params: Params):
+    return standard_rules(params)
 
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])
@@ -190,3 +196,24 @@ class TrainVQGAN:
   def _logits(self, params, images) -> Array:
     see = lambda x: self.discriminator.apply({'params': params['discriminator']}, x)  # noqa: E731
     return in_microbatches(see, self.microbatch, images)
+
+
+def from_config(read: Reader) -> TrainVQGAN:
+  """Reads the sections views, tokenizer, discriminator and objective."""
+  views, tokenizer = read('views', View), read('tokenizer', VQGAN, dtype=read.dtype)
+  if (views.mean, views.std) != ((0.0,) * 3, (1.0,) * 3):
+    raise ConfigError(f'config.views.mean={views.mean}, std={views.std}: must be 0 and 1, for pixels stay in [0, 1]')
+  if views.size % tokenizer.stride:
+    raise ConfigError(f'config.views.size={views.size}: must be a multiple of the stride {tokenizer.stride} of the '
+                      'tokenizer')
+  return read(
+    'objective', TrainVQGAN, tokenizer=tokenizer,
+    discriminator=read('discriminator', PatchDiscriminator, dtype=read.dtype), view=views,
+    preprocessing=Preprocessing.of(views, read['eval'].crop_fraction), microbatch=read['train'].microbatch)
+
+
+def tiny(config) -> None:
+  """Makes the sections that `from_config` reads small, for tests."""
+  config.views.size = 16
+  config.discriminator.update(width=8, layers=2, groups=4)
+  config.tokenizer.update(**TINY)

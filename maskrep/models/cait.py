@@ -4,13 +4,26 @@ Class attention is CaiT's (Touvron et al. 2021, arXiv:2103.17239, section 3): on
 sees all patches, so that a block costs O(N).
 """
 
+from typing import Annotated
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from maskrep.models.position import resampling_matrix, sincos
-from maskrep.models.transformer import Block, Linear, by_block, draw_noise, layer_norm, run_blocks
+from maskrep.models.transformer import (
+  Block,
+  Linear,
+  Rate,
+  WeightInit,
+  by_block,
+  check_heads,
+  draw_noise,
+  layer_norm,
+  run_blocks,
+)
 from maskrep.models.vit import embed
+from maskrep.schema import Count, OneOf, Positive, check
 
 INSTANCE = 'class_attention', 'class_token', 'average'
 POSITIONS = 'sincos', 'learned'
@@ -32,23 +45,45 @@ class CaiT(nn.Module):
     dtype: of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
   """
 
-  patch_size: int
-  width: int
-  depth: int
-  heads: int
-  mlp_ratio: float = 4.0
-  class_depth: int = 2
+  patch_size: Count
+  width: Count
+  depth: Count
+  heads: Count
+  mlp_ratio: Positive = 4.0
+  class_depth: Count = 2
   layer_scale: float = 0.1
-  instance: str = 'class_attention'
-  drop_path: float = 0.0
+  instance: Annotated[str, OneOf(INSTANCE)] = 'class_attention'
+  drop_path: Rate = 0.0
   dtype: jnp.dtype = jnp.float32
-  weight_init: str = 'normal'
+  weight_init: WeightInit = 'normal'
   remat: bool = False
   scan: bool = False
-  positions: str = 'sincos'
-  image_size: int = 224
+  positions: Annotated[str, OneOf(POSITIONS)] = 'sincos'
+  image_size: Count = 224
   trunk_scale: float = 0.0
   talking_heads: bool = False
+
+  drops_patches, batch_norm, feature_layers = True, False, 1
+
+  def __post_init__(self):
+    check(self)
+    check_heads(self.width, self.heads)
+    if self.positions == 'sincos' and self.width % 4:
+      raise ValueError(f'width={self.width}: must be a multiple of 4, for sine-cosine positions')
+    super().__post_init__()
+
+  @property
+  def block_names(self) -> tuple[str, ...]:
+    """Of the blocks among the parameters, from the input to the output."""
+    trunk = tuple(f'block{i}' for i in range(self.depth))
+    if self.instance != 'class_attention':
+      return trunk
+    return trunk + tuple(f'class_block{i}' for i in range(self.class_depth))
+
+  @property
+  def patches_reach_end(self) -> bool:
+    """Whether patches go through the last block, as class tokens do."""
+    return self.instance != 'class_attention'
 
   def draw_noise(self, key: jax.Array, batch: int) -> dict[str, jax.Array] | None:
     """Of stochastic depth, for each example, arrays [batch, ...]; None where it is not on."""
@@ -65,10 +100,8 @@ class CaiT(nn.Module):
       the distributed one}.
 
     Raises:
-      ValueError: the height or width is not a multiple of the patch size, or `instance` is unknown.
+      ValueError: the height or width is not a multiple of the patch size.
     """
-    if self.instance not in INSTANCE:
-      raise ValueError(f'instance={self.instance!r}: must be one of {", ".join(INSTANCE)}')
     b, h, w, _ = images.shape
     pos = self._positions((h // self.patch_size, w // self.patch_size))
     linear = Linear(self.width, self.dtype, self.weight_init, name='embed')

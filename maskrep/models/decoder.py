@@ -4,7 +4,17 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from maskrep.models.transformer import INITIALIZERS, Block, Linear, dense, layer_norm, run_blocks
+from maskrep.models.transformer import (
+  INITIALIZERS,
+  Block,
+  Linear,
+  WeightInit,
+  check_heads,
+  dense,
+  layer_norm,
+  run_blocks,
+)
+from maskrep.schema import Count, Positive, check
 
 
 def restore_order(visible: jax.Array, fill: jax.Array, keep_idx: jax.Array, patches: int) -> jax.Array:
@@ -24,14 +34,19 @@ class TokenDecoder(nn.Module):
     dtype: of the computation. Parameters and the returned array are float32.
   """
 
-  patches: int
-  output: int
-  width: int
-  depth: int
-  heads: int
-  mlp_ratio: float = 4.0
-  weight_init: str = 'normal'
+  patches: Count
+  output: Count
+  width: Count
+  depth: Count
+  heads: Count
+  mlp_ratio: Positive = 4.0
+  weight_init: WeightInit = 'normal'
   dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check(self)
+    check_heads(self.width, self.heads)
+    super().__post_init__()
 
   @nn.compact
   def __call__(self, visible, fill, keep_idx):

@@ -4,6 +4,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 
 from maskrep.models.vqgan import group_norm
+from maskrep.schema import Count, check
 
 
 class PatchDiscriminator(nn.Module):
@@ -13,10 +14,16 @@ class PatchDiscriminator(nn.Module):
   batch norm, so that images do not see each other; zeros around the image keep one logit of a small one.
   """
 
-  width: int
-  layers: int = 3
-  groups: int = 32
+  width: Count
+  layers: Count = 3
+  groups: Count = 32
   dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check(self)
+    if self.width % self.groups and self.layers > 1:
+      raise ValueError(f'groups={self.groups}: must divide width={self.width}')
+    super().__post_init__()
 
   @nn.compact
   def __call__(self, images):

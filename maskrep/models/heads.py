@@ -6,6 +6,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 
 from maskrep.models.norm import BatchNorm
+from maskrep.schema import Count, check
 
 
 class ProjectionHead(nn.Module):
@@ -15,10 +16,14 @@ class ProjectionHead(nn.Module):
   statistics in 'batch_stats'; otherwise these are used. `dtype` is of the matrix products only.
   """
 
-  hidden: int = 2048
-  output: int = 256
-  layers: int = 3
+  hidden: Count = 2048
+  output: Count = 256
+  layers: Count = 3
   dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check(self)
+    super().__post_init__()
 
   @nn.compact
   def __call__(self, x, *, train: bool = False):
@@ -30,7 +35,7 @@ class ProjectionHead(nn.Module):
     return x.astype(jnp.float32)
 
 
-class Classifier(nn.Module):
+class SigmoidClassifier(nn.Module):
   """A linear layer for sigmoid cross-entropy: float [..., D] -> float32 logits [..., classes].
 
   It starts at 0, with a bias that gives each class the probability 1 / classes (Beyer et al. 2020, arXiv:2006.07159).
@@ -65,10 +70,14 @@ class MLPHead(nn.Module):
   LayerNorm and GELU follow every layer but the last. `dtype` is of the matrix products only.
   """
 
-  hidden: int = 4096
-  output: int = 256
-  layers: int = 3
+  hidden: Count = 4096
+  output: Count = 256
+  layers: Count = 3
   dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check(self)
+    super().__post_init__()
 
   @nn.compact
   def __call__(self, x):
@@ -86,11 +95,15 @@ class SiameseHead(nn.Module):
   `dtype` are as in `ProjectionHead`.
   """
 
-  hidden: int = 4096
-  output: int = 256
-  layers: int = 2
+  hidden: Count = 4096
+  output: Count = 256
+  layers: Count = 2
   norm_output: bool = False
   dtype: jnp.dtype = jnp.float32
+
+  def __post_init__(self):
+    check(self)
+    super().__post_init__()
 
   @nn.compact
   def __call__(self, x, *, train: bool = False):

@@ -1,9 +1,12 @@
 """ResNet, He et al. 2016, arXiv:1512.03385, in the form of torchvision: version 1.5, where the 3x3 has the stride."""
 
+from typing import Annotated
+
 from flax import linen as nn
 import jax.numpy as jnp
 
 from maskrep.models.norm import BatchNorm
+from maskrep.schema import OneOf, Positive, check
 
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 200: (3, 24, 36, 3)}
 BOTTLENECK = {18: False, 34: False, 50: True, 101: True, 200: True}
@@ -46,20 +49,6 @@ class Block(nn.Module):
     return nn.relu(x + y)
 
 
-def check(depth: int, stem: str, width: float) -> None:
-  """Sizes of a `ResNet`.
-
-  Raises:
-    ValueError: naming the field, its value and the remedy.
-  """
-  if depth not in STAGES:
-    raise ValueError(f'depth={depth}: must be one of {", ".join(map(str, STAGES))}')
-  if stem not in STEMS:
-    raise ValueError(f'stem={stem!r}: must be one of {", ".join(STEMS)}')
-  if width <= 0 or 64 * width % 1:
-    raise ValueError(f'width={width}: must give a whole number of channels, a multiple of 1/64')
-
-
 class ResNet(nn.Module):
   """A stem, four stages of residual blocks, and the average of the last feature map.
 
@@ -72,11 +61,24 @@ class ResNet(nn.Module):
     dtype: of the computation. Parameters, statistics and the returned arrays are float32.
   """
 
-  depth: int
-  width: float = 1.0
-  stem: str = 'imagenet'
+  depth: Annotated[int, OneOf(STAGES)]
+  width: Positive = 1.0
+  stem: Annotated[str, OneOf(STEMS)] = 'imagenet'
   zero_init_residual: bool = False
   dtype: jnp.dtype = jnp.float32
+
+  drops_patches, batch_norm, patches_reach_end, feature_layers = False, True, True, 1
+
+  def __post_init__(self):
+    check(self)
+    if 64 * self.width % 1:
+      raise ValueError(f'width={self.width}: must give a whole number of channels, a multiple of 1/64')
+    super().__post_init__()
+
+  @property
+  def block_names(self) -> tuple[str, ...]:
+    """Of the blocks among the parameters, from the input to the output."""
+    return tuple(f'layer{stage}_{i}' for stage, count in enumerate(STAGES[self.depth], 1) for i in range(count))
 
   @nn.compact
   def __call__(self, images, *, train: bool = False):
@@ -85,11 +87,7 @@ class ResNet(nn.Module):
     Returns:
       Float32 {'cls': [B, D], the average over the map, 'patches': [B, h * w, D], the map row by row}. D is 2048 (512
       for 18 and 34 layers) times the width; h is H / 32 rounded up, H / 8 with the small stem.
-
-    Raises:
-      ValueError: depth or stem is unknown, or the width does not give a whole number of channels.
     """
-    check(self.depth, self.stem, self.width)
     channels = int(64 * self.width)
     x = images.astype(self.dtype)
     x = conv(channels, *((7, 2) if self.stem == 'imagenet' else (3, 1)), self.dtype, 'conv1')(x)

@@ -4,12 +4,14 @@ Shapes: B examples, T tokens, S of them queries, D wide. Norm statistics and sof
 """
 
 import math
+from typing import Annotated
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from maskrep import rng
+from maskrep.schema import OneOf, Range
 
 # Of matrices, and of class token and positions. 'normal': the papers' code, which calls PyTorch's
 # trunc_normal_(std=0.02), and that cuts at +-2, a hundred deviations. 'fan_in': for widths far below the papers', where
@@ -19,7 +21,15 @@ INITIALIZERS = {
   'fan_in': (nn.initializers.variance_scaling(1.0, 'fan_in', 'normal'), nn.initializers.normal(1.0)),
 }
 
+WeightInit = Annotated[str, OneOf(INITIALIZERS)]
+Rate = Annotated[float, Range(0, 1, below=True, example='0.1')]  # of dropout or stochastic depth
 ALL = 0, None  # tokens, as the ends of a slice
+
+
+def check_heads(width: int, heads: int) -> None:
+  """Raises ValueError if the heads do not share the width evenly."""
+  if width % heads:
+    raise ValueError(f'heads={heads}: must divide width={width}')
 
 
 def layer_norm(dtype: jnp.dtype, name: str) -> nn.LayerNorm:

@@ -10,13 +10,17 @@ from maskrep.models.transformer import (
   INITIALIZERS,
   Block,
   Linear,
+  Rate,
+  WeightInit,
   by_block,
+  check_heads,
   dense,
   draw_noise,
   dropout,
   layer_norm,
   run_blocks,
 )
+from maskrep.schema import Count, Positive, check
 
 
 def patchify(images: jax.Array, patch_size: int) -> jax.Array:
@@ -57,18 +61,35 @@ class ViT(nn.Module):
     dtype: of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
   """
 
-  patch_size: int
-  width: int
-  depth: int
-  heads: int
-  mlp_ratio: float = 4.0
-  image_size: int = 224
-  drop_path: float = 0.0
+  patch_size: Count
+  width: Count
+  depth: Count
+  heads: Count
+  mlp_ratio: Positive = 4.0
+  image_size: Count = 224
+  drop_path: Rate = 0.0
   dtype: jnp.dtype = jnp.float32
-  weight_init: str = 'normal'
+  weight_init: WeightInit = 'normal'
   remat: bool = False
   scan: bool = False
-  dropout: float = 0.0
+  dropout: Rate = 0.0
+
+  drops_patches, batch_norm, patches_reach_end = True, False, True
+
+  def __post_init__(self):
+    check(self)
+    check_heads(self.width, self.heads)
+    super().__post_init__()
+
+  @property
+  def block_names(self) -> tuple[str, ...]:
+    """Of the blocks among the parameters, from the input to the output."""
+    return tuple(f'block{i}' for i in range(self.depth))
+
+  @property
+  def feature_layers(self) -> int:
+    """The number of last blocks that `models.encoder.represent` can put side by side."""
+    return self.depth
 
   def draw_noise(self, key: jax.Array, batch: int) -> dict[str, jax.Array] | None:
     """Of stochastic depth and dropout, for each example, arrays [batch, ...]; None where neither is on."""

@@ -5,15 +5,19 @@ Two designs are published, and each has its weights: the authors' ('taming') and
 """
 
 import functools
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 from maskrep.models.transformer import attend
+from maskrep.schema import Count, NonNegativeInt, OneOf, check
 
 DESIGNS = 'taming', 'maskgit'
+# The fields of one that tests train in seconds: 16 pixels to 4 x 4 tokens.
+TINY = dict(channels=8, multipliers=(1, 2, 4), encoder_blocks=1, decoder_blocks=1, embedding=8, codebook_size=16,
+            input_range=(0.0, 1.0), design='maskgit', attention_levels=(), groups=4)
 
 
 def code_scores(z: jax.Array, codebook: jax.Array) -> jax.Array:
@@ -112,7 +116,7 @@ class Shape(NamedTuple):
     return nn.Conv(features, (kernel, kernel), dtype=self.dtype, name='conv_out')(x)
 
 
-class Encoder(nn.Module):
+class VQGANEncoder(nn.Module):
   """Images [B, H, W, 3] -> [B, h, w, output], `blocks` residual blocks in a level."""
 
   shape: Shape
@@ -134,7 +138,7 @@ class Encoder(nn.Module):
     return shape.out(shape.middle(x, self.blocks), self.output, 3 if taming else 1)
 
 
-class Decoder(nn.Module):
+class VQGANDecoder(nn.Module):
   """Grids [B, h, w, E] -> images [B, H, W, output]. Levels have the encoder's numbers: level 0 is the largest."""
 
   shape: Shape
@@ -168,26 +172,38 @@ class VQGAN(nn.Module):
     dtype: of the computation. Parameters, z, scores of codes and images are float32.
   """
 
-  channels: int
-  multipliers: tuple[int, ...]
-  encoder_blocks: int
-  decoder_blocks: int
-  embedding: int
-  codebook_size: int
+  channels: Count
+  multipliers: tuple[Count, ...]
+  encoder_blocks: Count
+  decoder_blocks: Count
+  embedding: Count
+  codebook_size: Count
   input_range: tuple[float, float]
-  design: str
-  attention_levels: tuple[int, ...] = ()
-  groups: int = 32
+  design: Annotated[str, OneOf(DESIGNS)]
+  attention_levels: tuple[NonNegativeInt, ...] = ()
+  groups: Count = 32
   dtype: jnp.dtype = jnp.float32
 
-  def setup(self):
-    if self.design not in DESIGNS:
-      raise ValueError(f'design={self.design!r}: must be {" or ".join(DESIGNS)}')
+  def __post_init__(self):
+    check(self)
+    low, high = self.input_range
+    if not -float('inf') < low < high < float('inf'):
+      raise ValueError(f'input_range={low, high}: must be finite and rising, for example (0.0, 1.0)')
+    if not self.multipliers:
+      raise ValueError('multipliers=(): must name a level, for example (1, 2)')
+    if max(self.attention_levels, default=0) >= len(self.multipliers):
+      raise ValueError(f'attention_levels={self.attention_levels}: there are levels 0 to {len(self.multipliers) - 1}')
+    if any(self.channels * multiplier % self.groups for multiplier in self.multipliers):
+      raise ValueError(f'multipliers={self.multipliers}: times channels={self.channels} they must be multiples of '
+                       f'groups={self.groups}')
     if self.attention_levels and self.design != 'taming':
-      raise ValueError(f'attention_levels={self.attention_levels}: design {self.design!r} has no attention')
+      raise ValueError(f'attention_levels={self.attention_levels}: {self.design!r} has no attention; leave it ()')
+    super().__post_init__()
+
+  def setup(self):
     shape = Shape(self.channels, self.multipliers, self.attention_levels, self.design, self.groups, self.dtype)
-    self.encoder = Encoder(shape, self.encoder_blocks, self.embedding)
-    self.decoder = Decoder(shape, self.decoder_blocks, 3)
+    self.encoder = VQGANEncoder(shape, self.encoder_blocks, self.embedding)
+    self.decoder = VQGANDecoder(shape, self.decoder_blocks, 3)
     if self.design == 'taming':
       self.quant_conv = nn.Conv(self.embedding, (1, 1), dtype=self.dtype)
       self.post_quant_conv = nn.Conv(self.embedding, (1, 1), dtype=self.dtype)

@@ -1,0 +1,179 @@
+"""Encoders of any kind: reading one from a config, what represents an image, and what its images go through."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Annotated, NamedTuple
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from maskrep.augment.highpass import high_pass_images
+from maskrep.augment.views import View, eval_views
+from maskrep.errors import ConfigError
+from maskrep.models.cait import CaiT
+from maskrep.models.resnet import ResNet
+from maskrep.models.transformer import Block, layer_norm
+from maskrep.models.vit import ViT
+from maskrep.schema import Colours, NonNegative, Range, Reader, check
+
+POOLING = 'class_token', 'average', 'both'
+
+
+class Kind(NamedTuple):
+  """A kind of encoder: its module, and the fields that make it another network; the others concern its training."""
+
+  module: type[nn.Module]
+  network: tuple[str, ...]
+
+
+KINDS = {
+  'vit': Kind(ViT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'image_size')),
+  'cait': Kind(CaiT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'class_depth', 'instance', 'layer_scale',
+                      'positions', 'image_size', 'trunk_scale', 'talking_heads')),
+  'resnet': Kind(ResNet, ('depth', 'width', 'stem')),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+  """What an encoder's images go through.
+
+  Attributes:
+    size: height and width in pixels.
+    crop_fraction: the central part of the shorter side that is seen (0.875 is 224 of 256).
+    filter: of the resampling, 'bilinear' in all that is trained here.
+    mean, std: of each channel, for pixels in [0, 1].
+    squash: whether the whole image is resized to a square, and nothing is cropped.
+    high_pass_sigma: of the high-pass filter at the end, in pixels; 0 is none.
+  """
+
+  size: Annotated[int, Range(1, 10_000)]
+  crop_fraction: Annotated[float, Range(0, 1, above=True)]
+  filter: str = 'bilinear'
+  mean: Colours
+  std: Colours
+  squash: bool = False
+  high_pass_sigma: NonNegative = 0.0
+
+  __post_init__ = check
+
+  def __call__(self, canvases: jax.Array, sizes: jax.Array, *, whole: bool = False) -> jax.Array:
+    """uint8 canvases [B, S, S, 3] and int32 sizes [B, 2] -> float32 [B, size, size, 3]; `whole` squashes."""
+    images = eval_views(canvases, sizes, size=self.size, crop_fraction=self.crop_fraction, mean=self.mean,
+                        std=self.std, squash=whole or self.squash)
+    return high_pass_images(images, self.high_pass_sigma)
+
+  @classmethod
+  def of(cls, view: View, crop_fraction: float, high_pass_sigma: float = 0.0) -> 'Preprocessing':
+    """That of an encoder trained on such views."""
+    return cls(size=view.size, crop_fraction=crop_fraction, mean=view.mean, std=view.std,
+               high_pass_sigma=high_pass_sigma)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FilteredView(View):
+  """A view that its method high-pass filters, after whatever else the method does to it; sigma in pixels, 0 is none."""
+
+  high_pass_sigma: NonNegative
+
+
+def read_encoder(
+  read: Reader, name: str = 'encoder', *, image_size: int, drops_patches: bool = False, batch_norm: bool = False,
+) -> nn.Module:
+  """The encoder of a section, of the kind that its field `kind` names.
+
+  Args:
+    image_size: of whole views, in pixels.
+    drops_patches: whether it must encode some patches of an image alone.
+    batch_norm: whether it must have batch statistics.
+
+  Raises:
+    ConfigError: there is no such kind, it cannot do what it must, or a size is wrong.
+  """
+  fields = read.section(name)
+  if 'kind' not in fields:
+    raise ConfigError(f'config.{name}.kind: is missing; add it to the config file, one of {", ".join(KINDS)}')
+  kind = fields.pop('kind')
+  if kind not in KINDS:
+    raise ConfigError(f'config.{name}.kind={kind!r}: must be one of {", ".join(KINDS)}')
+  module = KINDS[kind].module
+  for lacks, what in ((drops_patches > module.drops_patches, 'cannot leave out patches, as this method does'),
+                      (batch_norm > module.batch_norm, 'has no batch norm, whose statistics this method keeps')):
+    if lacks:
+      others = [each for each, other in KINDS.items() if other.module.drops_patches >= drops_patches
+                and other.module.batch_norm >= batch_norm]
+      raise ConfigError(f'config.{name}.kind={kind!r}: {what}; choose {" or ".join(others)}')
+  given = {'image_size': image_size} if 'image_size' in module.__dataclass_fields__ else {}
+  encoder = read.build(name, module, fields, dtype=read.dtype, **given)
+  if given:
+    check_patches('views.size', image_size, encoder.patch_size)
+  return encoder
+
+
+def check_patches(field: str, size: int, patch_size: int) -> None:
+  """Raises ConfigError if a view of `size` pixels is not made of whole patches."""
+  if size % patch_size:
+    raise ConfigError(f'config.{field}={size}: must be a multiple of config.encoder.patch_size={patch_size}, '
+                      f'for example {max(size // patch_size, 1) * patch_size}')
+
+
+def shrink(config) -> None:
+  """Makes the encoder and the views of a method's config tiny, whatever the kind: for tests."""
+  if config.encoder.kind == 'resnet':
+    config.views.size = 16
+    config.encoder.update(depth=18, width=1 / 16, stem='small')
+  else:
+    config.views.size = 4 * config.encoder.patch_size
+    config.encoder.update(width=16, depth=2, heads=2)
+
+
+def describe(encoder: nn.Module, kinds: Mapping[str, Kind] = KINDS) -> tuple[str, dict]:
+  """The kind of a module and the fields that make it another network."""
+  kind = next(name for name, kind in kinds.items() if type(encoder) is kind.module)
+  return kind, {field: getattr(encoder, field) for field in kinds[kind].network}
+
+
+def layer(encoder: nn.Module, name: str) -> int:
+  """The depth of a parameter of this name: 0 is before the L blocks, 1 ... L are they, L + 1 is the final norm."""
+  names = encoder.block_names
+  if name == 'norm':
+    return len(names) + 1
+  return names.index(name) + 1 if name in names else 0
+
+
+def pooled(out: dict[str, jax.Array], pooling: str) -> jax.Array:
+  """Class token, average of the patches, or one beside the other: {'cls': [B, D], 'patches': [B, K, D]} -> [B, D]."""
+  parts = {'class_token': out['cls'], 'average': out['patches'].mean(axis=1)}
+  return jnp.concatenate(list(parts.values()), axis=-1) if pooling == 'both' else parts[pooling]
+
+
+def represent(
+  encoder: nn.Module, variables: dict, images: jax.Array, keep_idx: jax.Array | None = None, *, pooling: str,
+  layers: int,
+) -> jax.Array:
+  """Float32 images [B, H, W, 3] -> [B, D], or the last `layers` blocks side by side, in their order, [B, layers * D].
+
+  Each block goes through the encoder's final norm (DINO, arXiv:2104.14294, appendix F.2, and MSN's code).
+
+  Args:
+    encoder, variables: the module, and its parameters with running statistics if it has any.
+    keep_idx: int32 [B, K], the patches that are seen; None is all. Not for a ResNet.
+    pooling: one of `POOLING`, of each block.
+    layers: more than one is for a ViT alone.
+
+  Raises:
+    ValueError: the encoder does not have so many layers to give.
+  """
+  masks = () if keep_idx is None else (keep_idx,)
+  if layers == 1:
+    return pooled(encoder.apply(variables, images, *masks), pooling)
+  if not 1 <= layers <= encoder.feature_layers:
+    raise ValueError(f'layers={layers}: must be in 1 ... {encoder.feature_layers} for this encoder')
+  out, seen = encoder.clone(scan=False).apply(
+    variables, images, *masks, capture_intermediates=lambda module, _: isinstance(module, Block))
+  norm = layer_norm(jnp.float32, None)
+  blocks = [seen['intermediates'][f'block{i}']['__call__'][0] for i in range(encoder.depth - layers, encoder.depth - 1)]
+  normed = [norm.apply({'params': variables['params']['norm']}, x) for x in blocks]
+  found = [pooled({'cls': x[:, 0], 'patches': x[:, 1:]}, pooling) for x in normed]
+  return jnp.concatenate([*found, pooled(out, pooling)], axis=-1)
