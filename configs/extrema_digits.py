@@ -1,16 +1,16 @@
 """ExtreMA on the 1797 handwritten digits that ship inside scikit-learn: no download, minutes on two CPU cores.
 
-Not in the paper, whose BYOL loss collapses on so few and small images: this run has the other one, InfoNCE. It beats
-raw pixels and the untrained encoder with 1, 2 and 5 labels per class; see docs/extrema.md.
+Not in the paper, whose BYOL loss collapses on so few and small images: this run uses the paper's other loss, InfoNCE.
+It beats raw pixels and the untrained encoder with 1, 2 and 5 labels per class; see docs/extrema.md.
 
   python main.py --config=configs/extrema_digits.py --workdir=runs/extrema_digits
 """
 
-from configs import common
+from configs.base.extrema import extrema
 
 
 def get_config():
-  config = common.extrema(size='Ti', ratio=0.75, count=4, epochs=100, loss='infonce')
+  config = extrema(size='Ti', ratio=0.75, count=4, epochs=100, loss='infonce')
   config.batch_size = 64
   config.data.update(source='digits', eval_split='test', canvas=8, threads=1)
   config.views.update(

@@ -5,8 +5,8 @@ Not run by us yet.
   python main.py --config=configs/extrema_vitb16.py --workdir=runs/extrema_vitb16
 """
 
-from configs import common
+from configs.base.extrema import extrema
 
 
 def get_config():
-  return common.extrema(size='B', ratio=0.8, count=5)
+  return extrema(size='B', ratio=0.8, count=5)

@@ -5,8 +5,8 @@ Not run by us yet.
   python main.py --config=configs/extrema_vitb16_90x8.py --workdir=runs/extrema_vitb16_90x8
 """
 
-from configs import common
+from configs.base.extrema import extrema
 
 
 def get_config():
-  return common.extrema(size='B', ratio=0.9, count=8)
+  return extrema(size='B', ratio=0.9, count=8)

@@ -5,8 +5,8 @@ Not run by us yet.
   python main.py --config=configs/extrema_vitb16_infonce.py --workdir=runs/extrema_vitb16_infonce
 """
 
-from configs import common
+from configs.base.extrema import extrema
 
 
 def get_config():
-  return common.extrema(size='B', ratio=0.8, count=5, loss='infonce')
+  return extrema(size='B', ratio=0.8, count=5, loss='infonce')

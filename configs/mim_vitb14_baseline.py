@@ -1,12 +1,12 @@
-"""The baseline of mim_vitb14: the same run without masked image modelling, which then costs nothing.
+"""The baseline of mim_vitb14: the same run without masked image modelling, which is not computed at weight 0.
 
 Not run by us yet.
 
   python main.py --config=configs/mim_vitb14_baseline.py --workdir=runs/mim_vitb14_baseline
 """
 
-from configs import common
+from configs.base.mim import supervised_mim
 
 
 def get_config():
-  return common.supervised_mim(size='B', epochs=300, weight_decay=0.03, mim_weight=0.0)
+  return supervised_mim(size='B', epochs=300, weight_decay=0.03, mim_weight=0.0)

@@ -1,13 +1,13 @@
 """MSCN with SimCLR's loss, ResNet-50: 100 epochs of ImageNet-1k, batch 4096 (arXiv:2206.07700).
 
-Not run by us yet. With `train.microbatch` the batch norm of the ResNet sees one microbatch (ghost batch norm); heads
-and loss see all.
+Not run by us yet. With `train.microbatch` above 0, the batch norm of the ResNet sees one microbatch (ghost batch norm);
+heads and loss see the global batch.
 
   python main.py --config=configs/mscn_resnet50_simclr_100ep.py --workdir=runs/mscn_resnet50_simclr_100ep
 """
 
-from configs import common
+from configs.base.mscn import mscn
 
 
 def get_config():
-  return common.mscn(epochs=100)
+  return mscn(epochs=100)

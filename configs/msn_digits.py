@@ -5,11 +5,11 @@ Not in the paper. It beats raw pixels and the untrained encoder with 1, 2 and 5 
   python main.py --config=configs/msn_digits.py --workdir=runs/msn_digits
 """
 
-from configs import common
+from configs.base.msn import msn
 
 
 def get_config():
-  config = common.msn(size='Ti', patch_size=4, ratio=0.3, epochs=50)
+  config = msn(size='Ti', patch_size=4, ratio=0.3, epochs=50)
   config.batch_size = 64
   config.data.update(source='digits', eval_split='test', canvas=8, threads=1)
   config.views.update(

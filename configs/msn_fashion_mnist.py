@@ -1,17 +1,17 @@
-"""MSN on the 60 000 pictures of Fashion-MNIST, unlabelled: half an hour on two CPU cores, where it ends level with raw
-pixels; see docs/msn.md. More epochs, on a GPU, should do better.
+"""MSN on the 60 000 images of Fashion-MNIST, without labels: half an hour on two CPU cores.
 
-Not in the paper. Prepare the data once, then train:
+Not in the paper. It ends level with raw pixels; see docs/msn.md. More epochs, on a GPU, should do better.
+Prepare the data once, then train:
 
   pip install -e '.[prepare]' && tfds build fashion_mnist --file_format=array_record
   python main.py --config=configs/msn_fashion_mnist.py --workdir=runs/msn_fashion_mnist
 """
 
-from configs import common
+from configs.base.msn import msn
 
 
 def get_config():
-  config = common.msn(size='Ti', patch_size=7, ratio=0.3, epochs=12)
+  config = msn(size='Ti', patch_size=7, ratio=0.3, epochs=12)
   config.batch_size = 256
   config.data.update(source='tfds:fashion_mnist', eval_split='test', canvas=28, threads=2)
   config.views.update(

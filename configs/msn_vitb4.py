@@ -6,8 +6,8 @@ Not run by us yet. Deviations from the paper: docs/msn.md.
   python main.py --config=configs/msn_vitb4.py --workdir=runs/msn_vitb4
 """
 
-from configs import common
+from configs.base.msn import msn
 
 
 def get_config():
-  return common.msn(size='B', patch_size=4, ratio=0.7, epochs=300)
+  return msn(size='B', patch_size=4, ratio=0.7, epochs=300)

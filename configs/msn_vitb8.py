@@ -6,8 +6,8 @@ Not run by us yet. Deviations from the paper: docs/msn.md.
   python main.py --config=configs/msn_vitb8.py --workdir=runs/msn_vitb8
 """
 
-from configs import common
+from configs.base.msn import msn
 
 
 def get_config():
-  return common.msn(size='B', patch_size=8, ratio=0.3, epochs=600)
+  return msn(size='B', patch_size=8, ratio=0.3, epochs=600)

@@ -6,10 +6,10 @@ Not run by us yet. Deviations from the paper: docs/msn.md.
   python main.py --config=configs/msn_vitl7.py --workdir=runs/msn_vitl7
 """
 
-from configs import common
+from configs.base.msn import msn
 
 
 def get_config():
-  config = common.msn(size='L', patch_size=7, ratio=0.7, epochs=200)
-  config.views.focal_size = 98  # 96 is no multiple of 7
+  config = msn(size='L', patch_size=7, ratio=0.7, epochs=200)
+  config.views.focal_size = 98  # 96 is not a multiple of 7
   return config

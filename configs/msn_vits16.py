@@ -6,8 +6,8 @@ Not run by us yet. Deviations from the paper: docs/msn.md.
   python main.py --config=configs/msn_vits16.py --workdir=runs/msn_vits16
 """
 
-from configs import common
+from configs.base.msn import msn
 
 
 def get_config():
-  return common.msn(size='S', patch_size=16, ratio=0.15, epochs=800)
+  return msn(size='S', patch_size=16, ratio=0.15, epochs=800)

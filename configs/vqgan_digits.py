@@ -1,19 +1,19 @@
 """A tokenizer for the 1797 handwritten digits that ship inside scikit-learn: 4x4 tokens of 64 codes, a minute or two.
 
-Not in the paper. configs/mim_digits.py needs its weights.
+Not in the paper. configs/mim_digits.py needs the weights that it trains.
 
   python main.py --config=configs/vqgan_digits.py --workdir=runs/vqgan_digits
 """
 
-from configs import common
+from configs.base.vqgan import vqgan, vqgan_digits
 
 
 def get_config():
-  config = common.vqgan()
+  config = vqgan()
   config.batch_size = 32
   config.data.update(source='digits', eval_split='test', canvas=8, threads=1)
   config.views.update(size=16, crop_scale=(0.6, 1.0), flip=0.0)
-  config.tokenizer = common.vqgan_digits()
+  config.tokenizer = vqgan_digits()
   config.discriminator.update(width=16, layers=2, groups=8)
   config.objective.update(
     reconstruction_kind='l2', entropy_weight=0.001, entropy_temperature=0.05, discriminator_weight=0.0)

@@ -3,10 +3,11 @@
   python -m maskrep evaluate knn --workdir=DIR
 """
 
-from configs import common
+from configs.base.evaluation import evaluation
+from configs.base.sections import section
 
 
 def get_config():
-  config = common.evaluation('knn')
-  config.knn = common.section(neighbours=(10, 20), temperature=0.07)
+  config = evaluation('knn')
+  config.knn = section(neighbours=(10, 20), temperature=0.07)
   return config

@@ -1,16 +1,16 @@
 """ExtreMA's linear evaluation on ImageNet-1k: LARS, batch 4096, 90 epochs (arXiv:2206.04667, table 14).
 
-Our reading, of MAE's linear probe (arXiv:2111.06377, appendix A.1), which it follows: base learning rate 0.1 for 256
+Our reading, from MAE's linear probe (arXiv:2111.06377, appendix A.1), which it follows: base learning rate 0.1 for 256
 images, momentum 0.9, a warm-up of 10 epochs, no weight decay, batch norm without scale and bias before the classifier,
 crops and flips. Not run by us yet.
 
   python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear_extrema.py
 """
 
-from configs import common
+from configs.base.classify import classify
 
 
 def get_config():
-  return common.classify(
+  return classify(
     protocol='linear', trained='head', batch_size=4096, epochs=90, learning_rate=0.1, optimizer_kind='lars',
     warmup_epochs=10.0, input_norm='batch')

@@ -1,16 +1,16 @@
 """MSN's linear evaluation on ImageNet-1k: features of unit length, batch 16384 (arXiv:2204.07141, appendix A.3).
 
-SGD with Nesterov momentum, 100 epochs, learning rate 6.4. Our reading: momentum 0.9, a cosine without warm-up, no
-weight decay, crops of 8 % to 100 % and flips. Not run by us yet; --config.train.microbatch=1024 gives the same with
-little memory.
+SGD with Nesterov momentum, 100 epochs, learning rate 6.4. Our reading: momentum 0.9, a cosine schedule without
+warm-up, no weight decay, crops of 8 % to 100 % and flips. --config.train.microbatch=1024 gives the same result with
+less memory. Not run by us yet.
 
   python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear_msn.py
 """
 
-from configs import common
+from configs.base.classify import classify
 
 
 def get_config():
-  return common.classify(
+  return classify(
     protocol='linear', trained='head', batch_size=16384, epochs=100, learning_rate=0.1, optimizer_kind='nesterov',
     input_norm='l2')

@@ -1,12 +1,14 @@
-"""Logistic regression on 1, 2 and 5 labels a class of the data that a run was trained on (MSN, arXiv:2204.07141, 5.1).
+"""Logistic regression on 1, 2 and 5 labels per class (MSN, arXiv:2204.07141, section 5.1).
+
+On the data that a run was trained on.
 
   python -m maskrep evaluate lowshot --workdir=DIR
 """
 
-from configs import common
+from configs.base.evaluation import evaluation, low_shot
 
 
 def get_config():
-  config = common.evaluation('lowshot')
-  config.lowshot = common.low_shot()
+  config = evaluation('lowshot')
+  config.lowshot = low_shot()
   return config

@@ -1,15 +1,15 @@
-"""Few labels, the classifier fitted to features of masked images (MSN, arXiv:2204.07141, Table 15).
+"""Logistic regression on few labels, fitted to features of masked images (MSN, arXiv:2204.07141, Table 15).
 
 On the data that a run was trained on. The test images are whole.
 
   python -m maskrep evaluate lowshot_masked --workdir=DIR
 """
 
-from configs import common
+from configs.base.evaluation import evaluation, low_shot
 
 
 def get_config():
-  config = common.evaluation('lowshot_masked')
-  config.lowshot_masked = common.low_shot()
+  config = evaluation('lowshot_masked')
+  config.lowshot_masked = low_shot()
   config.lowshot_masked.update(labels_per_class=(5,), ratios=(0.0, 0.15, 0.3, 0.5, 0.7), mask_test=False)
   return config

@@ -1,14 +1,15 @@
-"""Cosine of the representations of masked and whole images (MSN, arXiv:2204.07141, Table 16).
+"""Cosine similarity between the representations of masked and whole images (MSN, arXiv:2204.07141, Table 16).
 
 On the data that a run was trained on.
 
   python -m maskrep evaluate mask_similarity --workdir=DIR
 """
 
-from configs import common
+from configs.base.evaluation import evaluation
+from configs.base.sections import section
 
 
 def get_config():
-  config = common.evaluation('mask_similarity')
-  config.mask_similarity = common.section(ratios=(0.15, 0.3, 0.5, 0.7, 0.9))
+  config = evaluation('mask_similarity')
+  config.mask_similarity = section(ratios=(0.15, 0.3, 0.5, 0.7, 0.9))
   return config

@@ -1,17 +1,17 @@
-"""Fine-tuning of the last block of any run on its own data: AdamW, batch 256, 50 epochs.
+"""Fine-tuning the last block of any run on its own data: AdamW, batch 256, 50 epochs.
 
-Of no paper; what is trained is that of MAE's partial fine-tuning with one block (arXiv:2111.06377, section 4.3): the
-last block, the final norm and the classifier. For ImageNet: partial_in1k.
+Not from a paper. The same parts are trained as in MAE's partial fine-tuning of one block (arXiv:2111.06377, section
+4.3): the last block, the final norm and the classifier. For ImageNet: partial_in1k.
 
   python -m maskrep evaluate partial --workdir=DIR --config=configs/evaluation/partial.py
 """
 
-from configs import common
+from configs.base.classify import classify, on_own_data
 
 
 def get_config():
-  config = common.classify(
+  config = classify(
     protocol='partial', trained='last_block', batch_size=256, epochs=50, learning_rate=1e-3, optimizer_kind='adamw',
     warmup_epochs=5.0, weight_decay=0.05)
   config.regularisation.label_smoothing = 0.1
-  return common.on_own_data(config)
+  return on_own_data(config)

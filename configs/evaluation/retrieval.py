@@ -1,12 +1,15 @@
-"""Recall@1 of the evaluation split, as queries, in the training split, as index, of the data that a run was trained on.
+"""Recall@1: the images of the evaluation split are the queries, those of the training split the index.
+
+On the data that a run was trained on.
 
   python -m maskrep evaluate retrieval --workdir=DIR
 """
 
-from configs import common
+from configs.base.evaluation import evaluation
+from configs.base.sections import section
 
 
 def get_config():
-  config = common.evaluation('retrieval')
-  config.retrieval = common.section()
+  config = evaluation('retrieval')
+  config.retrieval = section()
   return config

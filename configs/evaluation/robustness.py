@@ -1,21 +1,23 @@
-"""A classifier of ImageNet-1k on ImageNet-A, -R, -Sketch, -V2, -ReaL and -C, as the linear probe of an encoder.
+"""Robustness of an ImageNet-1k classifier: ImageNet-A, -R, -Sketch, -V2, -ReaL and -C.
 
-Top-1 accuracy of each, and the mean corruption error (Hendrycks & Dietterich 2019, arXiv:1903.12261). The papers of the
-others: maskrep/data/sources/shifts.py. --workdir is a run that trained such a classifier. Every set has to be prepared for
-tfds, and imagenet2012_corrupted in 75 parts that tfds makes anew from ImageNet's validation images. To leave them out:
+--workdir is a run that trained such a classifier, for example a linear probe. The figures are the top-1 accuracy on
+each set and the mean corruption error (Hendrycks & Dietterich 2019, arXiv:1903.12261). The papers of the other sets are
+listed in maskrep/data/sources/shifts.py. Every set has to be prepared for tfds; imagenet2012_corrupted has 75 parts,
+which tfds makes anew from ImageNet's validation images. To leave these out:
 --config.robustness.corruptions="()" --config.robustness.severities="()". Not run by us yet.
 
   python -m maskrep evaluate robustness --workdir=runs/mim_finetune_in1k
 """
 
-from configs import common
+from configs.base.evaluation import evaluation
+from configs.base.sections import section
 
 
 def get_config():
-  config = common.evaluation('robustness')
-  # How images are read. Which, the sets say: source and splits are those of the first.
+  config = evaluation('robustness')
+  # How images are read. `sets` says which images; source and splits are those of the first set.
   config.data.update(source='tfds:imagenet_a', train_split='test', eval_split='test')
-  config.robustness = common.section(
+  config.robustness = section(
     sets=('imagenet_a', 'imagenet_r', 'imagenet_sketch', 'imagenet_v2', 'imagenet_real'),
     corruptions=(
       'gaussian_noise', 'shot_noise', 'impulse_noise', 'defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur', 'snow',

@@ -1,19 +1,20 @@
 """Semantic segmentation by a linear layer on the patches of a frozen encoder: scenes of the digits inside scikit-learn.
 
-Made for encoders that were trained on the digits, as configs/msn_digits.py: no download, a minute on two CPU cores. The
-figure is the mean IoU of ten digits and the background on 200 scenes of digits that training did not show.
---config.objective.trained=all trains the encoder too. Empty fields are filled in by maskrep.evaluate.
+For encoders that were trained on the digits, such as that of configs/msn_digits.py: no download, a minute on two CPU
+cores. The figure is the mean IoU of ten digits and the background, on 200 scenes made of digits that are not in the
+training split. --config.objective.trained=all trains the encoder too. The evaluation fills in empty fields from the
+encoder.
 
   python -m maskrep evaluate segmentation --workdir=runs/msn_digits
 """
 
-from configs import common
+from configs.base.segment import segmentation
 
 
 def get_config():
-  config = common.segmentation(batch_size=32, epochs=20)
+  config = segmentation(batch_size=32, epochs=20)
   config.data.update(source='digit_scenes', train_split='train', eval_split='test', canvas=32, threads=1)
-  # As large as the digits are in their own views.
+  # Digits are then as large as in the views that the encoder was trained on.
   config.views.update(size=48, crop_scale=(0.7, 1.0), flip=0.0, jitter=0.0)
   config.objective.map_classes = 11
   config.optim.update(learning_rate=0.1, warmup_epochs=1.0)

@@ -1,18 +1,19 @@
 """Transfer of frozen features to other data sets, by logistic regression: CIFAR-10 and CIFAR-100.
 
-Other tasks, iNaturalist 2018 and Places365 among them, are named in maskrep/data/sources/tasks.py; each needs its data set
-prepared for tfds. For example --config.transfer.tasks="('inaturalist2018', 'places365')". Penalties are those of
-scikit-learn's C from 1e4 to 1e-2, for features of unit length. Not run by us yet.
+Other tasks, among them iNaturalist 2018 and Places365, are named in maskrep/data/sources/tasks.py; each needs its data
+set prepared for tfds. For example --config.transfer.tasks="('inaturalist2018', 'places365')". The penalties correspond
+to scikit-learn's C from 1e4 to 1e-2, for features of unit length. Not run by us yet.
 
   python -m maskrep evaluate transfer --workdir=runs/msn_vitb16
 """
 
-from configs import common
+from configs.base.evaluation import evaluation
+from configs.base.sections import section
 
 
 def get_config():
-  config = common.evaluation('transfer')
-  # How images are read. Which, the tasks say: source and splits are those of the first.
+  config = evaluation('transfer')
+  # How images are read. `tasks` says which images; source and splits are those of the first task.
   config.data.update(source='task:cifar10', train_split='train', eval_split='test')
-  config.transfer = common.section(tasks=('cifar10', 'cifar100'), l2s=tuple(10.0**i for i in range(-4, 3)), folds=5)
+  config.transfer = section(tasks=('cifar10', 'cifar100'), l2s=tuple(10.0**i for i in range(-4, 3)), folds=5)
   return config

@@ -1,9 +1,9 @@
 """Recall@1 of frozen features in the domains of UnED, Ypsilantis et al. 2023, arXiv:2309.01858, that tfds has.
 
-CARS196 and Stanford Online Products with UnED's own test sets; Food-101 and iNaturalist 2018 with their validation
-splits, in the place of Food2K and of UnED's lists of iNaturalist's classes. In-Shop, Met, Google Landmarks v2 and RP2K
-are not in tfds. Each image is a query among all the others of its domain, by cosine similarity; UnED looks in all
-domains at once, so these figures are not to be put beside the paper's. 'uned' is their mean. Not run by us yet.
+CARS196 and Stanford Online Products have UnED's own test sets. The validation splits of Food-101 and iNaturalist 2018
+stand in for Food2K and for UnED's list of iNaturalist classes. In-Shop, Met, Google Landmarks v2 and RP2K are not in
+tfds. Each image is a query among all the others of its domain, by cosine similarity. UnED searches all domains at once,
+so these figures cannot be compared with the paper's. 'uned' is the mean of the domains. Not run by us yet.
 
   python -m maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=configs/evaluation/transfer_uned.py
 """

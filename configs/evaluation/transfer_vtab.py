@@ -1,9 +1,9 @@
 """VTAB-1k, Zhai et al. 2019, arXiv:1910.04867: 19 tasks of 1000 training examples each, by logistic regression.
 
-The paper fine-tunes; this is a linear probe of frozen features, whose penalty 5-fold cross-validation takes on the 1000
-examples. Figures: each task, the means of the natural, specialized and structured ones, and of all 19. Two data sets,
-resisc45 and diabetic_retinopathy_detection, have to be fetched by hand before tfds prepares them. Splits and labels
-are described in maskrep/data/sources/tasks.py, with what could not be verified. Not run by us yet.
+The paper fine-tunes; this is a linear probe of frozen features, whose penalty is chosen by 5-fold cross-validation on
+the 1000 examples. Figures: each task, the means of the natural, specialized and structured tasks, and the mean of all
+19. Two data sets, resisc45 and diabetic_retinopathy_detection, have to be downloaded by hand before tfds prepares them.
+maskrep/data/sources/tasks.py describes splits and labels, and says what could not be verified. Not run by us yet.
 
   python -m maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=configs/evaluation/transfer_vtab.py
 """

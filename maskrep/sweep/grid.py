@@ -125,10 +125,10 @@ def _grid(text: str, config: ConfigDict, arguments: Sequence[str]) -> tuple[str,
 def _encoder(text: str, value: str, config: ConfigDict) -> dict[str, str]:
   """The fields that a name such as vit_s16 stands for."""
   try:
-    from configs.common import VIT_SIZES  # of the checkout that main.py is in, not of an installation
+    from configs.base.sections import VIT_SIZES  # of the checkout that main.py is in, not of an installation
   except ModuleNotFoundError as error:
-    raise ConfigError(f'--grid {text}: sizes are named in configs/common.py; run this from the root of the '
-                      'checkout') from error
+    raise ConfigError(f'--grid {text}: sizes are named in configs/base/sections.py; run this from the root '
+                      'of the checkout') from error
   sizes = {size.lower(): size for size in VIT_SIZES}
   match = re.fullmatch(r'vit_([a-z]+)([1-9]\d*)', value.lower())
   if not match or match[1] not in sizes:

@@ -21,8 +21,7 @@ from maskrep.workdir.checkpoint import Checkpoints
 from tests.support.tiny import completed, shrink
 
 ROOT = Path(__file__).parent.parent.parent
-CONFIGS = sorted(path for path in (ROOT / 'configs').glob('*.py')
-                 if path.stem not in ('__init__', 'common'))
+CONFIGS = sorted(path for path in (ROOT / 'configs').glob('*.py') if path.stem != '__init__')
 EVALUATIONS = sorted(path for path in (ROOT / 'configs' / 'evaluation').glob('*.py') if path.stem != '__init__')
 
 

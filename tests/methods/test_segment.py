@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import common
+from configs.base.sections import vit
 from configs.evaluation import segmentation, segmentation_ade20k
 from maskrep.data.sources.scenes import DigitScenes
 from maskrep.devices.mesh import make_mesh
@@ -194,7 +194,7 @@ def test_bad_fields_are_refused_in_one_line(config, section, field, value):
 def test_ade20k_at_its_real_size():
   """Shapes of a step of ViT-B/14 at 448 pixels, whose positions are those of a grid of 32 x 32."""
   config = completed(segmentation_ade20k.get_config())
-  config.encoder = common.vit('B', 14)
+  config.encoder = vit('B', 14)
   config.encoder.scan = True  # traced sooner
   plan.check(config)
   objective = build.build_objective(config)

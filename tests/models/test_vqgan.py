@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common
+from configs.base.vqgan import vqgan_f16
 from maskrep.models.discriminator import PatchDiscriminator
 from maskrep.models.tokenizers import TOKENIZERS
 from maskrep.models.vqgan import VQGAN, code_scores, straight_through
@@ -176,7 +176,7 @@ def test_taming_is_the_tokenizer_of_janus(torchvision):
 
 
 def test_the_config_is_the_published_tokenizer():
-  assert VQGAN(**common.vqgan_f16()) == TOKENIZERS['vqgan_imagenet_f16_1024'].model
+  assert VQGAN(**vqgan_f16()) == TOKENIZERS['vqgan_imagenet_f16_1024'].model
 
 
 @pytest.mark.parametrize(('name', 'tokenizer'), TOKENIZERS.items())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs.base.vqgan import vqgan_digits
 from maskrep.experiment import probe
 from maskrep.weights.pretrained import IMAGENET, Pretrained
 
@@ -33,7 +33,7 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   """The same experiment with a tiny encoder, 8 images a step and `steps` steps."""
   config = copy.deepcopy(config)
   config.batch_size = 8
-  convolutional = config.method == 'mscn' or (config.method == 'classify' and config.encoder_kind == 'resnet')
+  convolutional = config.method == 'mscn' or (config.method == 'classify' and config.encoder.kind == 'resnet')
   config.data.update(source='digits', train_split='train', eval_split='test', canvas=8, threads=1)
   examples = 1438
   if config.method == 'segment':
@@ -65,7 +65,7 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   if 'regularisation' in config:
     config.regularisation.num_classes = 10
   if 'tokenizer' in config:
-    config.tokenizer = common.vqgan_digits()
+    config.tokenizer = vqgan_digits()
     config.tokenizer.update(embedding=8, codebook_size=16)
   for head in {'head', 'projector', 'predictor'}.intersection(config.keys()):
     config[head].update(hidden=16, output=8)

@@ -1,0 +1,23 @@
+"""Evaluation protocols that leave the encoder as it is."""
+
+import ml_collections
+
+from configs.base.sections import imagenet_data, section
+
+
+def evaluation(protocol: str, data: ml_collections.ConfigDict | None = None) -> ml_collections.ConfigDict:
+  """A protocol on frozen features; without `data`, on the data that the encoder was trained on."""
+  config = ml_collections.ConfigDict()
+  config.protocol = protocol
+  config.seed = 0
+  config.compute_dtype = 'auto'
+  config.data = data or imagenet_data()
+  if data is None:
+    config.data.source = ''
+  config.encoding = section(network='ema', pooling='', layers=1, size=0, batch_size=256)
+  return config
+
+
+def low_shot() -> ml_collections.ConfigDict:
+  """The section of logistic regression on 1, 2 and 5 labels per class."""
+  return section(labels_per_class=(1, 2, 5), fractions=(), lists=(), draws=3, l2=(0.1,), folds=0)

@@ -1,0 +1,43 @@
+"""Supervised + MIM: supervised training with masked image modelling, Chen et al. 2023."""
+
+import ml_collections
+
+from configs.base.sections import epochs_of, imagenet, section, vit
+from configs.base.vqgan import vqgan_f16
+
+
+def supervised_mim(
+  *, size: str, epochs: int, weight_decay: float, mim_weight: float = 1.0, augreg: bool = True
+) -> ml_collections.ConfigDict:
+  """Supervised + MIM on VQGAN tokens, ImageNet-1k, patches of 14 pixels (Chen et al. 2023, section 4)."""
+  config = imagenet(batch_size=4096, epochs=epochs)
+  config.method = 'mim'
+  config.views = section(
+    size=224, crop_scale=(0.05, 1.0), flip=0.5, jitter=0.0, jitter_strength=(0.0, 0.0, 0.0, 0.0), grey=0.0, blur=0.0,
+    solarise=0.0, mean=(0.5,) * 3, std=(0.5,) * 3, rand_layers=2 if augreg else 0, rand_magnitude=15.0)
+  config.masking = section(ratio=0.2, supervised_ratio=0.0)
+  config.encoder = vit(size, 14)
+  rate = 0.1 if augreg else 0.0
+  config.encoder.update({'drop_path': rate, 'dropout': rate})
+  config.decoder = section(width=768, depth=1, heads=12)
+  config.target = section(kind='tokens', size=256, weights='')
+  config.tokenizer = vqgan_f16()
+  config.regularisation = section(
+    num_classes=1000, label_smoothing=0.0, mixup_alpha=0.5 if augreg else 0.0, cutmix_alpha=0.0, erase=0.0)
+  config.objective = section(
+    supervised_pooling='average', mim_pooling='average', mim_weight=mim_weight, masked_only=False)
+  config.optim = section(
+    optimizer_kind='adamw',
+    warmup_learning_rate=0.0, learning_rate=1e-3, final_learning_rate=0.0,
+    warmup_epochs=epochs_of(config, 10_000, 1_281_167), schedule_stretch=1.0, weight_decay=weight_decay,
+    final_weight_decay=weight_decay, beta1=0.9, beta2=0.96, clip_norm=1.0, ema_momentum=0.0, final_ema_momentum=0.0,
+    ema_schedule='linear')
+  return config
+
+
+def in21k(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Returns `config`, changed to train on a folder of ImageNet-21k."""
+  config.data.update(source='folder:imagenet21k', eval_split='')
+  config.regularisation.num_classes = 21_841
+  config.optim.warmup_epochs = epochs_of(config, 10_000, 14_197_122)
+  return config

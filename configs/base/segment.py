@@ -1,0 +1,28 @@
+"""Training semantic segmentation on an encoder."""
+
+import ml_collections
+
+from configs.base.sections import imagenet, section
+
+
+def segmentation(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
+  """A linear layer on the patches of the encoder of a run.
+
+  The evaluation fills in what the encoder determines: its kind and sizes, the mean, deviation and high-pass filter of
+  its images, and the size of the views if that is 0.
+  """
+  config = imagenet(batch_size=batch_size, epochs=epochs)
+  config.method = 'segment'
+  config.protocol = 'segmentation'
+  config.learning_rates = ()  # candidates; () means optim.learning_rate alone
+  config.views = section(
+    size=0, crop_scale=(0.25, 1.0), flip=0.5, jitter=0.8, jitter_strength=(0.4, 0.4, 0.4, 0.1), grey=0.0, blur=0.0,
+    solarise=0.0, mean=(), std=(), high_pass_sigma=0.0)
+  config.encoder = section()
+  config.objective = section(map_classes=0, trained='head')
+  config.optim = section(
+    optimizer_kind='adamw',
+    warmup_learning_rate=0.0, learning_rate=1e-3, final_learning_rate=0.0, warmup_epochs=0.0, schedule_stretch=1.0,
+    weight_decay=0.0, final_weight_decay=0.0, beta1=0.9, beta2=0.999, clip_norm=0.0, ema_momentum=0.0,
+    final_ema_momentum=0.0, ema_schedule='linear')
+  return config
