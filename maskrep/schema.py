@@ -70,6 +70,19 @@ class OneOf:
     return f'one of {", ".join(map(str, self.names))}'
 
 
+@dataclasses.dataclass(frozen=True)
+class NotEmpty:
+  """Any number of values but none."""
+
+  example: str
+
+  def __contains__(self, value: tuple) -> bool:
+    return len(value) > 0
+
+  def __str__(self) -> str:
+    return f'not empty, for example {self.example}'
+
+
 Share = Annotated[float, Range(0, 1, below=True, example='0.3')]
 Probability = Annotated[float, Range(0, 1)]
 Positive = Annotated[float, Range(0, above=True)]

@@ -1,10 +1,11 @@
-"""Judges a trained or imported encoder by one protocol: python -m maskrep evaluate PROTOCOL --workdir=DIR
+"""Evaluates a trained or imported encoder by one protocol: python -m maskrep evaluate PROTOCOL --workdir=DIR
 
-What it finds is printed, and added to DIR/evaluations.jsonl with all that it takes to repeat it: see maskrep.report.
+The results are printed, and added to DIR/evaluations.jsonl with all that it takes to repeat them: see maskrep report.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 from pathlib import Path
 import re
 import time
@@ -12,45 +13,46 @@ from typing import Any, NamedTuple
 
 from absl import flags
 import jax
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from maskrep.cli import command
+from maskrep.data.datasets import Data
 from maskrep.devices import distributed
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.evaluation import result
-from maskrep.evaluation.extractor import Encoding, Subject
+from maskrep.evaluation.extractor import Encoding, FeatureExtractor
 from maskrep.evaluation.protocols.lowshot import LowShot, LowShotMasked, lowshot, lowshot_masked
 from maskrep.evaluation.protocols.mask_similarity import MaskSimilarity, mask_similarity
 from maskrep.evaluation.protocols.nearest import KNN, Retrieval, knn, retrieval
 from maskrep.evaluation.protocols.robustness import Robustness, robustness
 from maskrep.evaluation.protocols.transfer import Transfer, transfer
-from maskrep.experiment import build, plan, probe, run, stored
-from maskrep.experiment.build import Data
-from maskrep.weights.pretrained import Pretrained
+from maskrep.experiment import probe, stored
+from maskrep.experiment.run import cache_compilations
+from maskrep.schema import NonNegativeInt, Reader
+from maskrep.weights.pretrained import Pretrained, digest
 from maskrep.workdir.config import holds_run
 from maskrep.workdir.files import prepare
 from maskrep.workdir.starts import describe_start
 
 EXAMPLE = 'python -m maskrep evaluate lowshot --workdir=runs/msn_digits'
 DEFAULTS = Path('configs') / 'evaluation'
-FIELDS = 'protocol', 'seed', 'compute_dtype', 'data', 'encoding'  # of every protocol that does not train
 
 
-class Frozen(NamedTuple):
+class Protocol(NamedTuple):
   """A protocol that leaves the encoder as it is."""
 
   options: type
-  examine: Callable[..., list[result.Figure]]  # (subject, options, seed=)
+  evaluate: Callable[..., list[result.Result]]  # (extractor, options, seed=)
 
 
-FROZEN = {
-  'knn': Frozen(KNN, knn), 'retrieval': Frozen(Retrieval, retrieval), 'lowshot': Frozen(LowShot, lowshot),
-  'lowshot_masked': Frozen(LowShotMasked, lowshot_masked),
-  'mask_similarity': Frozen(MaskSimilarity, mask_similarity), 'transfer': Frozen(Transfer, transfer),
-  'robustness': Frozen(Robustness, robustness),
+FEATURE_PROTOCOLS = {
+  'knn': Protocol(KNN, knn), 'retrieval': Protocol(Retrieval, retrieval), 'lowshot': Protocol(LowShot, lowshot),
+  'lowshot_masked': Protocol(LowShotMasked, lowshot_masked),
+  'mask_similarity': Protocol(MaskSimilarity, mask_similarity), 'transfer': Protocol(Transfer, transfer),
+  'robustness': Protocol(Robustness, robustness),
 }
-TRAINED = 'linear', 'partial', 'finetune', 'segmentation'
-PROTOCOLS = (*FROZEN, *TRAINED)
+TRAINED_PROTOCOLS = 'linear', 'partial', 'finetune', 'segmentation'
+PROTOCOLS = (*FEATURE_PROTOCOLS, *TRAINED_PROTOCOLS)
 
 
 def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
@@ -72,71 +74,76 @@ def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
   flags.DEFINE_string('workdir', None, 'A run, or a folder that maskrep import wrote.', flag_values=values)
   command.define_processes(values)
   command.parse(argv, values, ('workdir',), EXAMPLE)
-  if (asked := values.config.get('protocol', protocol)) != protocol:
-    raise ConfigError(f'config.protocol={asked!r}: is what this config is for, and not {protocol}; give one of both')
+  if (other := values.config.get('protocol', protocol)) != protocol:
+    raise ConfigError(f'config.protocol={other!r}: is what this config is for, and not {protocol}; give one of both')
   return protocol, values
 
 
 def evaluate(argv: list[str]) -> None:
-  """Runs one protocol, prints what it finds and adds it to evaluations.jsonl.
+  """Runs one protocol, prints its results and adds them to evaluations.jsonl.
 
   Raises:
     RunError: there is no such encoder or data, or they do not fit the protocol.
   """
   protocol, values = parse(argv)
   distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
-  run.cache_compilations()
-  config, folder, started = values.config, Path(values.workdir).expanduser(), time.monotonic()
+  cache_compilations()
+  config, folder, started = values.config.to_dict(), Path(values.workdir).expanduser(), time.monotonic()
   changed = config_flags.get_override_values(values['config'])
-  examine = _frozen if protocol in FROZEN else _trained
+  by_protocol = _by_features if protocol in FEATURE_PROTOCOLS else _by_training
   if jax.process_index() == 0 and folder.is_dir():
     prepare(folder)
   try:
-    figures, said = examine(protocol, config, changed, folder)
+    results, fields = by_protocol(protocol, config, changed, folder)
     if jax.process_index():
       return
     start = describe_start('')
     result.append(
-      folder, figures, protocol=protocol, time=start.pop('time'), seconds=round(time.monotonic() - started, 3),
-      seed=config.seed, **said, run={name: value for name, value in start.items() if name != 'data'})
+      folder, results, protocol=protocol, time=start.pop('time'), seconds=round(time.monotonic() - started, 3),
+      seed=config['seed'], **fields, run={name: value for name, value in start.items() if name != 'data'})
   except OSError as error:
     raise CheckpointError(f'--workdir={folder}: cannot be written any more ({error}); free space or mend the disk, '
                           'then run the same command') from error
-  print(result.render(figures))
+  print(result.render(results))
 
 
-def _frozen(
-  protocol: str, config: ConfigDict, changed: dict[str, Any], folder: Path
-) -> tuple[list[result.Figure], dict]:
-  plan.check_sections(config, (*FIELDS, protocol))
-  options = build.section(FROZEN[protocol].options, config[protocol], protocol)
-  encoding = build.section(Encoding, config.encoding, 'encoding')
-  pretrained, dtype = _pretrained(folder, encoding.network), build.compute_dtype(config)
-  data = build.section(Data, _data(config, changed, folder, pretrained), 'data')
-  subject = Subject(workdir=folder, pretrained=pretrained, encoding=encoding, data=data, seed=config.seed, dtype=dtype)
-  figures = FROZEN[protocol].examine(subject, options, seed=config.seed)
-  said = subject.said
-  return figures, {
-    'encoder': _encoder(folder, pretrained) | {'digest': said['digest']}, 'encoding': said['encoding'],
-    'data': dataclasses.asdict(data) | {'images': subject.images},
+def _by_features(
+  protocol: str, config: Mapping[str, Any], changed: Mapping[str, Any], folder: Path
+) -> tuple[list[result.Result], dict]:
+  """The results of a protocol, and the fields of its record."""
+  read = Reader(config)
+  read.value('protocol', str)
+  seed, encoding = read.value('seed', NonNegativeInt), read('encoding', Encoding)
+  options, dtype, section = read(protocol, FEATURE_PROTOCOLS[protocol].options), read.dtype, read.section('data')
+  read.finish()
+  pretrained = _pretrained(folder, encoding.network)
+  data = read.build('data', Data, _data(section, changed, folder, pretrained))
+  extractor = FeatureExtractor(
+    workdir=folder, pretrained=pretrained, encoding=encoding, data=data, seed=seed, dtype=dtype,
+    load_classifier=functools.partial(stored.trained_classifier, f'--workdir={folder}', folder))
+  results = FEATURE_PROTOCOLS[protocol].evaluate(extractor, options, seed=seed)
+  record = extractor.record
+  return results, {
+    'encoder': _encoder(folder, pretrained) | {'digest': record['digest']}, 'encoding': record['encoding'],
+    'data': dataclasses.asdict(data) | {'images': extractor.images},
     'settings': dataclasses.asdict(options)}
 
 
-def _trained(
-  protocol: str, config: ConfigDict, changed: dict[str, Any], folder: Path
-) -> tuple[list[result.Figure], dict]:
+def _by_training(
+  protocol: str, config: Mapping[str, Any], changed: Mapping[str, Any], folder: Path
+) -> tuple[list[result.Result], dict]:
+  """The results of a protocol, and the fields of its record."""
   pretrained = _pretrained(folder, 'ema')
-  configs = probe.configs(config, folder, pretrained, _data(config, changed, folder, pretrained))
-  digest = stored.digest(pretrained.arrays)
-  figures = probe.train(protocol, configs, folder, digest)
-  settings = configs[0].to_dict()
-  used = {name: settings['views'][name] for name in ('size', 'mean', 'std')}
-  return figures, {
-    'encoder': _encoder(folder, pretrained) | {'digest': digest},
-    'encoding': used | {'crop_fraction': settings['eval']['crop_fraction'], 'filter': 'bilinear',
-                        'high_pass_sigma': settings['objective'].get('sigma', 0)},
+  experiments = probe.experiments(
+    config, folder, pretrained, _data(config.get('data', {}), changed, folder, pretrained))
+  encoder_digest = digest(pretrained.arrays)
+  results = probe.train(protocol, experiments, folder, encoder_digest)
+  settings = dict(experiments[0].config)
+  return results, {
+    'encoder': _encoder(folder, pretrained) | {'digest': encoder_digest},
+    'encoding': dataclasses.asdict(experiments[0].objective.preprocessing),
     'data': settings.pop('data'),
-    'settings': settings | {'learning_rates': [config.optim.learning_rate for config in configs]}}
+    'settings': settings | {'learning_rates': [experiment.optim.learning_rate for experiment in experiments]}}
 
 
 def _pretrained(folder: Path, network: str) -> Pretrained:
@@ -144,15 +151,17 @@ def _pretrained(folder: Path, network: str) -> Pretrained:
   return pretrained
 
 
-def _data(config: ConfigDict, changed: dict[str, Any], folder: Path, pretrained: Pretrained) -> ConfigDict:
-  """The section of the data: where it names no source, that of the run, with what the command line has `changed`."""
-  if config.data.source:
-    return config.data
+def _data(
+  section: Mapping[str, Any], changed: Mapping[str, Any], folder: Path, pretrained: Pretrained
+) -> dict[str, Any]:
+  """The section of the data: if it names no source, that of the run, with what the command line has `changed`."""
+  if section.get('source', ''):
+    return dict(section)
   if not holds_run(folder):
     raise ConfigError(f"config.data.source='': means the data of a run, and --workdir={folder} holds an import; name "
                       'the data, or give a --config that does')
   ours = {field.partition('.')[2]: value for field, value in changed.items() if field.startswith('data.')}
-  return ConfigDict(pretrained.source['config']['data'] | ours)
+  return pretrained.source['config']['data'] | ours
 
 
 def _encoder(folder: Path, pretrained: Pretrained) -> dict:
@@ -165,4 +174,3 @@ def _encoder(folder: Path, pretrained: Pretrained) -> dict:
 
 def main(argv: list[str]) -> int:
   return command.answer(evaluate, argv)
-

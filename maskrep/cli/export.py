@@ -38,7 +38,8 @@ def export(argv: list[str]) -> None:
   values = parse(argv)
   formats = FORMATS | PROGRAMS
   fmt, path = formats[values.format], Path(values.output).expanduser()
-  pretrained, run = stored.pretrained(f'--workdir={values.workdir}', values.workdir)
+  pretrained, run = stored.pretrained(
+    f'--workdir={values.workdir}', values.workdir, full=values.what == 'full')
   if pretrained.kind not in fmt.KINDS:
     others = [name for name, other in formats.items() if pretrained.kind in other.KINDS]
     raise ConfigError(f'--format={values.format}: holds {", ".join(fmt.KINDS)}, and --workdir={values.workdir} is a '

@@ -4,15 +4,15 @@ import contextlib
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from maskrep.cli import command
+from maskrep.data.datasets import Data, open_source
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Example
 from maskrep.errors import ConfigError
-from maskrep.experiment import build
-from maskrep.experiment.build import Data
+from maskrep.experiment.experiment import Experiment
 from maskrep.show.masks import masked_columns
 from maskrep.show.sheet import sheet_png
 from maskrep.show.views import columns, draw
@@ -51,7 +51,7 @@ def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
     raise ConfigError(f'{" ".join(argv[1:2]) or "no subject"}: must be {" or ".join(SUBJECTS)}, as in {EXAMPLE}')
   subject, argv = argv[1], [argv[0], *argv[2:]]
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file('config', None, 'Whose views; change a field with --config.SECTION.FIELD=VALUE.',
+  config_flags.DEFINE_config_file('config', None, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.',
                                   flag_values=values, sys_argv=argv)
   flags.DEFINE_list('images', None, f'Files; the first {ROWS} of the training data where none are named.',
                     flag_values=values)
@@ -69,29 +69,25 @@ def show(argv: list[str]) -> None:
     ConfigError: the config cannot be right, images cannot be read, or the method draws no masks.
   """
   subject, values = parse(argv)
-  config = values.config
-  if missing := [field for field in ('seed', 'data', 'train', *build.method(config).sections) if field not in config]:
-    raise ConfigError(f'config.{missing[0]}: is missing; add it to the config file')
-  objective = build.build_objective(config)
-  maps = hasattr(objective, 'segment')
-  if maps and values.images:
-    raise ConfigError(f'--images={",".join(values.images)}: have no label maps, which config.method={config.method!r} '
-                      'cuts with them; show the training data')
-  views = draw(objective, first_batch(config, values.images, maps), config.seed)
+  experiment = Experiment.parse(values.config)
+  objective = experiment.objective
+  if 'label_map' in objective.reads and values.images:
+    raise ConfigError(f'--images={",".join(values.images)}: have no label maps, which '
+                      f'config.method={experiment.method!r} cuts with them; show the training data')
+  views = draw(objective, first_batch(experiment.data, values.images, objective.reads), experiment.seed)
   found = SUBJECTS[subject](objective, views)
   if not found:
-    raise ConfigError(f'config.method={config.method!r}: has no {subject}; ask for the views')
+    raise ConfigError(f'config.method={experiment.method!r}: has no {subject}; ask for the views')
   write_atomic(Path(values.output), sheet_png(found))
   print(f'{values.output}: {", ".join(found)}')
 
 
-def first_batch(config: ConfigDict, paths: list[str] | None, label_maps: bool) -> Batch:
-  """The images named, or the first of the training data, in one batch, with their label maps if these are asked for."""
-  data = build.section(Data, config.data, 'data')
-  source = Images(paths, data.canvas) if paths else build.build_source(data, data.train_split)
+def first_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...]) -> Batch:
+  """The images named, or the first of the training data, in one batch with the fields that are read."""
+  source = Images(paths, data.canvas) if paths else open_source(data, data.train_split)
   rows = len(source) if paths else min(ROWS, len(source))
   batches = in_order(source, batch_size=rows, canvas=data.canvas, threads=data.threads,
-                     stall_timeout_s=data.stall_timeout_s, label_maps=label_maps)
+                     stall_timeout_s=data.stall_timeout_s, reads=reads)
   with contextlib.closing(batches):
     batch = dict(next(batches))
   if not batch.pop('valid').all():

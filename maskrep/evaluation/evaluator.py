@@ -1,4 +1,7 @@
-"""What a run asks of evaluation: collapse measures and k-NN beside training, a table at the end."""
+"""The evaluations of a run: collapse measures and k-NN during training, a table at the end.
+
+The one place that asks what an objective can do beside training: `Classifies`, `Segments` or `Reconstructs`.
+"""
 
 from collections.abc import Callable
 import dataclasses
@@ -7,50 +10,83 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-import numpy as np
 
 from maskrep import rng
-from maskrep.augment.views import eval_views
 from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation import features, table
-from maskrep.evaluation.features import Encoder, Features
+from maskrep.evaluation.features import EncodeFn, Features
 from maskrep.evaluation.metrics import segmentation
 from maskrep.evaluation.metrics.collapse import collapse_metrics
 from maskrep.evaluation.metrics.knn import knn_accuracy
 from maskrep.evaluation.metrics.logistic import TooFewLabels
 from maskrep.evaluation.options import Eval
-from maskrep.types import Objective, TrainState
+from maskrep.show.reconstructions import reconstructions_png
+from maskrep.types import Classifies, Objective, Reconstructs, Segments, TrainState
 
 PICTURES = 16  # of a tokenizer
 COLLAPSE_EXAMPLES = 10_000  # an effective rank of at most some thousand dimensions needs no more
 
 
+def has_classifier(objective: Objective) -> bool:
+  return isinstance(objective, Classifies)
+
+
+def ends_in_accuracy(objective: Objective) -> bool:
+  """Whether the last evaluation of a run measures how good its predictions are."""
+  return isinstance(objective, (Classifies, Segments))
+
+
+def check_data(objective: Objective, options: Eval, name: str, train: Source, test: Source | None) -> None:
+  """Checks that a data set has what an objective learns and its evaluation needs.
+
+  Args:
+    name: of the data set, for errors.
+
+  Raises:
+    ConfigError: naming the field, its value and the remedy.
+  """
+  bank, classes = min(options.max_train_examples, len(train)), train.num_classes
+  if test is not None and classes:
+    # A class may still have fewer than its share; only the labels tell, which are read with the images.
+    for field, needed in (('knn_neighbours', options.knn_neighbours),
+                          ('labels_per_class', classes * max(options.labels_per_class, default=0))):
+      if needed > bank:
+        raise ConfigError(f'config.eval.{field}={getattr(options, field)}: needs {needed} examples, but the '
+                          f'smaller of config.eval.max_train_examples and the training split is {bank}')
+  if isinstance(objective, Classifies) and objective.num_classes != classes:
+    raise ConfigError(f'config.regularisation.num_classes={objective.num_classes}: {name} has {classes or "no"} '
+                      'classes; give as many')
+  if isinstance(objective, Segments) and objective.map_classes != train.map_classes:
+    if not train.map_classes:
+      raise ConfigError(f'config.data.source={name}: has no label maps whose classes are known; take '
+                        'digit_scenes, ade20k:PATH or a tfds data set with them')
+    raise ConfigError(f'config.objective.map_classes={objective.map_classes}: {name} has {train.map_classes} '
+                      'classes; give as many')
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Judge:
-  """Judges the EMA encoder on a sample of the training split and, where there is one, on the evaluation split."""
+class Evaluator:
+  """Evaluates the EMA encoder on a sample of the training split and, if there is one, on the evaluation split."""
 
   objective: Objective
   options: Eval
   train_source: Source
   eval_source: Source | None
-  size: int
-  mean: tuple[float, float, float]
-  std: tuple[float, float, float]
   canvas: int
   threads: int
   stall_timeout_s: int
   seed: int
   mesh: Mesh
 
-  def while_training(self, state: TrainState) -> dict[str, float]:
-    """{'rankme', 'feature_std'}, and where there are labels {'knn', 'recall_at_1'}, prefixed by 'eval/'.
+  def metrics(self, state: TrainState) -> dict[str, float]:
+    """{'rankme', 'feature_std'}, and with labels {'knn', 'recall_at_1'}, prefixed by 'eval/'.
 
     Recall@1 is the share of the evaluation split whose nearest training example is of its class. An objective with a
-    classifier of its own also gets the 'accuracy' of that, and one that segments, 'mean_iou' and 'pixel_accuracy'.
+    classifier of its own also gets its 'accuracy', and one that segments 'mean_iou' and 'pixel_accuracy'.
 
     Raises:
-      DataError: the evaluation split of one that segments has no pixel of a class.
+      DataError: no pixel of the evaluation split has a class, for an objective that segments.
     """
     weights = state.ema_params, state.model_state
     train = self._extract(self._encoder, weights, self._bank)
@@ -62,16 +98,22 @@ class Judge:
         *train, *test, k=self.options.knn_neighbours, temperature=self.options.knn_temperature)
       if (accuracy := self._accuracy(state, test)) is not None:
         found['accuracy'] = accuracy
-    if self.eval_source is not None and hasattr(self.objective, 'segment'):
+    if self.eval_source is not None and isinstance(self.objective, Segments):
       found |= self._segmentation(state.ema_params)
     return {f'eval/{name}': value for name, value in found.items()}
 
-  def reconstructions(self, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
-    """Some images of the evaluation split, or of training where there is none, and what the objective makes of them."""
+  def pictures(self, state: TrainState) -> dict[str, bytes]:
+    """File names and the bytes of PNG files: of an objective that reconstructs, images above their reconstructions.
+
+    The images are of the evaluation split, or of training if there is none.
+    """
+    if not isinstance(self.objective, Reconstructs):
+      return {}
     source = features.sample(self.eval_source or self.train_source, PICTURES)
     batch_size = -(-PICTURES // self.mesh.size) * self.mesh.size
     images = self._extract(self._reconstructor, state.ema_params, source, batch_size).features
-    return images[:, 0], images[:, 1]
+    zoom = max(1, 64 // self.objective.preprocessing.size)
+    return {'reconstructions.png': reconstructions_png(images[:, 0], images[:, 1], zoom=zoom)}
 
   def table(self, state: TrainState) -> list[table.Row]:
     """The rows of the final table: the baselines asked for, then the trained encoder; none without labels.
@@ -100,40 +142,36 @@ class Judge:
 
   def _accuracy(self, state: TrainState, test: Features) -> float | None:
     """Of the objective's own classifier; None where it has none."""
-    if not hasattr(self.objective, 'classify'):
+    if not isinstance(self.objective, Classifies):
       return None
     logits = jax.jit(self.objective.classify)(state.ema_params, test.features)
     return float((logits.argmax(-1) == test.labels).mean())
 
   def _segmentation(self, params) -> dict[str, float]:
     confusion = segmentation.confusion(
-      self._confuser, params, self.eval_source, classes=self.objective.map_classes, mesh=self.mesh,
+      self._confusion, params, self.eval_source, classes=self.objective.map_classes, mesh=self.mesh,
       batch_size=self.options.batch_size, canvas=self.canvas, threads=self.threads,
       stall_timeout_s=self.stall_timeout_s)
     found = segmentation.scores(confusion)
     return {'mean_iou': found.mean_iou, 'pixel_accuracy': found.pixel_accuracy}
 
   @functools.cached_property
-  def _confuser(self) -> segmentation.Confuser:
-    return segmentation.jit_confuser(
-      self.objective.segment, classes=self.objective.map_classes, size=self.size, mean=self.mean, std=self.std,
-      mesh=self.mesh)
+  def _confusion(self) -> segmentation.ConfusionFn:
+    return segmentation.jit_confusion(
+      self.objective.segment, self.objective.preprocessing, classes=self.objective.map_classes, mesh=self.mesh)
 
   @functools.cached_property
   def _bank(self) -> Source:
     return features.sample(self.train_source, self.options.max_train_examples)
 
   @functools.cached_property
-  def _encoder(self) -> Encoder:
-    view = functools.partial(features.class_token, size=self.size, crop_fraction=self.options.crop_fraction,
-                             mean=self.mean, std=self.std)
-    return features.jit_encoder(view(self.objective.encode), self.mesh)
+  def _encoder(self) -> EncodeFn:
+    return features.jit_encoder(features.class_token(self.objective.encode, self.objective.preprocessing), self.mesh)
 
   @functools.cached_property
-  def _reconstructor(self) -> Encoder:
+  def _reconstructor(self) -> EncodeFn:
     def both(params, batch):
-      images = eval_views(batch['image'], batch['size'], size=self.size, crop_fraction=self.options.crop_fraction,
-                          mean=self.mean, std=self.std)
+      images = self.objective.preprocessing(batch['image'], batch['size'])
       return jnp.stack([images, self.objective.reconstruct(params, images)], axis=1)
 
     return features.jit_encoder(both, self.mesh)

@@ -1,30 +1,30 @@
-"""Who is examined: an encoder, with the data of an evaluation. What protocols ask of an encoder goes through it."""
+"""An encoder under evaluation and its data: the one interface through which protocols get features and logits."""
 
 from collections.abc import Callable
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from maskrep import rng
-from maskrep.augment.highpass import high_pass_images
-from maskrep.augment.views import eval_views
+from maskrep.data.datasets import Data, open_source
 from maskrep.data.sources.source import Source
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import ConfigError, DataError
 from maskrep.evaluation import features
 from maskrep.evaluation.cache import cached
-from maskrep.evaluation.features import Encoder, Features
-from maskrep.experiment import build, stored
-from maskrep.experiment.build import Data
+from maskrep.evaluation.features import EncodeFn, Features
 from maskrep.masking.tokens import num_kept, random_keep
-from maskrep.models.represent import POOLING, represent
-from maskrep.weights.pretrained import Pretrained, module, variables
+from maskrep.models.encoder import KINDS, POOLING, Preprocessing, represent
+from maskrep.schema import Count, NonNegativeInt, OneOf, check
+from maskrep.types import Objective
+from maskrep.weights.pretrained import Pretrained, digest, module, variables
 
-MASKABLE = 'vit', 'cait'
+NETWORKS = 'ema', 'online'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,22 +39,25 @@ class Encoding:
     batch_size: images encoded at once, over all devices.
   """
 
-  network: str
-  pooling: str
-  layers: int
-  size: int
-  batch_size: int
+  network: Annotated[str, OneOf(NETWORKS)]
+  pooling: Annotated[str, OneOf(('', *POOLING))]
+  layers: Count
+  size: NonNegativeInt
+  batch_size: Count
 
   def __post_init__(self):
-    if self.network not in stored.NETWORKS:
-      raise ValueError(f'network={self.network!r}: must be {" or ".join(stored.NETWORKS)}')
-    if self.pooling and self.pooling not in POOLING:
-      raise ValueError(f"pooling={self.pooling!r}: must be one of {', '.join(POOLING)}, or '' for the run's own")
-    for field, least in (('layers', 1), ('size', 0), ('batch_size', 1)):
-      if getattr(self, field) < least:
-        raise ValueError(f'{field}={getattr(self, field)}: must be at least {least}')
+    check(self)
     if self.batch_size % jax.device_count():
       raise ValueError(f'batch_size={self.batch_size}: must be a multiple of the {jax.device_count()} devices')
+
+
+class TrainedClassifier(NamedTuple):
+  """The classifier of a run: its objective, its config as plain data, and (params, model_state) on all devices."""
+
+  objective: Objective
+  config: dict[str, Any]
+  dtype: jnp.dtype
+  arrays: tuple
 
 
 def own_pooling(pretrained: Pretrained) -> str:
@@ -62,31 +65,32 @@ def own_pooling(pretrained: Pretrained) -> str:
   return pretrained.source.get('pooling', 'class_token')
 
 
-def preprocessing(workdir: Path, pretrained: Pretrained) -> dict:
-  """How the images of an encoder are prepared, see `Pretrained`.
+def check_encoder(workdir: Path, pretrained: Pretrained) -> Preprocessing:
+  """What the images of an encoder go through.
 
   Raises:
-    ConfigError: it is no encoder, or its images cannot be prepared here.
+    ConfigError: it is no encoder, or its images cannot be preprocessed here.
   """
-  how = pretrained.preprocessing
-  if pretrained.kind == 'vqgan':
-    raise ConfigError(f'--workdir={workdir}: is a tokenizer, and encoders are judged')
-  if how is None:
+  if pretrained.kind not in KINDS:
+    raise ConfigError(f'--workdir={workdir}: holds a tokenizer, and encoders are evaluated')
+  if (found := pretrained.preprocessing) is None:
     raise ConfigError(f'--workdir={workdir}: its encoder.json does not say how images are prepared; write '
                       '"preprocessing" into it: size, crop_fraction, filter, mean and std')
-  if how['filter'] != 'bilinear':
-    raise ConfigError(f'--workdir={workdir}: its images are resized with the filter {how["filter"]!r}, and here it is '
-                      'bilinear; where that is near enough, say so in its encoder.json')
-  return how
+  if found.filter != 'bilinear':
+    raise ConfigError(f'--workdir={workdir}: its images are resized with the filter {found.filter!r}, and here it is '
+                      'bilinear; if that is near enough, say so in its encoder.json')
+  return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Subject:
-  """An encoder, how it is asked, and the data.
+class FeatureExtractor:
+  """Features and logits of images, by one encoder.
 
   Attributes:
     workdir: of the run, or of the import.
     pretrained: the encoder there.
+    encoding: how an image becomes a feature.
+    load_classifier: reads the classifier that the run trained; called once, if a protocol needs it.
     data: whose two splits are `train` and `eval`.
     seed: of masks.
     dtype: of the encoder's computation.
@@ -97,61 +101,64 @@ class Subject:
   workdir: Path
   pretrained: Pretrained
   encoding: Encoding
+  load_classifier: Callable[[], TrainedClassifier]
   data: Data
   seed: int
   dtype: jnp.dtype
   images: dict[str, int] = dataclasses.field(default_factory=dict)
-  compiled: dict[tuple, Encoder] = dataclasses.field(default_factory=dict)
+  compiled: dict[tuple, EncodeFn] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     """Checks all that needs no images.
 
     Raises:
-      ConfigError: it is no encoder, or cannot be asked so.
+      ConfigError: it is no encoder, or cannot encode so.
     """
     kind, sizes = self.pretrained.kind, self.pretrained.config
-    preprocessing(self.workdir, self.pretrained)
+    check_encoder(self.workdir, self.pretrained)
     if self.size % sizes.get('patch_size', 1):
       raise ConfigError(f'config.encoding.size={self.size}: must be a multiple of the patches of {sizes["patch_size"]}')
-    if self.encoding.layers > 1 and (kind != 'vit' or self.encoding.layers > sizes['depth']):
-      raise ConfigError(f'config.encoding.layers={self.encoding.layers}: this encoder, a {kind}, has '
-                        f'{sizes["depth"] if kind == "vit" else 1} to give')
+    layers = module(kind, sizes).feature_layers
+    if self.encoding.layers > layers:
+      raise ConfigError(f'config.encoding.layers={self.encoding.layers}: this encoder, a {kind}, has {layers} to give')
 
   @property
   def size(self) -> int:
-    return self.encoding.size or self.pretrained.preprocessing['size']
+    return self.encoding.size or self.pretrained.preprocessing.size
 
   @functools.cached_property
   def train(self) -> Source:
-    return build.build_source(self.data, self.data.train_split)
+    return open_source(self.data, self.data.train_split)
 
   @functools.cached_property
   def eval(self) -> Source:
     if not self.data.eval_split:
       raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
-    return build.build_source(self.data, self.data.eval_split)
+    return open_source(self.data, self.data.eval_split)
 
   @functools.cached_property
   def digest(self) -> str:
     """Of the weights."""
-    return stored.digest(self.pretrained.arrays)
+    return digest(self.pretrained.arrays)
 
   @property
-  def said(self) -> dict:
-    """Which weights were asked, and how, as plain data: those of the classifier, where that was judged."""
+  def record(self) -> dict:
+    """Which weights were used, and how, as plain data: those of the classifier, if that was evaluated."""
     if '_trained' not in self.__dict__:
-      return {'digest': self.digest, 'encoding': self.asked}
-    objective, config, arrays = self._trained
-    view = objective.view
-    return {'digest': stored.digest(arrays), 'encoding': {
-      'network': 'ema', 'size': view.size, 'mean': view.mean, 'std': view.std, 'filter': 'bilinear',
-      'crop_fraction': config.eval.crop_fraction, 'dtype': jnp.dtype(build.compute_dtype(config)).name}}
+      return {'digest': self.digest, 'encoding': self.settings}
+    objective, _, dtype, arrays = self._trained
+    return {'digest': digest(arrays), 'encoding': dataclasses.asdict(objective.preprocessing) | {
+      'network': 'ema', 'dtype': jnp.dtype(dtype).name}}
 
   @functools.cached_property
-  def asked(self) -> dict:
+  def settings(self) -> dict:
     """How images become features, as plain data."""
-    asked = dataclasses.asdict(self.encoding) | {'dtype': jnp.dtype(self.dtype).name}
-    return asked | self.pretrained.preprocessing | {'size': self.size, 'pooling': self.pooling}
+    settings = dataclasses.asdict(self.encoding) | {'dtype': jnp.dtype(self.dtype).name}
+    return settings | dataclasses.asdict(self._preprocessing) | {'pooling': self.pooling}
+
+  @functools.cached_property
+  def _preprocessing(self) -> Preprocessing:
+    return dataclasses.replace(self.pretrained.preprocessing, size=self.size)
 
   @property
   def pooling(self) -> str:
@@ -180,7 +187,7 @@ class Subject:
     Raises:
       ConfigError: it trained none.
     """
-    return self._trained[0].num_classes
+    return self._trained.objective.num_classes
 
   def kept(self, ratio: float) -> tuple[int, int]:
     """How many patches a mask keeps, and of how many.
@@ -188,7 +195,7 @@ class Subject:
     Raises:
       ConfigError: the encoder cannot leave patches out, or none would be left.
     """
-    if ratio and self.pretrained.kind not in MASKABLE:
+    if ratio and not KINDS[self.pretrained.kind].module.drops_patches:
       raise ConfigError(f'--workdir={self.workdir}: a {self.pretrained.kind} sees all pixels, and no patch can be left '
                         'out')
     patches = (self.size // self.pretrained.config.get('patch_size', 1)) ** 2
@@ -207,8 +214,8 @@ class Subject:
     Raises:
       ConfigError: the encoder cannot leave patches out, or none would be left.
     """
-    asked = {name: value for name, value in self.asked.items() if name != 'batch_size'}
-    key = {'weights': self.digest, 'kind': self.pretrained.kind, 'sizes': self.pretrained.config, 'asked': asked,
+    settings = {name: value for name, value in self.settings.items() if name != 'batch_size'}
+    key = {'weights': self.digest, 'kind': self.pretrained.kind, 'sizes': self.pretrained.config, 'settings': settings,
            'whole': whole} | ({'ratio': ratio, 'seed': self.seed} if ratio else {})
     return self._extracted(self._represent, (ratio, whole), self._arrays, source, key)
 
@@ -218,9 +225,8 @@ class Subject:
     Args:
       whole: as of `features`.
     """
-    _, config, arrays = self._trained
-    key = {'weights': stored.digest(arrays), 'logits': config.to_dict(), 'whole': whole,
-           'dtype': jnp.dtype(build.compute_dtype(config)).name}
+    _, config, dtype, arrays = self._trained
+    key = {'weights': digest(arrays), 'logits': config, 'whole': whole, 'dtype': jnp.dtype(dtype).name}
     return self._extracted(self._classify, (whole,), arrays, source, key)
 
   @functools.cached_property
@@ -228,40 +234,29 @@ class Subject:
     return _everywhere(variables(self.pretrained.arrays))
 
   @functools.cached_property
-  def _trained(self):
-    """The objective of the run, its config and (params, model_state)."""
-    what = f'--workdir={self.workdir}'
-    run = stored.stored(what, self.workdir)
-    if not hasattr(run.objective, 'classify'):
-      raise ConfigError(f'{what}: trained no classifier; run the protocol linear or finetune on it, and give the '
-                        'folder in evaluations/ that this leaves')
-    state = stored.restore(what, run)
-    return run.objective, run.config, _everywhere((state.ema_params, state.model_state))
+  def _trained(self) -> TrainedClassifier:
+    return self.load_classifier()
 
-  def _represent(self, ratio: float, whole: bool) -> Encoder:
+  def _represent(self, ratio: float, whole: bool) -> EncodeFn:
     """The encoder of images of which a share of the patches is dropped."""
-    kind, sizes, how = self.pretrained.kind, self.pretrained.config, self.pretrained.preprocessing
-    encoder, (keep, patches) = module(kind, sizes, self.dtype), self.kept(ratio)
+    encoder = module(self.pretrained.kind, self.pretrained.config, self.dtype)
+    keep, patches = self.kept(ratio)
 
     def encode(arrays, batch):
-      images = eval_views(batch['image'], batch['size'], size=self.size, crop_fraction=how['crop_fraction'],
-                          mean=tuple(how['mean']), std=tuple(how['std']), squash=whole or how.get('squash', False))
+      images = self._preprocessing(batch['image'], batch['size'], whole=whole)
       keys = rng.per_example(rng.stream(self.seed, 'masks'), batch['position'])
-      return represent(encoder, arrays, high_pass_images(images, how.get('high_pass_sigma', 0)),
-                       random_keep(keys, patches, keep) if ratio else None,
+      return represent(encoder, arrays, images, random_keep(keys, patches, keep) if ratio else None,
                        pooling=self.pooling, layers=self.encoding.layers)
 
     return encode
 
-  def _classify(self, whole: bool) -> Encoder:
-    objective, config, _ = self._trained
-    view = objective.view
-    encoder = features.class_token(objective.encode, size=view.size, mean=view.mean, std=view.std,
-                                   crop_fraction=config.eval.crop_fraction, squash=whole)
+  def _classify(self, whole: bool) -> EncodeFn:
+    objective = self._trained.objective
+    encoder = features.class_token(objective.encode, objective.preprocessing, whole=whole)
     return lambda arrays, batch: objective.classify(arrays[0], encoder(arrays, batch))
 
   def _extracted(
-    self, encoder: Callable[..., Encoder], arguments: tuple, arrays, source: Source, key: dict
+    self, encoder: Callable[..., EncodeFn], arguments: tuple, arrays, source: Source, key: dict
   ) -> Features:
     """By `encoder(*arguments)`, which is compiled once, where the cache does not know."""
     mesh, name = make_mesh(), (encoder.__name__, *arguments)

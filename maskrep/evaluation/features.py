@@ -15,10 +15,11 @@ from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Example, Source
 from maskrep.devices.mesh import batch_sharding, global_batch
 from maskrep.errors import ConfigError
+from maskrep.models.encoder import Preprocessing
 from maskrep.types import Array, Batch
 
 # (weights, batch with image, size and position) -> float32 [B, D]; `weights` is what the encoder takes.
-Encoder = Callable[[Any, Batch], Array]
+EncodeFn = Callable[[Any, Batch], Array]
 READ = 'image', 'size', 'position'  # what it gets of a batch
 
 
@@ -79,19 +80,16 @@ def sample(source: Source, limit: int) -> Source:
   return Subset(source, np.sort(np.random.default_rng(0).choice(len(source), limit, replace=False)))
 
 
-def class_token(encode, *, size: int, crop_fraction: float, mean: tuple[float, ...], std: tuple[float, ...],
-                squash: bool = False) -> Encoder:
-  """The class token of the view of `eval_views`, by an objective's `encode`; weights are (params, model_state)."""
+def class_token(encode, preprocessing: Preprocessing, *, whole: bool = False) -> EncodeFn:
+  """The class token of preprocessed images, by an objective's `encode`; weights are (params, model_state)."""
 
   def encoder(weights, batch):
-    views = eval_views(batch['image'], batch['size'], size=size, crop_fraction=crop_fraction, mean=mean, std=std,
-                       squash=squash)
-    return encode(*weights, views)['cls']
+    return encode(*weights, preprocessing(batch['image'], batch['size'], whole=whole))['cls']
 
   return encoder
 
 
-def pixels(canvas: int) -> Encoder:
+def pixels(canvas: int) -> EncodeFn:
   """The baseline that is no encoder: the picture at the size of the canvas, flat, in [0, 1]."""
 
   def encoder(_, batch):
@@ -101,13 +99,13 @@ def pixels(canvas: int) -> Encoder:
   return encoder
 
 
-def jit_encoder(encoder: Encoder, mesh: Mesh) -> Encoder:
+def jit_encoder(encoder: EncodeFn, mesh: Mesh) -> EncodeFn:
   """Compiles an encoder: batches are split over the mesh, features are whole on every device."""
   return jax.jit(encoder, in_shardings=(None, batch_sharding(mesh)), out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def extract(
-  encoder: Encoder, weights, source: Source, *, mesh: Mesh, batch_size: int, canvas: int, threads: int,
+  encoder: EncodeFn, weights, source: Source, *, mesh: Mesh, batch_size: int, canvas: int, threads: int,
   stall_timeout_s: int,
 ) -> Features:
   """Encodes a source in its order, with a compiled encoder."""

@@ -1,6 +1,11 @@
 """The options of evaluation, shared by what runs beside training and what runs after it."""
 
 import dataclasses
+from typing import Annotated
+
+from maskrep.schema import Count, OneOf, Positive, Range, check
+
+BASELINES = 'pixels', 'untrained'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,23 +22,14 @@ class Eval:
     baselines: rows of the table beside the trained encoder, of 'pixels' and 'untrained'.
   """
 
-  every_steps: int
-  batch_size: int
-  crop_fraction: float
-  max_train_examples: int
-  knn_neighbours: int
-  knn_temperature: float
-  labels_per_class: tuple[int, ...]
-  label_draws: int
-  baselines: tuple[str, ...]
+  every_steps: Count
+  batch_size: Count
+  crop_fraction: Annotated[float, Range(0, 1, above=True)]
+  max_train_examples: Count
+  knn_neighbours: Count
+  knn_temperature: Positive
+  labels_per_class: tuple[Count, ...]
+  label_draws: Count
+  baselines: tuple[Annotated[str, OneOf(BASELINES)], ...]
 
-  def __post_init__(self):
-    for field in ('every_steps', 'batch_size', 'max_train_examples', 'knn_neighbours', 'label_draws'):
-      if getattr(self, field) < 1:
-        raise ValueError(f'{field}={getattr(self, field)}: must be at least 1')
-    if not 0 < self.crop_fraction <= 1:
-      raise ValueError(f'crop_fraction={self.crop_fraction}: must be in (0, 1]')
-    if not self.knn_temperature > 0:
-      raise ValueError(f'knn_temperature={self.knn_temperature}: must be above 0')
-    if unknown := set(self.baselines) - {'pixels', 'untrained'}:
-      raise ValueError(f'baselines={self.baselines}: {sorted(unknown)[0]!r} is none of pixels, untrained')
+  __post_init__ = check

@@ -1,4 +1,4 @@
-"""What an evaluation found, with all that it takes to repeat it: a line of `evaluations.jsonl`."""
+"""The results of an evaluation, and their record in `evaluations.jsonl`, with all that it takes to repeat it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from maskrep.workdir.files import append_json
 FILE = 'evaluations.jsonl'
 
 
-class Figure(NamedTuple):
+class Result(NamedTuple):
   """One number: a share in [0, 1], unless its name says otherwise; `std` is over the repetitions in `each`.
 
   `note` has what was chosen on the way.
@@ -23,20 +23,20 @@ class Figure(NamedTuple):
   note: str = ''
 
 
-def repeated(name: str, values, note: str = '') -> Figure:
+def repeated(name: str, values, note: str = '') -> Result:
   """The mean of repetitions, their standard deviation (about that mean, divided by n) and all of them."""
   values = np.asarray(values, float)
-  return Figure(name, float(values.mean()), float(values.std()), tuple(map(float, values)), note)
+  return Result(name, float(values.mean()), float(values.std()), tuple(map(float, values)), note)
 
 
-def render(figures: list[Figure]) -> str:
-  """A line a figure, in per cent."""
-  width = max(len(figure.name) for figure in figures)
+def render(results: list[Result]) -> str:
+  """One line per result, in per cent."""
+  width = max(len(result.name) for result in results)
   return '\n'.join(
-    f'{figure.name:<{width}}  {100 * figure.value:6.2f}' + ('' if figure.std is None else f' ± {100 * figure.std:.2f}')
-    for figure in figures)
+    f'{result.name:<{width}}  {100 * result.value:6.2f}' + ('' if result.std is None else f' ± {100 * result.std:.2f}')
+    for result in results)
 
 
-def append(workdir: Path, figures: list[Figure], **said) -> None:
-  """Adds a record; `said` is plain data."""
-  append_json(workdir / FILE, said | {'figures': [figure._asdict() for figure in figures]})
+def append(workdir: Path, results: list[Result], **fields) -> None:
+  """Adds a record; `fields` are plain data."""
+  append_json(workdir / FILE, fields | {'figures': [result._asdict() for result in results]})

@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from maskrep.data.datasets import Data, open_source
 from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import RunError
-from maskrep.experiment import build, plan
+from maskrep.experiment.experiment import Experiment
 from maskrep.train import cost
 from maskrep.train.collectives import collectives
-from maskrep.train.program import Program, make_program
+from maskrep.train.program import Program
 
 # Published sizes, for machines that the data are not on.
 EXAMPLES = {('tfds:imagenet2012', 'train'): 1_281_167}
@@ -29,14 +30,11 @@ def dry_run(config: ConfigDict) -> str:
   Raises:
     ConfigError: the config cannot be right, or does not fit the devices.
   """
-  plan.check(config)
-  plan.check_devices(config)
-  data, optim = build.section(build.Data, config.data, 'data'), build.section(plan.Optim, config.optim, 'optim')
-  train = build.section(plan.Train, config.train, 'train')
+  experiment = Experiment.parse(config)
+  experiment.check_devices()
+  data = experiment.data
   examples, known = _examples(data)
-  program = make_program(
-    build.build_objective(config), optim, epochs=train.epochs, examples=examples, batch_size=config.batch_size,
-    seed=config.seed, mesh=make_mesh(train.fsdp))
+  program = experiment.program(examples, make_mesh(experiment.train.fsdp))
   started = time.perf_counter()
   lowered = program.lower(data.canvas)
   flops = cost.matmul_flops(program.step, *lowered.in_avals[0])
@@ -44,18 +42,18 @@ def dry_run(config: ConfigDict) -> str:
   lines = [
     device_table(),
     _line('parameters', _parameters(program)),
-    _line('computation', f'{_si(flops / config.batch_size)}FLOP an image, {_si(flops)}FLOP a step of '
-          f'{config.batch_size}, in {jnp.dtype(build.compute_dtype(config)).name} (matrix products and convolutions)'),
+    _line('computation', f'{_si(flops / experiment.batch_size)}FLOP an image, {_si(flops)}FLOP a step of '
+          f'{experiment.batch_size}, in {jnp.dtype(experiment.dtype).name} (matrix products and convolutions)'),
     _line('memory', _memory(compiled)),
     *(_line('' if i else 'sent', line) for i, line in enumerate(_sent(compiled.as_text()))),
-    _line('schedule', f'{known}: {program.total_steps} steps for {train.epochs:g} epochs, warm-up '
-          f'{program.warmup_steps}, a checkpoint every {train.checkpoint_every_steps}, an evaluation every '
-          f'{config.eval.every_steps}'),
+    _line('schedule', f'{known}: {program.total_steps} steps for {experiment.train.epochs:g} epochs, warm-up '
+          f'{program.warmup_steps}, a checkpoint every {experiment.train.checkpoint_every_steps}, an evaluation every '
+          f'{experiment.eval.every_steps}'),
     _line('compilation', f'{time.perf_counter() - started:.0f} s'),
   ]
   if jax.default_backend() != 'cpu':
     seconds = _step_seconds(program, compiled, data.canvas)
-    lines.append(_line('time', f'{seconds:.3f} s a step, {config.batch_size / seconds:.0f} images/s, '
+    lines.append(_line('time', f'{seconds:.3f} s a step, {experiment.batch_size / seconds:.0f} images/s, '
                        f'{seconds * program.total_steps / 3600:.1f} h for all, evaluation and waiting for data aside'))
   return '\n'.join(lines)
 
@@ -64,10 +62,10 @@ def _line(name: str, text: str) -> str:
   return f'{name:<12} {text}'
 
 
-def _examples(data: build.Data) -> tuple[int, str]:
+def _examples(data: Data) -> tuple[int, str]:
   """How many there are, and how that is known."""
   try:
-    count = len(build.build_source(data, data.train_split))
+    count = len(open_source(data, data.train_split))
     return count, f'{count} examples'
   except RunError:
     if (data.source, data.train_split) not in EXAMPLES:

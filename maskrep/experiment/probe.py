@@ -1,77 +1,79 @@
 """Protocols that train: linear, partial, finetune and segmentation, through the same trainer as pre-training.
 
 Each is an ordinary training config, in which what follows from the encoder and its data is filled in. Its run lies in
-`WORKDIR/evaluations/PROTOCOL-HASH`, and goes on there when the same evaluation is asked for again.
+`WORKDIR/evaluations/PROTOCOL-HASH`, and is resumed there if the same evaluation is started again.
 """
 
+from collections.abc import Mapping
 import copy
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from flax.traverse_util import flatten_dict
 import jax
-from ml_collections import ConfigDict
 
+from maskrep.data.datasets import Data, open_source
 from maskrep.errors import ConfigError, NonFiniteError
-from maskrep.evaluation.extractor import own_pooling, preprocessing
-from maskrep.evaluation.result import Figure
-from maskrep.experiment import build, plan, run
-from maskrep.weights.pretrained import KINDS, Pretrained
-from maskrep.workdir.config import FREE_FIELDS
+from maskrep.evaluation.evaluator import ends_in_accuracy
+from maskrep.evaluation.extractor import check_encoder, own_pooling
+from maskrep.evaluation.result import Result
+from maskrep.experiment.experiment import FREE_FIELDS, Experiment
+from maskrep.experiment.run import run
+from maskrep.models.encoder import KINDS
+from maskrep.schema import build
+from maskrep.weights.pretrained import Pretrained
 from maskrep.workdir.files import read_json
 
-FIGURES = {'eval/accuracy': 'top-1', 'eval/mean_iou': 'mean IoU', 'eval/pixel_accuracy': 'pixel accuracy'}
-JUDGED = 'classify', 'mim', 'segment'  # methods
-OURS = 'protocol', 'learning_rates'  # fields that no trainer reads
+METRICS = {'eval/accuracy': 'top-1', 'eval/mean_iou': 'mean IoU', 'eval/pixel_accuracy': 'pixel accuracy'}
+OWN_FIELDS = 'protocol', 'learning_rates'  # of the evaluation; no training config has them
 
 
-def configs(config: ConfigDict, folder: Path, pretrained: Pretrained, data: ConfigDict) -> list[ConfigDict]:
-  """The training configs of an evaluation: one, or one for each of its `learning_rates`.
+def experiments(
+  config: Mapping[str, Any], folder: Path, pretrained: Pretrained, data: Mapping[str, Any]
+) -> list[Experiment]:
+  """The training runs of an evaluation: one, or one for each of its `learning_rates`.
 
   Args:
-    config: of the evaluation.
+    config: of the evaluation, as plain data.
     folder, pretrained: the encoder.
     data: the section of the data, complete.
 
   Raises:
     ConfigError: one of them cannot be right.
   """
-  if config.get('method') not in JUDGED:
-    raise ConfigError(f'config.method={config.get("method")!r}: must be one of {", ".join(JUDGED)}, which end in a '
-                      'figure')
-  done = ConfigDict({name: value for name, value in copy.deepcopy(config).items() if name not in OURS})
-  how = preprocessing(folder, pretrained)
-  if not data.eval_split:
-    raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
-  done.data = data
-  done.train.init_from = str(folder.resolve())
-  if 'encoder_kind' in done:
-    done.encoder_kind = pretrained.kind
-  # Where positions are learned, those of the run are of its own grid, and are resampled from the encoder's.
-  sizes = {name: value for name, value in pretrained.config.items() if name != 'image_size'}
-  done.encoder = ConfigDict(_trains(pretrained.kind, done.encoder) | sizes)
-  done.views.update(size=done.views.size or how['size'], mean=done.views.mean or tuple(how['mean']),
-                    std=done.views.std or tuple(how['std']))
-  done.eval.crop_fraction = done.eval.crop_fraction or how['crop_fraction']
-  if 'pooling' in done.objective:
-    done.objective.pooling = done.objective.pooling or own_pooling(pretrained)
-  if 'sigma' in done.objective:
-    done.objective.sigma = float(how.get('high_pass_sigma', 0))
-  if 'regularisation' in done and not done.regularisation.num_classes:
-    section = build.section(build.Data, data, 'data')
-    done.regularisation.num_classes = build.build_source(section, section.train_split).num_classes
+  preprocessing = check_encoder(folder, pretrained)
+  if not data['eval_split']:
+    raise ConfigError("config.data.eval_split='': an encoder is evaluated on a split of its own; name one")
+  filled = {name: value for name, value in copy.deepcopy(dict(config)).items() if name not in OWN_FIELDS}
+  for section in ('train', 'encoder', 'views', 'eval', 'objective', 'optim'):
+    if not isinstance(filled.get(section), dict):
+      raise ConfigError(f'config.{section}: is missing; add it to the config file')
+  filled['data'] = dict(data)
+  filled['train']['init_from'] = str(folder.resolve())
+  filled['encoder'] = _encoder(pretrained, filled['encoder'])
+  _fill(filled['views'], size=preprocessing.size, mean=preprocessing.mean, std=preprocessing.std)
+  _fill(filled['eval'], crop_fraction=preprocessing.crop_fraction)
+  if 'pooling' in filled['objective']:
+    _fill(filled['objective'], pooling=own_pooling(pretrained))
+  if 'high_pass_sigma' in filled['views']:
+    filled['views']['high_pass_sigma'] = preprocessing.high_pass_sigma
+  if 'regularisation' in filled and not filled['regularisation']['num_classes']:
+    section = build(Data, data, 'config.data')
+    filled['regularisation']['num_classes'] = open_source(section, section.train_split).num_classes
   found = []
-  for rate in config.get('learning_rates', ()) or (done.optim.learning_rate,):
-    one = copy.deepcopy(done)
-    one.optim.learning_rate = float(rate)
-    plan.check(one)
-    found.append(one)
+  for rate in config.get('learning_rates', ()) or (filled['optim']['learning_rate'],):
+    one = copy.deepcopy(filled)
+    one['optim']['learning_rate'] = float(rate)
+    found.append(Experiment.parse(one))
+    if not ends_in_accuracy(found[-1].objective):
+      raise ConfigError(f'config.method={found[-1].method!r}: must be a method that classifies or segments')
   return found
 
 
-def train(protocol: str, configs: list[ConfigDict], folder: Path, digest: str) -> list[Figure]:
-  """Trains each config to its end, or goes on with it, and says what its last evaluation found.
+def train(protocol: str, experiments: list[Experiment], folder: Path, digest: str) -> list[Result]:
+  """Trains each experiment to its end, or resumes it, and returns what its last evaluation found.
 
   Of several learning rates, one whose updates are not finite is left out.
 
@@ -85,37 +87,45 @@ def train(protocol: str, configs: list[ConfigDict], folder: Path, digest: str) -
     RunError: what ended a run before its end.
   """
   found, diverged = [], []
-  for config in configs:
-    into = folder / 'evaluations' / f'{protocol}-{identity(config, digest)}'
+  for experiment in experiments:
+    into = folder / 'evaluations' / f'{protocol}-{identity(experiment.config, digest)}'
     try:
-      run.run(config, into, allowed_changes=('train.init_from',))
+      run(experiment, into, allowed_changes=('train.init_from',))
     except NonFiniteError:
-      diverged.append(config.optim.learning_rate)
-      if len(diverged) == len(configs):
+      diverged.append(experiment.optim.learning_rate)
+      if len(diverged) == len(experiments):
         raise
       continue
     if jax.process_index() == 0:
       *_, record = read_json(into / 'metrics.jsonl')[0]
-      suffix = f', learning rate {config.optim.learning_rate:g}' if len(configs) > 1 else ''
-      found += [Figure(f'{said}{suffix}', record[metric], note=str(into.relative_to(folder)))
-                for metric, said in FIGURES.items() if metric in record]
-  if len(configs) > 1 and found:
+      suffix = f', learning rate {experiment.optim.learning_rate:g}' if len(experiments) > 1 else ''
+      found += [Result(f'{name}{suffix}', record[metric], note=str(into.relative_to(folder)))
+                for metric, name in METRICS.items() if metric in record]
+  if len(experiments) > 1 and found:
     first = found[0].name.partition(',')[0]
-    best = max((figure for figure in found if figure.name.startswith(first)), key=lambda figure: figure.value)
+    best = max((result for result in found if result.name.startswith(first)), key=lambda result: result.value)
     without = f'; not finite: {", ".join(f"{rate:g}" for rate in diverged)}' if diverged else ''
     found.append(best._replace(name=f'best {best.name}', note=f'{best.note}; chosen on this split{without}'))
   return found
 
 
-def _trains(kind: str, encoder: ConfigDict) -> dict:
-  """The fields of a config's section that say how it trains; those that an encoder of this kind lacks are left out."""
-  module, _ = KINDS[kind]
-  return {name: value for name, value in encoder.items() if name in module.__dataclass_fields__}
-
-
-def identity(config: ConfigDict, digest: str) -> str:
-  """Of a run: of its encoder, but not where that lies, and of all fields but those that may change when it goes on."""
-  fields = flatten_dict(json.loads(json.dumps(config.to_dict())), sep='.')
+def identity(config: Mapping[str, Any], digest: str) -> str:
+  """Of a run: of its encoder, but not of its place, and of all fields but those that may change on resume."""
+  fields = flatten_dict(json.loads(json.dumps(config)), sep='.')
   same = {field: value for field, value in fields.items() if field == 'eval.crop_fraction' or not (
     field == 'train.init_from' or field.startswith(FREE_FIELDS))}
   return hashlib.sha256(json.dumps([digest, same], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _encoder(pretrained: Pretrained, section: Mapping[str, Any]) -> dict[str, Any]:
+  """The section of an encoder: its network is the trained one's, how it trains is the config's."""
+  trains = {name: value for name, value in section.items()
+            if name in KINDS[pretrained.kind].module.__dataclass_fields__}
+  # Learned positions of the run are of its own grid, and are resampled from the encoder's.
+  network = {name: value for name, value in pretrained.config.items() if name != 'image_size'}
+  return {'kind': pretrained.kind} | trains | network
+
+
+def _fill(section: dict[str, Any], **values) -> None:
+  """Sets the fields that are empty or 0."""
+  section.update({name: section.get(name) or value for name, value in values.items()})

@@ -1,4 +1,4 @@
-"""A run from its config: checks, trains, evaluates. What main.py calls."""
+"""A run from its config: trains, resumes, evaluates."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,9 @@ from maskrep import rng
 from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
 from maskrep.evaluation import table
-from maskrep.evaluation.evaluator import Judge
-from maskrep.experiment import build
-from maskrep.experiment import plan as planning
-from maskrep.show.reconstructions import reconstructions_png
+from maskrep.evaluation.evaluator import Evaluator
+from maskrep.experiment.experiment import Experiment
+from maskrep.experiment.opened import OpenExperiment, open_experiment
 from maskrep.train import loop
 from maskrep.train.clock import Clock
 from maskrep.workdir.checkpoint import resumes
@@ -29,65 +28,68 @@ COMPILATION_CACHE = Path.home() / '.cache' / 'maskrep'
 
 
 def run(
-  config: ConfigDict, workdir: Path, *, allowed_changes: tuple[str, ...] = (), started: float | None = None
+  config: ConfigDict | Experiment, workdir: Path, *, allowed_changes: tuple[str, ...] = (),
+  started: float | None = None,
 ) -> None:
-  """Trains to the end, resuming where `workdir` holds a checkpoint, and prints what the encoder is worth.
+  """Trains to the end, resuming if `workdir` holds a checkpoint, and prints the final table.
 
   `started` is the time.monotonic() of the start of the process, from which the goodput is counted; None is now.
 
   Raises:
-    RunError: what ended the run before its end; `exit_code` says which kind.
+    RunError: the reason why the run ended before its end; `exit_code` gives its kind.
   """
   cache_compilations()
   clock = Clock(time.monotonic() if started is None else started)
-  plan = planning.make(config, resumed=resumes(workdir))
+  experiment = config if isinstance(config, Experiment) else Experiment.parse(config)
+  opened = open_experiment(experiment, resumed=resumes(workdir))
   if jax.process_index():
-    train(plan, workdir, clock)
+    train(opened, workdir, clock)
     return
   print(device_table(), flush=True)
   prepare(workdir)
   with exclusive_lock(workdir):
-    start = describe_start(plan.fingerprint)
+    start = describe_start(opened.fingerprint)
     # Both are compared before either is written: a start that is refused changes nothing.
     check_start(workdir, start, allowed_changes)
-    free = () if build.method(config).ghost_batches else ('train.microbatch',)
-    store_config(workdir, config, allowed_changes + free)
+    store_config(workdir, experiment.config, free=experiment.free_fields, allowed=allowed_changes)
     with recorded(workdir, clock.seconds):
       record_start(workdir, start)
-      params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))
+      params, _ = jax.eval_shape(experiment.objective.init, rng.stream(experiment.seed, 'init'))
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
       write_atomic(workdir / 'parameters.txt', overview + '\n')
-      rows = train(plan, workdir, clock)
+      rows = train(opened, workdir, clock)
   if rows:
     print(table.render(rows))
 
 
 def cache_compilations() -> None:
-  """Keeps what XLA compiles for the next process, where the user has not said where."""
+  """Keeps what XLA compiles for the next process, unless the user has named another place."""
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     jax.config.update('jax_compilation_cache_dir', str(COMPILATION_CACHE))
 
 
-def train(plan: planning.Plan, workdir: Path, clock: Clock) -> list[table.Row]:
-  """What every process does; returns the rows of the final table, which process 0 has written to results.jsonl."""
-  mesh, view = make_mesh(plan.train.fsdp), plan.objective.view
-  judge = Judge(
-    objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,
-    size=view.size, mean=view.mean, std=view.std, canvas=plan.data.canvas, threads=plan.data.threads,
-    stall_timeout_s=plan.data.stall_timeout_s, seed=plan.seed, mesh=mesh)
+def train(opened: OpenExperiment, workdir: Path, clock: Clock) -> list[table.Row]:
+  """The part of a run that every process does; returns the final table, which process 0 has added to results.jsonl."""
+  experiment, loader = opened.experiment, opened.loader
+  data, mesh = experiment.data, make_mesh(experiment.train.fsdp)
+  program = experiment.program(len(loader.source), mesh)
+  evaluator = Evaluator(
+    objective=experiment.objective, options=experiment.eval, train_source=loader.source,
+    eval_source=opened.eval_source, canvas=data.canvas, threads=data.threads, stall_timeout_s=data.stall_timeout_s,
+    seed=experiment.seed, mesh=mesh)
 
   def evaluate(state):
-    if hasattr(plan.objective, 'reconstruct'):
-      picture = reconstructions_png(*judge.reconstructions(state), zoom=max(1, 64 // view.size))
-      if jax.process_index() == 0:
-        write_atomic(workdir / 'reconstructions.png', picture)
-    return judge.while_training(state)
+    pictures = evaluator.pictures(state)
+    if jax.process_index() == 0:
+      for name, picture in pictures.items():
+        write_atomic(workdir / name, picture)
+    return evaluator.metrics(state)
 
   state = loop.run(
-    plan.objective, plan.loader, plan.optim, plan.train, seed=plan.seed, mesh=mesh, workdir=workdir, clock=clock,
-    evaluate=evaluate, evaluate_every_steps=plan.eval.every_steps, frozen=plan.frozen, warm_start=plan.warm_start)
+    program, loader, experiment.train, workdir=workdir, clock=clock, evaluate=evaluate,
+    evaluate_every_steps=experiment.eval.every_steps, frozen=opened.frozen, warm_start=opened.warm_start)
   with clock.phase('table'):
-    rows = judge.table(state)
+    rows = evaluator.table(state)
   if jax.process_index() == 0:
     for row in rows:
       append_json(workdir / 'results.jsonl', {'step': int(state.step)} | table.as_record(row))

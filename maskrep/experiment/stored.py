@@ -1,46 +1,86 @@
-"""Trained weights out of the workdir of another run, or out of a folder that `maskrep import` wrote."""
+"""Trained weights, out of the workdir of a run or out of a folder that `maskrep import` wrote."""
 
-import hashlib
+from collections.abc import Mapping
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flax import linen as nn
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
-from ml_collections import ConfigDict
 import numpy as np
 
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import CheckpointError, ConfigError
-from maskrep.experiment import build
+from maskrep.evaluation.evaluator import has_classifier
+from maskrep.evaluation.extractor import TrainedClassifier
+from maskrep.experiment.experiment import Experiment
+from maskrep.models.encoder import describe
 from maskrep.models.position import resampling_matrix
-from maskrep.train.optim import Optim
-from maskrep.train.program import Program, make_program
-from maskrep.types import Objective, Params, TrainState
+from maskrep.types import Params
 from maskrep.weights import native
-from maskrep.weights.pretrained import FREE, Pretrained, Run, described, flat, variables
+from maskrep.weights.pretrained import FREE, KINDS, Pretrained, RunState, flat, variables
 from maskrep.workdir.checkpoint import Checkpoints
 from maskrep.workdir.config import holds_run, load_config
 from maskrep.workdir.lock import shared_lock
 
-NETWORKS = 'ema', 'online'
 
-
-class Stored(NamedTuple):
-  """A run on disk."""
+class StoredRun(NamedTuple):
+  """A run on disk: its experiment, and the shapes of its parameters and batch statistics."""
 
   path: Path
-  config: ConfigDict
-  objective: Objective
-  program: Program
+  experiment: Experiment
+  params: Params
+  model_state: Params
 
 
-def load_tokenizer(field: str, path: str, tokenizer: nn.Module, wanted: Params) -> Params:
+def open_run(what: str, folder: Path, part: str | None = None) -> StoredRun:
+  """A run, by its stored config; no array is read.
+
+  Args:
+    what: the flag or field that named the folder, and its value, for errors.
+    part: the name of a network that the run must have trained.
+
+  Raises:
+    ConfigError: there is no such run, another version trained it, or it has no such part.
+  """
+  if not holds_run(folder):
+    raise ConfigError(f'{what}: holds no run and no import{f" of such a {part}" if part else ""}; give the --workdir '
+                      'of a run that trained it, or what maskrep import wrote')
+  try:
+    experiment = Experiment.parse(load_config(folder))
+  except ConfigError as error:
+    raise ConfigError(f'{what}: was trained by another version: {error}') from error
+  params, model_state = jax.eval_shape(experiment.objective.init, jax.random.key(0))
+  if part and part not in params:
+    raise ConfigError(f'{what}: is a run of {experiment.method}, which has no {part}')
+  return StoredRun(folder, experiment, params, model_state)
+
+
+def restore(what: str, run: StoredRun, wanted: Mapping[str, Any]) -> dict[str, Any]:
+  """Some parts of the newest checkpoint that is whole, on all devices.
+
+  Args:
+    wanted: fields of `TrainState`, and pytrees of the shapes of what is wanted of them.
+
+  Raises:
+    CheckpointError: there is no checkpoint, or none is whole.
+  """
+  copied = NamedSharding(make_mesh(), PartitionSpec())
+  template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=copied), dict(wanted))
+  with shared_lock(run.path), Checkpoints(run.path, keep=1, read_only=True) as checkpoints:
+    found = checkpoints.restore(template)
+  if found is None:
+    raise CheckpointError(f'{what}: has no checkpoint yet')
+  return found
+
+
+def load_tokenizer(what: str, path: str, tokenizer: nn.Module, wanted: Params) -> Params:
   """The EMA parameters of the tokenizer of a run's newest checkpoint, or of an import, on all devices.
 
   Args:
-    field, path: the field of the config that names the folder, for errors, and its value.
+    what: the field of the config that names the folder, and its value, for errors.
+    path: the folder.
     tokenizer: the module that they must be of.
     wanted: pytree of the shapes and types that they must have.
 
@@ -48,46 +88,27 @@ def load_tokenizer(field: str, path: str, tokenizer: nn.Module, wanted: Params) 
     ConfigError: there is no such run or import, it has no such part, or the part is another network.
     CheckpointError: none of its checkpoints is whole, or the run is under way.
   """
-  params, _ = _load(f'config.{field}={path!r}', Path(path).expanduser(), 'tokenizer', tokenizer, wanted, {})
+  params, _ = _load(what, Path(path).expanduser(), 'tokenizer', tokenizer, wanted, {})
   return params
 
 
-def load_encoder(field: str, path: str, encoder: nn.Module, wanted: Params, wanted_statistics: Params
+def load_encoder(what: str, path: str, encoder: nn.Module, wanted: Params, wanted_statistics: Params
                  ) -> tuple[Params, Params]:
   """As `load_tokenizer`, an encoder with its running statistics.
 
-  Learned positions are resampled where the images have another size.
+  Learned positions are resampled if the images have another size.
   """
-  params, stats = _load(f'config.{field}={path!r}', Path(path).expanduser(), 'encoder', encoder, wanted,
-                        wanted_statistics)
+  params, stats = _load(what, Path(path).expanduser(), 'encoder', encoder, wanted, wanted_statistics)
   return resampled(params, wanted), stats
 
 
-def _load(what: str, folder: Path, part: str, module: nn.Module, wanted: Params, wanted_statistics: Params
-          ) -> tuple[Params, Params]:
-  """Parameters and running statistics, compared before an array is read where they are of a run."""
-  def fits(network, params, stats):
-    check(what, part, params | {'statistics': stats}, wanted | {'statistics': wanted_statistics})
-    check_fields(what, part, network, described(module))
+def pretrained(what: str, path: str | Path, network: str = 'ema', *, full: bool = False
+               ) -> tuple[Pretrained, RunState | None]:
+  """The network that a run trained, an encoder or a tokenizer; or an import.
 
-  if native.saved(folder) == part and not holds_run(folder):
-    found = native.load(what, folder)
-    trees = variables(found.arrays)
-    params, stats = trees['params'], trees.get('batch_stats', {})
-    fits((found.kind, found.config), params, stats)
-    return jax.device_put((params, stats), NamedSharding(make_mesh(), PartitionSpec()))
-  run = stored(what, folder, part)
-  shapes = run.program.state
-  of = lambda state: statistics(state.model_state) if part == 'encoder' else {}  # noqa: E731
-  fits(described(getattr(run.objective, part)), shapes.params[part], of(shapes))
-  state = restore(what, run)
-  return state.ema_params[part], of(state)
-
-
-def pretrained(what: str, path: str, network: str = 'ema') -> tuple[Pretrained, Run | None]:
-  """The encoder of a run, or the tokenizer of one that trained it, and the rest of the run; or an import, alone.
-
-  `network` is 'ema', or 'online' for the one that the EMA follows.
+  Args:
+    network: 'ema', or 'online' for the one that the EMA follows.
+    full: whether the rest of the run is read too; of an import there is none.
 
   Raises:
     ConfigError, CheckpointError: as `load_tokenizer`.
@@ -97,71 +118,57 @@ def pretrained(what: str, path: str, network: str = 'ema') -> tuple[Pretrained, 
     if network != 'ema':
       raise ConfigError(f'{what}: holds an import, which is one network; leave config.encoding.network at ema')
     return native.load(what, folder), None
-  run = stored(what, folder)
-  part = 'encoder' if 'encoder' in run.program.state.params else 'tokenizer'
-  state, config, view = restore(what, run), run.config, run.objective.view
-  kind, sizes = described(getattr(run.objective, part))
-  preprocessing = {'size': view.size, 'crop_fraction': config.eval.crop_fraction, 'filter': 'bilinear',
-                   'mean': list(view.mean), 'std': list(view.std)}
-  if sigma := getattr(run.objective, 'sigma', 0):
-    preprocessing['high_pass_sigma'] = sigma
-  pooling = getattr(run.objective, 'supervised_pooling', getattr(run.objective, 'pooling', 'class_token'))
-  source = {'licence': 'of whoever trained it, and of the data', 'workdir': str(folder), 'step': int(state.step),
-            'pooling': pooling,
-            'weights': 'EMA' if network == 'ema' else 'online', 'config': config.to_dict()}
-  params = state.ema_params if network == 'ema' else state.params
-  arrays = flat(params[part], statistics(state.model_state, network))
-  rest = Run(config.method, round(config.train.epochs), *(
-    flat(tree) for tree in (state.params, state.ema_params, state.model_state)))
-  return Pretrained(kind=kind, config=sizes, arrays=arrays, preprocessing=preprocessing, source=source), rest
+  run = open_run(what, folder)
+  experiment, objective = run.experiment, run.experiment.objective
+  part, module = objective.backbone
+  field = 'ema_params' if network == 'ema' else 'params'
+  wanted = {'step': jax.ShapeDtypeStruct((), np.int32), field: {part: run.params[part]}}
+  branch = statistics_branch(run.model_state, network)
+  if branch:
+    wanted['model_state'] = {branch: {'encoder': run.model_state[branch]['encoder']}}
+  if full:
+    wanted |= {'params': run.params, 'ema_params': run.params} | (
+      {'model_state': run.model_state} if run.model_state else {})
+  state = restore(what, run, wanted)
+  stats = state['model_state'][branch]['encoder'] if branch else {}
+  kind, sizes = describe(module, KINDS)
+  source = {'licence': 'of whoever trained it, and of the data', 'workdir': str(folder), 'step': int(state['step']),
+            'pooling': objective.pooling, 'weights': 'EMA' if network == 'ema' else 'online',
+            'config': experiment.config}
+  found = Pretrained(kind=kind, config=sizes, arrays=flat(state[field][part], stats),
+                     preprocessing=objective.preprocessing, source=source)
+  if not full:
+    return found, None
+  trees = (flat(state[name]) for name in ('params', 'ema_params'))
+  return found, RunState(experiment.method, round(experiment.train.epochs), *trees, flat(state.get('model_state', {})))
 
 
-def statistics(model_state: Params, network: str = 'ema') -> Params:
-  """The running statistics of an encoder: of the EMA those of the teacher, where it has its own; {} without any."""
-  student = model_state.get('student', {})
-  return (model_state.get('teacher', student) if network == 'ema' else student).get('encoder', {})
-
-
-def stored(what: str, folder: Path, part: str | None = None) -> Stored:
-  """A run, by its stored config, with a `part` that it must have; no array is read.
-
-  Raises:
-    ConfigError: there is no such run, it was trained by another version, or it has no such part.
-  """
-  if not holds_run(folder):
-    raise ConfigError(f'{what}: holds no run and no import{f" of such a {part}" if part else ""}; give the --workdir '
-                      'of a run that trained it, or what maskrep import wrote')
-  config = load_config(folder)
-  try:
-    objective, optim = build.build_objective(config), build.section(Optim, config.optim, 'optim')
-  except ConfigError as error:
-    raise ConfigError(f'{what}: was trained by another version: {error}') from error
-  program = make_program(objective, optim, epochs=1.0, examples=config.batch_size, batch_size=config.batch_size,
-                         seed=config.seed, mesh=make_mesh())
-  if part and part not in program.state.params:
-    raise ConfigError(f'{what}: is a run of {config.method}, which has no {part}')
-  return Stored(folder, config, objective, program)
-
-
-def restore(what: str, run: Stored) -> TrainState:
-  """The newest state that is whole.
+def trained_classifier(what: str, folder: Path) -> TrainedClassifier:
+  """The classifier that a run trained with its encoder, and both their weights.
 
   Raises:
-    CheckpointError: there is none.
+    ConfigError: the run trained none.
   """
-  with shared_lock(run.path), Checkpoints(run.path, keep=1, read_only=True) as checkpoints:
-    state = checkpoints.restore(run.program.state)
-  if state is None:
-    raise CheckpointError(f'{what}: has no checkpoint yet')
-  return state
+  run = open_run(what, folder)
+  if not has_classifier(run.experiment.objective):
+    raise ConfigError(f'{what}: trained no classifier; run the protocol linear or finetune on it, and give the '
+                      'folder in evaluations/ that this leaves')
+  wanted = {'ema_params': run.params} | ({'model_state': run.model_state} if run.model_state else {})
+  state = restore(what, run, wanted)
+  return TrainedClassifier(run.experiment.objective, run.experiment.config, run.experiment.dtype,
+                           (state['ema_params'], state.get('model_state', {})))
 
 
-def digest(params: Params) -> str:
-  """The first 16 digits of the SHA-256 of all values."""
-  found = hashlib.sha256()
-  for leaf in jax.tree.leaves(params):
-    found.update(np.ascontiguousarray(leaf))
-  return found.hexdigest()[:16]
+def statistics_branch(model_state: Params, network: str = 'ema') -> str:
+  """The branch with the running statistics of an encoder: of the EMA the teacher's, if it has its own; '' if none."""
+  branches = ('teacher', 'student') if network == 'ema' else ('student',)
+  return next((name for name in branches if 'encoder' in model_state.get(name, {})), '')
+
+
+def statistics(model_state: Params) -> Params:
+  """The running statistics of the EMA encoder; {} without any."""
+  branch = statistics_branch(model_state)
+  return model_state[branch]['encoder'] if branch else {}
 
 
 def resampled(params: Params, wanted: Params) -> Params:
@@ -192,7 +199,7 @@ def check(what: str, part: str, found: Params, wanted: Params) -> None:
 
 
 def check_fields(what: str, part: str, found: tuple[str, dict], wanted: tuple[str, dict]) -> None:
-  """Compares what no shape tells, as the number of heads.
+  """Compares what no shape shows, as the number of heads.
 
   Raises:
     ConfigError: they differ; the message has the first field that does.
@@ -201,3 +208,25 @@ def check_fields(what: str, part: str, found: tuple[str, dict], wanted: tuple[st
     if field not in FREE and found[1].get(field) != value:
       raise ConfigError(f'{what}: its {part} has {field}={found[1].get(field)}, and config.{part}.{field} is {value}; '
                         'give the same')
+
+
+def _load(what: str, folder: Path, part: str, module: nn.Module, wanted: Params, wanted_statistics: Params
+          ) -> tuple[Params, Params]:
+  """Parameters and running statistics; those of a run are compared before an array is read."""
+  def compare(network, params, stats):
+    check(what, part, params | {'statistics': stats}, wanted | {'statistics': wanted_statistics})
+    check_fields(what, part, network, describe(module, KINDS))
+
+  if native.saved(folder) == part and not holds_run(folder):
+    found = native.load(what, folder)
+    trees = variables(found.arrays)
+    params, stats = trees['params'], trees.get('batch_stats', {})
+    compare((found.kind, found.config), params, stats)
+    return jax.device_put((params, stats), NamedSharding(make_mesh(), PartitionSpec()))
+  run = open_run(what, folder, part)
+  branch = statistics_branch(run.model_state) if part == 'encoder' else ''
+  stats = run.model_state[branch]['encoder'] if branch else {}
+  compare(describe(run.experiment.objective.backbone[1], KINDS), run.params[part], stats)
+  state = restore(what, run, {'ema_params': {part: run.params[part]}} | (
+    {'model_state': {branch: {'encoder': stats}}} if branch else {}))
+  return state['ema_params'][part], state['model_state'][branch]['encoder'] if branch else {}

@@ -2,27 +2,24 @@
 
 import numpy as np
 
-from maskrep.methods.mscn import MSCN
-from maskrep.show.views import columns, numbered, pixels
+from maskrep.show.views import numbered, pixels
 from maskrep.types import Objective, Views
 
 GREY = 128 / 255  # one that is exact in 8 bits
-# The name of the patches that are kept, and of the view that they are kept of, the first there is.
-MASKED = {'keep_idx': ('anchor', 'student', 'image'), 'supervised_keep': ('supervised',)}
 
 
 def masked_columns(objective: Objective, views: Views) -> dict[str, np.ndarray]:
   """Captions and images, float32 [B, H, W, 3] with pixels in [0, 1], of each mask.
 
-  MSCN's views are masked already: its masks hide pixels, which noise fills. Empty where an objective draws no mask.
+  A view whose pixels are masked already is shown as it is. Empty if an objective draws no mask.
   """
-  if isinstance(objective, MSCN):
-    return columns(objective, views)
   found = {}
-  for keep, names in MASKED.items():
-    if keep in views:
-      name = next(name for name in names if name in views)
-      masked = _masked(pixels(objective, views[name]), np.asarray(views[keep]), objective.encoder.patch_size)
+  for name, keep in objective.masked.items():
+    if keep is None:
+      found |= numbered(name, pixels(objective, views[name]))
+    elif keep in views:
+      _, encoder = objective.backbone
+      masked = _masked(pixels(objective, views[name]), np.asarray(views[keep]), encoder.patch_size)
       found |= numbered(f'masked {name}', masked)
   return found
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskrep import rng
-from maskrep.methods.mscn import MSCN
 from maskrep.types import Array, Batch, Objective, Views
 
 
@@ -28,9 +27,9 @@ def is_images(view: Array) -> bool:
 
 def pixels(objective: Objective, images: Array) -> np.ndarray:
   """Normalised images as pixels; what was high-pass filtered, whose mean is 0, lies around grey."""
-  filtered = isinstance(objective, MSCN) and objective.sigma
-  mean = (0.5,) * 3 if filtered else objective.view.mean
-  return np.asarray(images * jnp.array(objective.view.std) + jnp.array(mean))
+  how = objective.preprocessing
+  mean = (0.5,) * 3 if how.high_pass_sigma else how.mean
+  return np.asarray(images * jnp.array(how.std) + jnp.array(mean))
 
 
 def numbered(name: str, images: np.ndarray) -> Mapping[str, np.ndarray]:

@@ -14,13 +14,13 @@ from jax.sharding import Mesh
 from maskrep.data.loader import Loader
 from maskrep.devices.mesh import global_batch
 from maskrep.errors import Preempted
+from maskrep.schema import Count, NonNegativeInt, Positive, check
 from maskrep.train import cost
 from maskrep.train.clock import Clock
-from maskrep.train.optim import Optim
-from maskrep.train.program import make_program
+from maskrep.train.program import Program
 from maskrep.train.progress import Report
 from maskrep.train.stop import Stop
-from maskrep.types import Batch, Objective, TrainState
+from maskrep.types import Batch, TrainState
 from maskrep.workdir.checkpoint import Checkpoints
 from maskrep.workdir.events import record_event
 
@@ -31,28 +31,24 @@ IN_FLIGHT = 2  # batches on their way to the devices
 class Train:
   """How long a run is, how its memory is spent, and how often it logs and saves."""
 
-  epochs: float
+  epochs: Positive
   init_from: str  # workdir of the run whose EMA encoder a new run starts with, or an import; '' for a random one
-  freeze_encoder_steps: int  # for which that encoder stays as it is
-  microbatch: int  # images of the global batch that the encoder sees at once; 0 is all
-  fsdp: int  # devices among which parameters, EMA and optimiser state are split; 1 copies them to each
-  log_every_steps: int
-  checkpoint_every_steps: int
-  keep_checkpoints: int
+  freeze_encoder_steps: NonNegativeInt  # for which that encoder stays as it is
+  microbatch: NonNegativeInt  # images of the global batch that the encoder sees at once; 0 is all
+  fsdp: Count  # devices among which parameters, EMA and optimiser state are split; 1 copies them to each
+  log_every_steps: Count
+  checkpoint_every_steps: Count
+  keep_checkpoints: Count
 
   def __post_init__(self):
-    if not 0 < self.epochs < float('inf'):
-      raise ValueError(f'epochs={self.epochs}: must be finite and above 0')
-    if self.freeze_encoder_steps < 0 or (self.freeze_encoder_steps and not self.init_from):
-      raise ValueError(f'freeze_encoder_steps={self.freeze_encoder_steps}: must be 0, or above it with init_from')
-    for field in ('fsdp', 'log_every_steps', 'checkpoint_every_steps', 'keep_checkpoints'):
-      if getattr(self, field) < 1:
-        raise ValueError(f'{field}={getattr(self, field)}: must be at least 1')
+    check(self)
+    if self.freeze_encoder_steps and not self.init_from:
+      raise ValueError(f'freeze_encoder_steps={self.freeze_encoder_steps}: must be 0 without init_from')
 
 
 def run(
-  objective: Objective, loader: Loader, optim: Optim, train: Train, *, seed: int, mesh: Mesh, workdir: Path,
-  clock: Clock, evaluate: Callable[[TrainState], dict[str, float]], evaluate_every_steps: int, frozen: Any,
+  program: Program, loader: Loader, train: Train, *, workdir: Path, clock: Clock,
+  evaluate: Callable[[TrainState], dict[str, float]], evaluate_every_steps: int, frozen: Any,
   warm_start: Callable[[TrainState], TrainState],
 ) -> TrainState:
   """Trains to the last step, from the newest whole checkpoint where there is one; returns the final state.
@@ -65,9 +61,6 @@ def run(
     DataError: too many images cannot be read.
     CheckpointError: no checkpoint can be read, or none can be written.
   """
-  program = make_program(objective, optim, epochs=train.epochs, examples=len(loader.source),
-                         batch_size=loader.batch_size, seed=seed, mesh=mesh,
-                         freeze_encoder_steps=train.freeze_encoder_steps)
   with Checkpoints(workdir, train.keep_checkpoints) as checkpoints, Stop() as stop:
     with clock.phase('restore'):
       state = checkpoints.restore(program.state) or warm_start(program.init())
@@ -78,7 +71,7 @@ def run(
       record_event(workdir, 'compiled', memory_bytes=sum(memory))
     frozen = jax.device_put(frozen, jax.tree.map(lambda leaf: leaf.sharding, program.frozen))
     with (Report(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps) as report,
-          contextlib.closing(_on_device(loader, start, program.total_steps, mesh)) as batches):
+          contextlib.closing(_on_device(loader, start, program.total_steps, program.mesh)) as batches):
       for step in range(start + 1, program.total_steps + 1):
         with clock.phase('data'):
           batch, broken = next(batches)

@@ -1,14 +1,16 @@
-"""The optimiser and the schedules of a run, from its config sections."""
+"""The optimiser and the schedules of a run."""
 
 import dataclasses
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from maskrep.errors import ConfigError
+from maskrep.schema import NonNegative, OneOf, Probability, Range, check
 from maskrep.train import schedules
 from maskrep.train.schedules import Schedule
-from maskrep.types import Params
 
 OPTIMIZERS = 'adamw', 'sgd', 'nesterov', 'lars'
 EMA_SCHEDULES = {'linear': schedules.linear, 'cosine': schedules.cosine}
@@ -27,39 +29,32 @@ class Optim:
     weight_decay, final_weight_decay: half a cosine; decay is decoupled and multiplied by the learning rate. For LARS it
       is part of the gradient that is scaled.
     beta1, beta2: of Adam; `beta1` is the momentum of the others.
-    clip_norm: largest norm of the gradient, prototypes aside; 0 leaves it out.
+    clip_norm: largest norm of the gradient of what is clipped; 0 leaves it out.
     ema_momentum, final_ema_momentum, ema_schedule: 'linear', or 'cosine' for half of one.
   """
 
-  optimizer_kind: str
-  warmup_learning_rate: float
-  learning_rate: float
-  final_learning_rate: float
-  warmup_epochs: float
-  schedule_stretch: float
-  weight_decay: float
-  final_weight_decay: float
-  beta1: float
-  beta2: float
-  clip_norm: float
-  ema_momentum: float
-  final_ema_momentum: float
-  ema_schedule: str
+  optimizer_kind: Annotated[str, OneOf(OPTIMIZERS)]
+  warmup_learning_rate: NonNegative
+  learning_rate: NonNegative
+  final_learning_rate: NonNegative
+  warmup_epochs: NonNegative
+  schedule_stretch: Annotated[float, Range(1)]
+  weight_decay: NonNegative
+  final_weight_decay: NonNegative
+  beta1: Probability
+  beta2: Probability
+  clip_norm: NonNegative
+  ema_momentum: Probability
+  final_ema_momentum: Probability
+  ema_schedule: Annotated[str, OneOf(EMA_SCHEDULES)]
 
-  def __post_init__(self):
-    for field in ('beta1', 'beta2', 'ema_momentum', 'final_ema_momentum'):
-      if not 0 <= getattr(self, field) <= 1:
-        raise ValueError(f'{field}={getattr(self, field)}: must be in [0, 1]')
-    for field in ('warmup_learning_rate', 'learning_rate', 'final_learning_rate', 'warmup_epochs', 'weight_decay',
-                  'final_weight_decay', 'clip_norm'):
-      if not 0 <= getattr(self, field) < float('inf'):
-        raise ValueError(f'{field}={getattr(self, field)}: must be finite and not negative')
-    if self.optimizer_kind not in OPTIMIZERS:
-      raise ValueError(f'optimizer_kind={self.optimizer_kind!r}: must be one of {", ".join(OPTIMIZERS)}')
-    if self.ema_schedule not in EMA_SCHEDULES:
-      raise ValueError(f'ema_schedule={self.ema_schedule!r}: must be {" or ".join(EMA_SCHEDULES)}')
-    if not 1 <= self.schedule_stretch < float('inf'):
-      raise ValueError(f'schedule_stretch={self.schedule_stretch}: must be finite and at least 1')
+  __post_init__ = check
+
+  def refuse_ema(self, reason: str) -> None:
+    """Raises ConfigError, for the reason given, if the teacher is an average of earlier weights."""
+    for field in ('ema_momentum', 'final_ema_momentum'):
+      if getattr(self, field):
+        raise ConfigError(f'config.optim.{field}={getattr(self, field)}: {reason}')
 
   def schedules(self, *, total_steps: int, warmup_steps: int) -> dict[str, Schedule]:
     """{'learning_rate', 'weight_decay', 'ema_momentum'}: step -> value."""
@@ -71,29 +66,27 @@ class Optim:
       'ema_momentum': EMA_SCHEDULES[self.ema_schedule](self.ema_momentum, self.final_ema_momentum, steps),
     }
 
-  def optimizer(
-    self, run_schedules: dict[str, Schedule], scales: Params | None = None
-  ) -> optax.GradientTransformation:
+  def optimizer(self, run_schedules: dict[str, Schedule], rules: Any) -> optax.GradientTransformation:
     """Clipping, Adam or momentum, decoupled decay, learning rate; or clipping and LARS.
 
-    Prototypes are neither clipped nor decayed, as in MSN's code. LARS (arXiv:1708.03888) adapts what is decayed, by a
-    trust coefficient of 0.001, as in SimCLR and BYOL: biases and norms get plain momentum.
-
-    With `scales`, a pytree of floats, each leaf's update is multiplied by its own. Leaves of 0 are not updated: they
-    have no moments, do not decay and do not count in the norm that is clipped.
+    `rules` is a pytree of `Rule`. LARS (arXiv:1708.03888) adapts what is decayed, by a trust coefficient of 0.001, as
+    in SimCLR and BYOL: biases and norms get plain momentum. Each parameter's update is multiplied by its learning-rate
+    scale. A parameter with a scale of 0 is not updated: it has no moments, does not decay and does not count in the
+    norm that is clipped.
     """
-    if scales is None:
-      return self._optimizer(run_schedules)
+    scales = jax.tree.map(lambda rule: rule.learning_rate_scale, rules)
+    if all(scale == 1 for scale in jax.tree.leaves(scales)):
+      return self._optimizer(run_schedules, rules)
 
     def scale(updates, _):
       return jax.tree.map(lambda s, update: s * update if s else jnp.zeros_like(update), scales, updates)
 
     return optax.chain(
-      optax.masked(self._optimizer(run_schedules), jax.tree.map(bool, scales)), optax.stateless(scale))
+      optax.masked(self._optimizer(run_schedules, rules), jax.tree.map(bool, scales)), optax.stateless(scale))
 
-  def _optimizer(self, run_schedules: dict[str, Schedule]) -> optax.GradientTransformation:
-    clip = (optax.masked(optax.clip_by_global_norm(self.clip_norm), _without_prototypes) if self.clip_norm
-            else optax.identity())
+  def _optimizer(self, run_schedules: dict[str, Schedule], rules: Any) -> optax.GradientTransformation:
+    clipped, decayed = (jax.tree.map(lambda rule, name=name: getattr(rule, name), rules) for name in ('clip', 'decay'))
+    clip = optax.masked(optax.clip_by_global_norm(self.clip_norm), clipped) if self.clip_norm else optax.identity()
     if self.optimizer_kind == 'lars':
       return optax.chain(clip, optax.lars(
         run_schedules['learning_rate'], run_schedules['weight_decay'], weight_decay_mask=decayed,
@@ -105,21 +98,3 @@ class Optim:
       optax.add_decayed_weights(run_schedules['weight_decay'], decayed),
       optax.scale_by_learning_rate(run_schedules['learning_rate']),
     )
-
-
-def decayed(params: Params) -> Params:
-  """True for kernels and position embeddings; False for biases, norms, one-dimensional parameters and prototypes."""
-
-  def rule(path, leaf):
-    names = _names(path)
-    return jnp.ndim(leaf) > 1 and names[-1] not in ('bias', 'scale') and names[0] != 'prototypes'
-
-  return jax.tree_util.tree_map_with_path(rule, params)
-
-
-def _without_prototypes(params: Params) -> Params:
-  return jax.tree_util.tree_map_with_path(lambda path, _: _names(path)[0] != 'prototypes', params)
-
-
-def _names(path) -> list[str]:
-  return [key.key for key in path]

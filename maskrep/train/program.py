@@ -22,7 +22,7 @@ class Program:
   """What the loop runs, what a dry run looks at.
 
   Attributes:
-    label_maps: whether batches have them.
+    reads: the fields of a batch.
     total_steps, warmup_steps: lengths of the run and of its warm-up.
     schedules: step -> value, by name.
     state: shapes, dtypes and shardings of the training state.
@@ -33,7 +33,7 @@ class Program:
 
   mesh: Mesh
   batch_size: int
-  label_maps: bool
+  reads: tuple[str, ...]
   total_steps: int
   warmup_steps: int
   schedules: dict[str, Schedule]
@@ -49,9 +49,9 @@ class Program:
     def spec(dtype, *shape):
       return jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=sharding)
 
-    maps = {'label_map': spec(jnp.uint8, canvas, canvas)} if self.label_maps else {}
-    return maps | {'image': spec(jnp.uint8, canvas, canvas, 3), 'size': spec(jnp.int32, 2),
-                   'position': spec(jnp.uint32), 'label': spec(jnp.int32)}
+    fields = {'image': spec(jnp.uint8, canvas, canvas, 3), 'size': spec(jnp.int32, 2), 'position': spec(jnp.uint32),
+              'label': spec(jnp.int32), 'label_map': spec(jnp.uint8, canvas, canvas)}
+    return {name: fields[name] for name in self.reads}
 
   def lower(self, canvas: int) -> jax.stages.Lowered:
     """The step for canvases of `canvas` pixels, traced and not yet compiled."""
@@ -62,14 +62,12 @@ def make_program(
   objective: Objective, optim: Optim, *, epochs: float, examples: int, batch_size: int, seed: int, mesh: Mesh,
   freeze_encoder_steps: int = 0,
 ) -> Program:
-  """The program of a run of `epochs` over so many examples."""
+  """The program of a run of `epochs` over N `examples`."""
   total_steps = max(schedules.epochs_to_steps(epochs, examples, batch_size), 1)
   warmup_steps = schedules.epochs_to_steps(optim.warmup_epochs, examples, batch_size)
   values = optim.schedules(total_steps=total_steps, warmup_steps=warmup_steps)
-  scales = None
-  if hasattr(objective, 'scales'):
-    scales = objective.scales(jax.eval_shape(objective.init, jax.random.key(0))[0])
-  optimizer = optim.optimizer(values, scales)
+  rules = objective.rules(jax.eval_shape(objective.init, jax.random.key(0))[0])
+  optimizer = optim.optimizer(values, rules)
 
   def init() -> TrainState:
     return init_state(objective, optimizer, seed)
@@ -79,12 +77,13 @@ def make_program(
   state = jax.tree.map(
     lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, sharding)
   copied = NamedSharding(mesh, PartitionSpec())
-  frozen = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=copied), objective.frozen)
+  frozen = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=copied),
+                        objective.frozen.shapes if objective.frozen else None)
   whole = functools.partial(jax.lax.with_sharding_constraint, shardings=copied)
   step = jax.jit(
-    make_step(objective, optimizer, values['ema_momentum'], seed, whole, freeze_encoder_steps, scales),
+    make_step(objective, optimizer, values['ema_momentum'], seed, rules, whole, freeze_encoder_steps),
     donate_argnums=0, in_shardings=(sharding, batch_sharding(mesh), copied), out_shardings=(sharding, None))
   return Program(
-    mesh=mesh, batch_size=batch_size, label_maps=hasattr(objective, 'segment'), total_steps=total_steps,
+    mesh=mesh, batch_size=batch_size, reads=objective.reads, total_steps=total_steps,
     warmup_steps=warmup_steps, schedules=values, state=state, frozen=frozen, init=jax.jit(init, out_shardings=sharding),
     step=step)

@@ -1,4 +1,4 @@
-"""One update: gradient, optimiser, EMA. Nothing else happens in a step."""
+"""One update: gradient, optimiser, EMA. Parameters may be held, and an update that is not finite is skipped."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,17 +27,16 @@ def init_state(objective: Objective, optimizer: optax.GradientTransformation, se
 
 def make_step(
   objective: Objective, optimizer: optax.GradientTransformation, ema_momentum: Schedule, seed: int,
-  whole: Callable[[Params], Params] = lambda params: params, freeze_encoder_steps: int = 0,
-  scales: Params | None = None,
+  rules: Any, whole: Callable[[Params], Params] = lambda params: params, freeze_encoder_steps: int = 0,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, Array]]]:
   """Returns the pure function (state, batch, frozen) -> (state, metrics), to be jitted by the caller.
 
   `whole` gathers parameters that are split over devices. Left alone, the partitioner would rather move activations.
-  Where the loss, or anything the update would write, is not finite, the state stays as it is but for its counts.
+  If the loss, or anything the update would write, is not finite, the state stays as it is but for its counts.
 
   For the first `freeze_encoder_steps` the encoder stays, the teacher's too. The optimiser's moments follow its
   gradients meanwhile: the first step after it then has averages to go by. From zero, and with the count of all steps,
-  Adam would take several times the learning rate. Parameters whose scale, of `scales`, is 0 stay for good.
+  Adam would take several times the learning rate. Parameters whose rule has a learning-rate scale of 0 stay for good.
   """
 
   def step(state: TrainState, batch: Batch, frozen: Any = None) -> tuple[TrainState, dict[str, Array]]:
@@ -59,13 +58,12 @@ def make_step(
     if freeze_encoder_steps:
       frozen_now = state.step < freeze_encoder_steps
       params, ema_params = (
-        tree | {'encoder': jax.tree.map(lambda a, b: jnp.where(frozen_now, a, b), before['encoder'], tree['encoder'])}
+        jax.tree.map(lambda rule, a, b: jnp.where(frozen_now, a, b) if rule.encoder else b, rules, before, tree)
         for before, tree in ((state.params, params), (state.ema_params, ema_params)))
-    if scales is not None:
-      # As they are: the mean of two equal numbers may differ from both in the last bit.
-      params, ema_params = (
-        jax.tree.map(lambda scale, a, b: b if scale else a, scales, before, tree)
-        for before, tree in ((state.params, params), (state.ema_params, ema_params)))
+    # Held as they are: the mean of two equal numbers may differ from both in the last bit.
+    params, ema_params = (
+      jax.tree.map(lambda rule, a, b: b if rule.learning_rate_scale else a, rules, before, tree)
+      for before, tree in ((state.params, params), (state.ema_params, ema_params)))
     old = state.params, state.ema_params, state.model_state, state.opt_state
     new = params, ema_params, aux.model_state, opt_state
     # Of three scalars, not of a thousand leaves, which takes XLA minutes to compile. The norm is infinite before Adam's

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from maskrep.experiment.build import Data
 import numpy as np
 import pytest
 
@@ -14,7 +15,6 @@ from maskrep.cli import evaluate
 from maskrep.evaluation import features
 from maskrep.evaluation.extractor import Encoding, Subject
 from maskrep.experiment import stored
-from maskrep.experiment.build import Data
 from maskrep.masking.tokens import random_keep
 from maskrep.weights import native
 from maskrep.weights.pretrained import module, variables

@@ -6,7 +6,7 @@ from configs import msn_digits
 from maskrep.evaluation import table
 from maskrep.evaluation.features import Features
 from maskrep.evaluation.options import Eval
-from maskrep.experiment import build
+from maskrep.schema import build
 
 
 def test_no_few_label_columns_where_none_are_asked_for():
@@ -15,7 +15,7 @@ def test_no_few_label_columns_where_none_are_asked_for():
   split = Features((rng.normal(size=(80, 3)) + 99 * (2 * labels[:, None] - 1)).astype(np.float32), labels)
   config = msn_digits.get_config().eval
   config.labels_per_class = ()
-  options = build.section(Eval, config, 'eval')
+  options = build(Eval, config, 'config.eval')
   row = table.row('trained', split, split, num_classes=2, options=options, accuracy=0.5)
   assert row.knn == 1 and row.low_shot == {} and table.as_record(row)['low_shot'] == {}
   assert [line.split() for line in table.render([row]).splitlines()] == [

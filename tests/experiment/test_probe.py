@@ -10,6 +10,7 @@ from configs import mim_finetune_in1k, msn_digits
 from configs.evaluation import finetune, finetune_msn, linear, segmentation
 from maskrep.errors import ConfigError, NonFiniteError
 from maskrep.experiment import probe
+from maskrep.models.encoder import Preprocessing
 from maskrep.weights.pretrained import Pretrained
 from tests.support.tiny import VIT
 
@@ -17,53 +18,57 @@ DIGITS = dict(source='digits', train_split='train', eval_split='test', download=
               max_broken_fraction=0.0, stall_timeout_s=60)
 ENCODER = Pretrained(
   kind='vit', config=VIT | {'patch_size': 4, 'width': 48, 'depth': 3, 'heads': 3, 'image_size': 12}, arrays={},
-  preprocessing={'size': 12, 'crop_fraction': 0.9, 'filter': 'bilinear', 'mean': [0.1] * 3, 'std': [0.2] * 3,
-                 'high_pass_sigma': 3.0}, source={})
+  preprocessing=Preprocessing(size=12, crop_fraction=0.9, mean=(0.1,) * 3, std=(0.2,) * 3, high_pass_sigma=3.0),
+  source={})
 
 
 def completed(module, encoder=ENCODER, data=DIGITS, **changes):
   config = module.get_config()
   for field, value in changes.items():
     config.update_from_flattened_dict({field: value})
-  return probe.configs(config, Path('runs/x'), encoder, ConfigDict(data))
+  return probe.experiments(config.to_dict(), Path('runs/x'), encoder, data)
+
+
+def config_of(module, *arguments, **changes) -> ConfigDict:
+  experiment, = completed(module, *arguments, **changes)
+  return ConfigDict(experiment.config)
 
 
 def test_what_follows_from_the_encoder_and_its_data_is_filled_in():
-  config, = completed(linear)
+  config = config_of(linear)
   assert config.train.init_from == str(Path('runs/x').resolve())
   assert (config.views.size, config.views.mean, config.views.std) == (12, (0.1,) * 3, (0.2,) * 3)
-  assert (config.eval.crop_fraction, config.objective.sigma, config.regularisation.num_classes) == (0.9, 3.0, 10)
-  assert config.encoder_kind == 'vit' and config.data.to_dict() == DIGITS
-  assert config.encoder.to_dict() == {name: ENCODER.config[name] for name in VIT if name != 'image_size'}
+  assert (config.eval.crop_fraction, config.views.high_pass_sigma, config.regularisation.num_classes) == (0.9, 3.0, 10)
+  assert config.encoder.kind == 'vit' and config.data.to_dict() == DIGITS
+  assert config.encoder.to_dict() == {'kind': 'vit'} | {
+    name: ENCODER.config[name] for name in VIT if name != 'image_size'}
   assert 'protocol' not in config and 'learning_rates' not in config
 
 
 def test_what_is_said_stays():
-  config, = completed(finetune_msn, **{'eval.crop_fraction': 0.5, 'views.mean': (0.3,) * 3, 'views.size': 16})
+  config = config_of(finetune_msn, **{'eval.crop_fraction': 0.5, 'views.mean': (0.3,) * 3, 'views.size': 16})
   assert (config.eval.crop_fraction, config.views.mean, config.views.size) == (0.5, (0.3,) * 3, 16)
   assert config.encoder.drop_path == 0.1
 
 
 def test_fields_of_transformers_are_left_out_of_a_convnet():
   resnet = dataclasses.replace(ENCODER, kind='resnet', config={'depth': 18, 'width': 1.0, 'stem': 'small'})
-  config, = completed(finetune, resnet)
-  assert config.encoder.to_dict() == resnet.config
+  config = config_of(finetune, resnet)
+  assert config.encoder.to_dict() == {'kind': 'resnet'} | resnet.config
 
 
 def test_masked_image_modelling_beside_fine_tuning():
-  config, = completed(mim_finetune_in1k, **{'objective.mim_weight': 0.0, 'target.size': 896})
+  config = config_of(mim_finetune_in1k, **{'objective.mim_weight': 0.0, 'target.size': 896})
   assert config.method == 'mim' and config.encoder.width == 48 and config.regularisation.num_classes == 1000
 
 
 def test_the_same_run_is_found_again_and_no_other():
-  config, = completed(linear)
-
   def named(digest='a', **changes):
-    return probe.identity(completed(linear, **changes)[0], digest)
+    return probe.identity(completed(linear, **changes)[0].config, digest)
 
   assert named() == named(**{'data.threads': 9}) == named(**{'train.log_every_steps': 7, 'eval.batch_size': 8})
-  moved, = probe.configs(linear.get_config(), Path('runs/y'), ENCODER, ConfigDict(DIGITS))
-  assert probe.identity(moved, 'a') == named()
+  moved, = probe.experiments(linear.get_config().to_dict(), Path('runs/y'), ENCODER, DIGITS)
+  assert probe.identity(moved.config, 'a') == named()
   others = [named('b'), named(**{'seed': 1}), named(**{'eval.crop_fraction': 0.8}), named(**{'optim.beta1': 0.8})]
   assert len({named(), *others}) == 5
 
@@ -75,7 +80,7 @@ def test_a_learning_rate_that_diverges_is_left_out(monkeypatch, tmp_path):
     into.mkdir(parents=True)
     (into / 'metrics.jsonl').write_text(f'{{"step": 3, "eval/accuracy": {config.optim.learning_rate}}}\n')
 
-  monkeypatch.setattr(probe.run, 'run', run)
+  monkeypatch.setattr(probe, 'run', run)
   found = probe.train('linear', completed(linear, learning_rates=(2.0, 0.5, 0.25)), tmp_path, 'a')
   assert [(figure.name, figure.value) for figure in found] == [
     ('top-1, learning rate 0.5', 0.5), ('top-1, learning rate 0.25', 0.25), ('best top-1, learning rate 0.5', 0.5)]
@@ -85,12 +90,12 @@ def test_a_learning_rate_that_diverges_is_left_out(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(('module', 'encoder', 'data', 'said'), [
-  (linear, {}, {'eval_split': ''}, 'an encoder is judged on a split of its own'),
+  (linear, {}, {'eval_split': ''}, 'an encoder is evaluated on a split of its own'),
   (linear, {'preprocessing': None}, {}, 'does not say how images are prepared'),
-  (linear, {'preprocessing': ENCODER.preprocessing | {'filter': 'bicubic'}}, {}, "the filter 'bicubic'"),
-  (linear, {'kind': 'vqgan'}, {}, 'is a tokenizer'),
-  (msn_digits, {}, {}, "config.method='msn': must be one of classify"),
-  (segmentation, {'kind': 'resnet', 'config': {'depth': 18, 'width': 1.0, 'stem': 'small'}}, {}, 'encoder_kind')])
+  (linear, {'preprocessing': dataclasses.replace(ENCODER.preprocessing, filter='bicubic')}, {}, "the filter 'bicubic'"),
+  (linear, {'kind': 'vqgan'}, {}, 'holds a tokenizer'),
+  (msn_digits, {}, {}, "config.method='msn': must be a method that classifies or segments"),
+  (segmentation, {'kind': 'resnet', 'config': {'depth': 18, 'width': 1.0, 'stem': 'small'}}, {}, 'encoder.kind')])
 def test_what_cannot_be_trained(module, encoder, data, said):
   with pytest.raises(ConfigError, match=said):
     completed(module, dataclasses.replace(ENCODER, **encoder), DIGITS | data)

@@ -9,11 +9,10 @@ import pytest
 from configs import mim_digits, mscn_digits, mscn_resnet50_byol, vqgan_digits
 from configs.evaluation import linear
 from maskrep.errors import CheckpointError, ConfigError
-from maskrep.experiment import plan as planning
-from maskrep.experiment import run as running
-from maskrep.experiment import stored as weights
+from maskrep.experiment.run import run
+from maskrep.weights.pretrained import digest
 from maskrep.workdir.lock import exclusive_lock, shared_lock
-from tests.support.stored import first_state, store
+from tests.support.stored import first_state, opened, store
 from tests.support.tiny import completed, shrink
 
 
@@ -39,21 +38,21 @@ def config(runs):
 
 
 def test_the_tokenizer_is_the_other_runs(config, stored):
-  plan = planning.make(config)
+  plan = opened(config)
   jax.tree.map(np.testing.assert_array_equal, plan.frozen, stored['tokenizer'][1].ema_params['tokenizer'])
-  assert plan.fingerprint == f'{plan.loader.fingerprint}, tokenizer {weights.digest(plan.frozen)}'
+  assert plan.fingerprint == f'{plan.loader.fingerprint}, tokenizer {digest(plan.frozen)}'
   changed = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].add(1), plan.frozen)
-  assert weights.digest(changed) != weights.digest(plan.frozen)
+  assert digest(changed) != digest(plan.frozen)
 
 
 def test_a_warm_start_takes_the_encoder_alone_and_only_once(config, runs, stored):
   _, cold = first_state(config)
   config.train.init_from = str(runs['encoder'])
-  warm = planning.make(config).warm_start(cold)
+  warm = opened(config).warm_start(cold)
   for tree in (warm.params, warm.ema_params):
     jax.tree.map(np.testing.assert_array_equal, tree['encoder'], stored['encoder'][1].ema_params['encoder'])
   jax.tree.map(np.testing.assert_array_equal, warm.params['decoder'], cold.params['decoder'])
-  assert planning.make(config, resumed=True).warm_start(cold) is cold
+  assert opened(config, resumed=True).warm_start(cold) is cold
   shared = {id(leaf) for leaf in jax.tree.leaves(warm.params)} & {id(leaf) for leaf in jax.tree.leaves(warm.ema_params)}
   assert not shared, 'a step donates its state'
 
@@ -89,19 +88,19 @@ def test_reading_changes_nothing_and_many_may_read(config, runs):
   half.mkdir()
   before = sorted(runs['tokenizer'].rglob('*'))
   with shared_lock(runs['tokenizer']):
-    planning.make(config)
+    opened(config)
   assert sorted(runs['tokenizer'].rglob('*')) == before
   half.rmdir()
 
 
 def test_a_run_that_is_under_way_is_refused(config, runs):
   with exclusive_lock(runs['tokenizer']), pytest.raises(CheckpointError, match='a run is under way there'):
-    planning.make(config)
+    opened(config)
 
 
 def test_a_warm_start_trains(config, runs, tmp_path):
   config.train.init_from = str(runs['encoder'])
-  running.run(config, tmp_path)
+  run(config, tmp_path)
   assert len((tmp_path / 'metrics.jsonl').read_text().splitlines()) == 2
 
 
@@ -116,7 +115,7 @@ def test_weights_that_do_not_fit_are_refused(change, said, config, runs):
     config.update_from_flattened_dict({field: str(runs.get(value, value)) if isinstance(value, str) else value
                                        for field, value in change.items()})
   with pytest.raises(ConfigError, match=said) as error:
-    planning.make(config)
+    opened(config)
   assert len(str(error.value).splitlines()) == 1
 
 
@@ -126,15 +125,15 @@ def test_a_run_that_has_saved_nothing_is_refused(config, runs, tmp_path):
     step.rename(tmp_path / step.name)
   config.train.init_from = str(tmp_path / 'run')
   with pytest.raises(CheckpointError, match='has no checkpoint yet'):
-    planning.make(config)
+    opened(config)
 
 
 def test_another_tokenizer_in_mid_run_is_refused(config, runs, tmp_path):
   config.target.weights = str(shutil.copytree(runs['tokenizer'], tmp_path / 'tokenizer'))
-  running.run(config, tmp_path / 'run')
+  run(config, tmp_path / 'run')
   shutil.rmtree(config.target.weights)
   other = shrink(vqgan_digits.get_config())
   other.seed = 1
   store(other, tmp_path / 'tokenizer')
   with pytest.raises(ConfigError, match='holds a run on other data:\n  data: .*tokenizer .* -> '):
-    running.run(config, tmp_path / 'run')
+    run(config, tmp_path / 'run')

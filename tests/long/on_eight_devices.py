@@ -1,5 +1,6 @@
 """The number of devices is not in the mathematics. Collected by test_elastic.py, in a process with eight devices."""
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -12,15 +13,16 @@ import pytest
 
 from configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
 from maskrep.devices.mesh import global_batch, make_mesh
-from maskrep.experiment import plan as planning
+from maskrep.experiment.opened import OpenExperiment
 from maskrep.train.collectives import collectives
 from maskrep.train.optim import Optim
-from maskrep.train.program import Program, make_program
+from maskrep.train.program import Program
 from maskrep.workdir.checkpoint import Checkpoints
+from tests.support.stored import opened
 from tests.support.tiny import shrink
 
 STEPS = {'msn': 20, 'extrema': 20, 'mim': 6, 'mscn': 6, 'vqgan': 6}
-LOSSES = Path(__file__).parent / 'losses.json'
+LOSSES = Path(__file__).parent.parent / 'support' / 'losses.json'
 # devices, fsdp, microbatch
 LAYOUTS = ONE, TWO, FOUR, EIGHT, SPLIT = (1, 1, 0), (2, 1, 0), (4, 1, 8), (8, 1, 0), (8, 2, 0)
 METHODS = {'msn': msn_digits, 'extrema': extrema_digits, 'mim': mim_digits, 'mscn': mscn_digits, 'vqgan': vqgan_digits}
@@ -32,11 +34,11 @@ CASES = [('msn', layout) for layout in LAYOUTS[1:]] + [
 class SGD(Optim):
   """Adam would turn round-off in a gradient that is nearly 0 into a full update, and large steps are chaotic."""
 
-  def optimizer(self, run_schedules, scales=None):
+  def optimizer(self, run_schedules, rules):
     return optax.sgd(0.001)
 
 
-def plan_of(method: str, microbatch: int) -> planning.Plan:
+def opened_of(method: str, microbatch: int) -> OpenExperiment:
   config = shrink(METHODS[method].get_config())
   config.batch_size = 16
   if method == 'mscn':
@@ -52,37 +54,38 @@ def plan_of(method: str, microbatch: int) -> planning.Plan:
     config.head.update(hidden=64)
     config.objective.update(target_temperature=0.2, temperature=0.2)  # 0.025 would multiply round-off by 40
   config.train.microbatch = microbatch
-  with mock.patch('maskrep.weights.load_tokenizer', random_weights):
-    return planning.make(config)
+  with mock.patch('maskrep.experiment.opened.load_tokenizer', random_weights):
+    return opened(config)
 
 
-def random_weights(field, path, tokenizer, wanted):
+def random_weights(what, path, tokenizer, wanted):
   random = np.random.default_rng(0)
   return jax.tree.map(lambda leaf: random.normal(0, 0.3, leaf.shape).astype(leaf.dtype), wanted)
 
 
 @functools.cache
-def made(method: str, layout: tuple[int, int, int]) -> tuple[planning.Plan, Program, jax.stages.Compiled]:
+def made(method: str, layout: tuple[int, int, int]) -> tuple[OpenExperiment, Program, jax.stages.Compiled]:
   devices, fsdp, microbatch = layout
-  plan = plan_of(method, microbatch)
+  found = opened_of(method, microbatch)
   mesh = make_mesh(fsdp, jax.devices()[:devices])
-  optim = SGD(**vars(plan.optim))
-  program = make_program(plan.objective, optim, epochs=1.0, examples=20 * 16, batch_size=16, seed=0, mesh=mesh)
-  return plan, program, program.lower(plan.data.canvas).compile()
+  optim, train = SGD(**vars(found.experiment.optim)), dataclasses.replace(found.experiment.train, epochs=1.0)
+  experiment = dataclasses.replace(found.experiment, optim=optim, train=train)
+  program = experiment.program(20 * 16, mesh)
+  return found, program, program.lower(experiment.data.canvas).compile()
 
 
-def batch_of(plan: planning.Plan, program: Program, step: int):
-  local = plan.loader[step]
+def batch_of(found: OpenExperiment, program: Program, step: int):
+  local = found.loader[step]
   del local['broken']
   return global_batch(program.mesh, local)
 
 
 def train(method: str, layout: tuple[int, int, int], state, stop: int):
   """Returns the state after `stop` steps in all, and the losses on the way."""
-  plan, program, step_fn = made(method, layout)
+  found, program, step_fn = made(method, layout)
   losses = []
   for step in range(int(state.step), stop):
-    state, metrics = step_fn(state, batch_of(plan, program, step), plan.frozen)
+    state, metrics = step_fn(state, batch_of(found, program, step), found.frozen)
     losses.append(float(metrics['loss']))
   return state, losses
 
@@ -113,8 +116,8 @@ def test_losses_are_those_of_one_device(method, layout):
 def test_views_and_masks_are_those_of_one_device():
   drawn = []
   for layout in (ONE, EIGHT):
-    plan, program, _ = made('msn', layout)
-    views = jax.jit(plan.objective.views)(jax.random.key(0), batch_of(plan, program, 3))
+    found, program, _ = made('msn', layout)
+    views = jax.jit(found.experiment.objective.views)(jax.random.key(0), batch_of(found, program, 3))
     drawn.append(jax.tree.map(np.asarray, views))
   np.testing.assert_array_equal(drawn[0]['keep_idx'], drawn[1]['keep_idx'])
   for name in ('target', 'anchor', 'focal'):

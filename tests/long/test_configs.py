@@ -13,10 +13,8 @@ import pytest
 
 from configs import mscn_ablation, mscn_resnet50_simclr_100ep, vqgan_digits
 from maskrep.devices.mesh import make_mesh
-from maskrep.experiment import build
-from maskrep.experiment import plan as planning
-from maskrep.experiment import run as running
-from maskrep.train.program import make_program
+from maskrep.experiment.experiment import Experiment
+from maskrep.experiment.run import run
 from maskrep.workdir.checkpoint import Checkpoints
 from tests.support.tiny import completed, shrink
 
@@ -53,14 +51,11 @@ def test_real_size(path):
   module = load(path)
   assert 'main.py --config=configs/' + path.name in module.__doc__, 'the docstring gives the command'
   config = made(module)
-  planning.check(config)
   check_step(config, traced=path.stem in TRACED)
 
 
 def check_step(config: ConfigDict, *, traced: bool) -> None:
-  program = make_program(
-    build.build_objective(config), build.section(planning.Optim, config.optim, 'optim'), epochs=1.0, examples=1_281_167,
-    batch_size=config.batch_size, seed=0, mesh=make_mesh())
+  program = Experiment.parse(config).program(1_281_167, make_mesh())
   if traced:
     state, batch = program.state, program.batch(config.data.canvas)
     after, metrics = jax.eval_shape(program.step, state, batch, program.frozen)
@@ -78,7 +73,7 @@ def test_real_size_of_training_under_an_evaluation(path):
   if config.to_dict().get('method') != 'classify':
     pytest.skip('trains no classifier')
   config = completed(config, kind_of(path))
-  planning.check(config)
+  Experiment.parse(config)
   if path.stem in ('linear_msn', 'partial_in1k', 'finetune_extrema', 'finetune_mscn_1pct'):
     check_step(config, traced=path.stem == 'partial_in1k')
 
@@ -89,7 +84,7 @@ def test_ablation_adds_one_piece_at_a_time():
   assert changed == [set(step) for step in mscn_ablation.WITHOUT.values()][1:]
   assert configs[-1] == flatten_dict(mscn_resnet50_simclr_100ep.get_config().to_dict(), sep='.')
   for variant in mscn_ablation.VARIANTS:
-    objective = build.build_objective(shrink(mscn_ablation.get_config(variant)))
+    objective = Experiment.parse(shrink(mscn_ablation.get_config(variant))).objective
     batch = {'image': np.zeros((8, 8, 8, 3), np.uint8), 'size': np.zeros((8, 2), np.int32),
              'position': np.zeros(8, np.uint32)}
     views = jax.eval_shape(objective.views, jax.random.key(0), batch)
@@ -97,8 +92,7 @@ def test_ablation_adds_one_piece_at_a_time():
 
 
 def final_state(workdir: Path, config):
-  plan = planning.make(config)
-  program = make_program(plan.objective, plan.optim, epochs=1.0, examples=8, batch_size=8, seed=0, mesh=make_mesh())
+  program = Experiment.parse(config).program(8, make_mesh())
   with Checkpoints(workdir, 3) as checkpoints:
     return checkpoints.restore(program.state)
 
@@ -107,7 +101,7 @@ def final_state(workdir: Path, config):
 def tokenizer(tmp_path_factory):
   """The workdir of a tokenizer that was trained for a step."""
   workdir = tmp_path_factory.mktemp('tokenizer')
-  running.run(shrink(vqgan_digits.get_config(), steps=1), workdir)
+  run(shrink(vqgan_digits.get_config(), steps=1), workdir)
   return workdir
 
 
@@ -125,7 +119,7 @@ def test_interrupted_is_uninterrupted(name, request, tmp_path, monkeypatch):
   config = shrink(completed(config) if 'protocol' in config else config)
   if config.method == 'mim':
     config.target.weights = str(request.getfixturevalue('tokenizer'))
-  running.run(config, tmp_path / 'straight')
+  run(config, tmp_path / 'straight')
 
   class Stop(Exception):
     pass
@@ -138,9 +132,9 @@ def test_interrupted_is_uninterrupted(name, request, tmp_path, monkeypatch):
 
   monkeypatch.setattr(Checkpoints, 'save', save_and_stop)
   with pytest.raises(Stop):
-    running.run(config, tmp_path / 'stopped')
+    run(config, tmp_path / 'stopped')
   monkeypatch.setattr(Checkpoints, 'save', saved)
-  running.run(config, tmp_path / 'stopped')
+  run(config, tmp_path / 'stopped')
 
   straight, stopped = (final_state(tmp_path / name, config) for name in ('straight', 'stopped'))
   assert int(stopped.step) == 4

@@ -12,7 +12,7 @@ import pytest
 
 from configs import msn_digits
 from maskrep.errors import CheckpointError, ConfigError, NonFiniteError
-from maskrep.experiment import run as running
+from maskrep.experiment.run import run
 from maskrep.methods.msn import MSN
 from tests.support.processes import records, saved, start, wait_for_step
 from tests.support.tiny import shrink
@@ -51,7 +51,7 @@ def test_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, monkeypatch):
 
   monkeypatch.setattr(MSN, 'loss', poisoned)
   with pytest.raises(NonFiniteError, match=r'step 3: 3 updates in a row .*loss=.*digit \d+'):
-    running.run(shrink(msn_digits.get_config(), steps=8), tmp_path)
+    run(shrink(msn_digits.get_config(), steps=8), tmp_path)
   assert records(tmp_path, 'events.jsonl')[-1]['exit_code'] == 5
 
 
@@ -71,19 +71,19 @@ def files_end_at(size: int):
 def test_a_full_disk_ends_the_run_and_leaves_what_was_saved(tmp_path, caplog):
   config = shrink(msn_digits.get_config(), steps=12)
   config.train.checkpoint_every_steps = 2
-  running.run(shrink(msn_digits.get_config(), steps=4), tmp_path)
+  run(shrink(msn_digits.get_config(), steps=4), tmp_path)
   jax.config.update('jax_enable_compilation_cache', False)  # its files would end too
   assert saved(tmp_path) == [2, 4]
   before = records(tmp_path, 'checkpoints/4/fingerprint/metadata')
   with files_end_at(20_000), pytest.raises(CheckpointError, match='3 checkpoints in a row were not saved'):
-    running.run(config, tmp_path, allowed_changes=('train.epochs',))
+    run(config, tmp_path, allowed_changes=('train.epochs',))
   assert saved(tmp_path) == [2, 4] and records(tmp_path, 'checkpoints/4/fingerprint/metadata') == before
   assert not list(tmp_path.glob('checkpoints/*tmp*'))
   assert caplog.text.count('was not saved') >= 3
   end = records(tmp_path, 'events.jsonl')[-1]
   assert end['exit_code'] == 4 and end['event'] == 'end'
   jax.config.update('jax_enable_compilation_cache', True)
-  running.run(config, tmp_path)
+  run(config, tmp_path)
   assert saved(tmp_path)[-1] == 12
 
 
@@ -99,18 +99,18 @@ def test_a_workdir_that_vanishes_ends_the_run(tmp_path):
 def test_what_is_resumed_must_be_the_same_run(tmp_path, monkeypatch, caplog):
   config = shrink(msn_digits.get_config(), steps=2)
   monkeypatch.setattr('maskrep.train.cost.peak_bytes', lambda: 4321)  # as a device that says so; a CPU does not
-  running.run(config, tmp_path)
-  monkeypatch.setitem(running.work.__dict__, 'PACKAGES', ('numpy',))
+  run(config, tmp_path)
+  monkeypatch.setattr('maskrep.workdir.starts.PACKAGES', ('numpy',))
   caplog.set_level(logging.WARNING)
-  running.run(config, tmp_path)
+  run(config, tmp_path)
   assert [event.get('peak_bytes') for event in records(tmp_path, 'events.jsonl')] == [None] * 3 + [4321] + [None] * 4
   assert 'versions.jax: ' in caplog.text and 'not bit for bit' in caplog.text
 
   config.batch_size = 16
   with pytest.raises(ConfigError, match='batch_size=16: the run in .* has 8'):
-    running.run(config, tmp_path, allowed_changes=('batch_size',))
+    run(config, tmp_path, allowed_changes=('batch_size',))
   config.batch_size = 8
   monkeypatch.setattr('maskrep.data.loader.ORDER', 2)
   with pytest.raises(ConfigError, match='order 1 -> .*order 2'):
-    running.run(config, tmp_path)
-  running.run(config, tmp_path, allowed_changes=('data',))
+    run(config, tmp_path)
+  run(config, tmp_path, allowed_changes=('data',))

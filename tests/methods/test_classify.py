@@ -16,13 +16,14 @@ from sklearn.datasets import load_digits
 
 from configs.evaluation import finetune, linear
 from maskrep.augment.highpass import high_pass_images
-from maskrep.augment.regularisation import Regularise
-from maskrep.augment.views import View
+from maskrep.augment.regularisation import Regularisation
 from maskrep.errors import ConfigError
 from maskrep.evaluation.metrics.logistic import fit, predict
-from maskrep.experiment import build, stored
+from maskrep.experiment import stored
+from maskrep.experiment.experiment import Experiment
 from maskrep.methods.classify import Classify
 from maskrep.models.cait import CaiT
+from maskrep.models.encoder import FilteredView, Preprocessing
 from maskrep.models.norm import BatchNorm
 from maskrep.models.resnet import ResNet
 from maskrep.models.vit import ViT
@@ -36,7 +37,8 @@ class Tiny(nn.Module):
 
   width: int = 0
   drops: bool = False
-  depth: int = 0
+
+  batch_norm, patches_reach_end, feature_layers, block_names = False, True, 1, ()
 
   def draw_noise(self, key, batch):
     return jax.random.uniform(key, (batch,)) if self.drops else None
@@ -52,7 +54,7 @@ class Tiny(nn.Module):
 class Normed(nn.Module):
   """As much of a ResNet."""
 
-  depth: int = 0
+  batch_norm, patches_reach_end, feature_layers, block_names = True, True, 1, ()
 
   @nn.compact
   def __call__(self, images, *, train: bool = False):
@@ -61,12 +63,13 @@ class Normed(nn.Module):
 
 
 SIZES = {'patch_size': 4, 'width': 16, 'depth': 2, 'heads': 2, 'weight_init': 'fan_in'}
+VIEW = FilteredView(
+  size=8, crop_scale=(0.3, 1.0), flip=0.5, jitter=0.0, jitter_strength=(0.0,) * 4, grey=0.0, blur=0.0, solarise=0.0,
+  mean=(0.5,) * 3, std=(0.2,) * 3, high_pass_sigma=0.0)
 VIT = Classify(
-  encoder=ViT(**SIZES, image_size=8),
-  view=View(size=8, crop_scale=(0.3, 1.0), flip=0.5, jitter=0.0, jitter_strength=(0.0,) * 4, grey=0.0, blur=0.0,
-            solarise=0.0, mean=(0.5,) * 3, std=(0.2,) * 3),
-  regularise=Regularise(num_classes=5, label_smoothing=0.1, mixup_alpha=0.5, cutmix_alpha=0.0, erase=0.0),
-  trained='head', pooling='class_token', layers=1, input_norm='none', layer_decay=1.0, sigma=0.0, microbatch=0)
+  encoder=ViT(**SIZES, image_size=8), view=VIEW, preprocessing=Preprocessing.of(VIEW, 1.0),
+  regularisation=Regularisation(num_classes=5, label_smoothing=0.1, mixup_alpha=0.5, cutmix_alpha=0.0, erase=0.0),
+  trained='head', pooling='class_token', layers=1, input_norm='none', layer_decay=1.0, microbatch=0)
 CAIT = dataclasses.replace(VIT, encoder=CaiT(**SIZES, class_depth=2, image_size=8))
 RESNET = dataclasses.replace(VIT, encoder=ResNet(18, 1 / 16, 'small'))
 TINY = dataclasses.replace(VIT, encoder=Tiny(12))
@@ -138,11 +141,15 @@ def test_views_are_regularised_and_depend_on_the_position(labelled):
   assert not np.allclose(views['image'], moved['image']) and not np.allclose(views['target'], moved['target'])
 
 
+def scales_of(classify):
+  rules = classify.rules(jax.eval_shape(classify.init, jax.random.key(0))[0])
+  return flatten_dict(jax.tree.map(lambda rule: rule.learning_rate_scale, rules))
+
+
 def test_layer_decay_by_hand():
   """A half, so that each layer has its own power: layer i of L, from 1, has L + 1 - i; what is before them L + 1."""
   vit, cait = (
-    {'.'.join(path[:2]): scale for path, scale in flatten_dict(classify.scales(jax.eval_shape(
-      classify.init, jax.random.key(0))[0])).items()}
+    {'.'.join(path[:2]): scale for path, scale in scales_of(classify).items()}
     for classify in (dataclasses.replace(each, trained='all', layer_decay=0.5) for each in (VIT, CAIT)))
   assert vit == {
     'encoder.cls': 0.125, 'encoder.pos': 0.125, 'encoder.embed': 0.125, 'encoder.block0': 0.25, 'encoder.block1': 0.5,
@@ -154,8 +161,7 @@ def test_layer_decay_by_hand():
 
 def test_the_last_block_of_a_resnet_has_no_norm_after_it():
   last = dataclasses.replace(RESNET, trained='last_block')
-  scales = flatten_dict(last.scales(jax.eval_shape(last.init, jax.random.key(0))[0]))
-  assert {path[1] for path, scale in scales.items() if scale} == {'layer4_1', 'dense'}
+  assert {path[1] for path, scale in scales_of(last).items() if scale} == {'layer4_1', 'dense'}
 
 
 TRAINED = {
@@ -173,10 +179,10 @@ def test_the_rest_keeps_every_bit(kind, trained, labelled):
     ema_momentum=0.9, final_ema_momentum=0.9, ema_schedule='linear')
   values = optim.schedules(total_steps=4, warmup_steps=1)
   params, stats = jax.eval_shape(classify.init, jax.random.key(0))
-  scales = classify.scales(params)
-  optimizer = optim.optimizer(values, scales)
+  rules = classify.rules(params)
+  optimizer = optim.optimizer(values, rules)
   first = state = jax.jit(lambda: init_state(classify, optimizer, seed=0))()
-  step = jax.jit(make_step(classify, optimizer, values['ema_momentum'], 0, scales=scales))
+  step = jax.jit(make_step(classify, optimizer, values['ema_momentum'], 0, rules))
   for _ in range(2):
     state, _ = step(state, labelled)
 
@@ -220,17 +226,12 @@ def test_statistics_of_a_whole_convnet_move_and_are_those_of_evaluation(images):
   assert np.abs(fresh - later).max() > 1e-3
 
 
-def test_a_filter_is_that_of_training_and_of_evaluation(images):
-  filtered = dataclasses.replace(TINY, sigma=1.5)
-  params, state = initial(TINY)
-  passed = high_pass_images(images, 1.5)
-  jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5),
-               *(jax.jit(each.encode)(params, state, x) for each, x in ((filtered, images), (TINY, passed))))
-  for trained in ('head', 'all'):
-    got, want = (
-      jitted_loss(dataclasses.replace(each, trained=trained), params, state, {'image': x, 'target': targets()})[0]
-      for each, x in ((filtered, images), (TINY, passed)))
-    np.testing.assert_allclose(got, want, rtol=1e-6)
+def test_views_and_preprocessing_are_filtered_alike(labelled):
+  filtered = dataclasses.replace(VIT, view=dataclasses.replace(VIEW, high_pass_sigma=1.5))
+  plain, passed = (jax.jit(each.views)(jax.random.key(2), labelled)['image'] for each in (VIT, filtered))
+  np.testing.assert_allclose(passed, high_pass_images(plain, 1.5), atol=1e-5)
+  whole, seen = (Preprocessing.of(VIEW, 1.0, sigma)(labelled['image'], labelled['size']) for sigma in (0.0, 1.5))
+  np.testing.assert_allclose(seen, high_pass_images(whole, 1.5), atol=1e-5)
 
 
 def test_stochastic_depth_is_of_training_the_encoder_alone_and_microbatches_are_exact(images):
@@ -256,7 +257,7 @@ def test_a_probe_converges_to_logistic_regression():
   train, test = order[:400], order[400:]
   images = jnp.asarray(np.repeat(pixels.reshape(-1, 8, 8, 1) / 16, 3, -1), jnp.float32)
   probe = dataclasses.replace(
-    TINY, encoder=Tiny(), input_norm='batch', regularise=dataclasses.replace(VIT.regularise, num_classes=10))
+    TINY, encoder=Tiny(), input_norm='batch', regularisation=dataclasses.replace(VIT.regularisation, num_classes=10))
   params, state = initial(probe)
   views = {'image': images[train], 'target': jax.nn.one_hot(labels[train], 10)}
   decay = 0.1
@@ -264,7 +265,7 @@ def test_a_probe_converges_to_logistic_regression():
     optimizer_kind='nesterov', warmup_learning_rate=0.1, learning_rate=0.1, final_learning_rate=0.1, warmup_epochs=0.0,
     schedule_stretch=1.0, weight_decay=decay, final_weight_decay=decay, beta1=0.9, beta2=0.999, clip_norm=0.0,
     ema_momentum=0.0, final_ema_momentum=0.0, ema_schedule='linear')
-  optimizer = optim.optimizer(optim.schedules(total_steps=800, warmup_steps=0), probe.scales(params))
+  optimizer = optim.optimizer(optim.schedules(total_steps=800, warmup_steps=0), probe.rules(params))
 
   def step(carry, _):
     params, state, moments = carry
@@ -286,14 +287,14 @@ def test_a_probe_converges_to_logistic_regression():
   ('trained', 'tail', VIT), ('pooling', 'max', VIT), ('input_norm', 'layer', VIT), ('layers', 3, VIT),
   ('layers', 0, VIT), ('layers', 2, CAIT), ('layers', 2, dataclasses.replace(VIT, trained='all')),
   ('layer_decay', 0.5, VIT), ('layer_decay', 1.5, dataclasses.replace(VIT, trained='all')),
-  ('layer_decay', 0.5, dataclasses.replace(RESNET, trained='all')), ('sigma', -1.0, VIT)])
+  ('layer_decay', 0.5, dataclasses.replace(RESNET, trained='all'))])
 def test_what_cannot_be_is_refused(field, value, classify):
   with pytest.raises(ValueError, match=f'{field}={value!r}: must be'):
     dataclasses.replace(classify, **{field: value})
 
 
 @pytest.mark.parametrize(('kind', 'field', 'value', 'says'), [
-  ('vit', 'encoder_kind', '', "config.encoder_kind='': must be one of vit, cait, resnet"),
+  ('vit', 'encoder.kind', '', "config.encoder.kind='': must be one of vit, cait, resnet"),
   ('vit', 'views.size', 0, 'config.views.size=0: must be at least 1'),
   ('vit', 'views.size', 60, 'config.views.size=60: must be a multiple of config.encoder.patch_size=16'),
   ('vit', 'views.rand_deviation', -1.0, 'config.views.rand_deviation=-1.0: must be'),
@@ -301,18 +302,18 @@ def test_what_cannot_be_is_refused(field, value, classify):
   ('vit', 'regularisation.num_classes', 0, 'config.regularisation.num_classes=0: must be at least 2'),
   ('vit', 'objective.layers', 2, 'config.objective.layers=2: must be'),
   ('resnet', 'objective.layer_decay', 0.5, 'config.objective.layer_decay=0.5: must be 1 for a ResNet'),
-  ('resnet', 'optim.ema_momentum', 0.9, 'config.optim.ema_momentum=0.9: must be 0 where running statistics')])
+  ('resnet', 'optim.ema_momentum', 0.9, 'config.optim.ema_momentum=0.9: must be 0 if running statistics')])
 def test_a_config_that_cannot_be_is_answered_by_one_line(kind, field, value, says):
   config = shrink(completed(finetune.get_config(), kind))
   config.update_from_flattened_dict({field: value})
   with pytest.raises(ConfigError, match='^' + re.escape(says)):
-    build.build_objective(config)
+    Experiment.parse(config)
 
 
 def test_the_number_of_layers_is_a_field_of_the_probe():
   config = shrink(completed(linear.get_config()))
   config.objective.update(layers=2, pooling='both')
-  probe = build.build_objective(config)
+  probe = Experiment.parse(config).objective
   params, _ = jax.eval_shape(probe.init, jax.random.key(0))
   assert params['classifier']['dense']['kernel'].shape == (2 * 2 * 16, 10)
   assert isinstance(config, ConfigDict) and probe.num_classes == 10

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import extrema_vitb16
-from maskrep.experiment import build
+from maskrep.experiment.experiment import Experiment
 from maskrep.methods import losses
 from tests.support.tiny import shrink
 
@@ -18,7 +18,7 @@ def extrema():
   config = shrink(extrema_vitb16.get_config())
   config.encoder.update(weight_init='fan_in', drop_path=0.0, patch_size=4)
   config.views.size = 16
-  return build.build_objective(config)
+  return Experiment.parse(config).objective
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import mim_digits
-from maskrep.experiment import build
+from maskrep.experiment.experiment import Experiment
 from maskrep.models.decoder import restore_order
 from tests.support.tiny import shrink
 
@@ -17,7 +17,7 @@ from tests.support.tiny import shrink
 def mim():
   config = shrink(mim_digits.get_config())
   config.regularisation.update(mixup_alpha=0.5, label_smoothing=0.1)
-  return build.build_objective(config)
+  return Experiment.parse(config).objective
 
 
 @pytest.fixture(scope='module')

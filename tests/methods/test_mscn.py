@@ -9,12 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import mscn_digits
 from maskrep.augment.highpass import high_pass
-from maskrep.augment.views import View
+from maskrep.experiment.experiment import Experiment
 from maskrep.masking.pixels import PixelMask
 from maskrep.methods.mscn import MSCN
+from maskrep.models.encoder import FilteredView, Preprocessing
 from maskrep.models.heads import SiameseHead
 from maskrep.models.norm import BatchNorm
+from tests.support.tiny import shrink
 
 
 class Tiny(nn.Module):
@@ -27,13 +30,15 @@ class Tiny(nn.Module):
     return {'cls': x.mean(1), 'patches': x}
 
 
+SHOWN = PixelMask(cell=4, ratio=0.0, focal=0.0, focal_area=(0.2, 0.6), channelwise=0.0, noise_std=0.0)
 MASK = PixelMask(cell=4, ratio=0.15, focal=0.2, focal_area=(0.2, 0.6), channelwise=0.7, noise_std=0.5)
+VIEW = FilteredView(
+  size=16, crop_scale=(0.3, 1.0), flip=0.5, jitter=0.8, jitter_strength=(0.4, 0.4, 0.2, 0.1), grey=0.2, blur=0.0,
+  solarise=0.0, mean=(0.5,) * 3, std=(0.2,) * 3, high_pass_sigma=1.5)
 INFONCE = MSCN(
-  encoder=Tiny(), projector=SiameseHead(12, 7, 3, norm_output=True), predictor=None,
-  view=View(size=16, crop_scale=(0.3, 1.0), flip=0.5, jitter=0.8, jitter_strength=(0.4, 0.4, 0.2, 0.1), grey=0.2,
-            blur=0.0, solarise=0.0, mean=(0.5,) * 3, std=(0.2,) * 3),
-  sigma=1.5, first_mask=MASK, second_mask=dataclasses.replace(MASK, noise_std=0.0), num_masks=3, loss_kind='infonce',
-  temperature=0.2, microbatch=0)
+  encoder=Tiny(), projector=SiameseHead(12, 7, 3, norm_output=True), predictor=None, view=VIEW,
+  preprocessing=Preprocessing.of(VIEW, 1.0, 1.5), first_mask=MASK, second_mask=dataclasses.replace(MASK, noise_std=0.0),
+  num_masks=3, loss_kind='infonce', temperature=0.2, microbatch=0)
 BYOL = dataclasses.replace(INFONCE, projector=SiameseHead(12, 7), predictor=SiameseHead(13, 7), loss_kind='byol')
 BOTH = pytest.mark.parametrize('mscn', [INFONCE, BYOL], ids=lambda mscn: mscn.loss_kind)
 
@@ -170,26 +175,33 @@ def test_an_example_s_views_depend_on_its_position_alone(batch):
 
 
 @BOTH
-def test_evaluation_filters_and_uses_the_statistics_of_its_weights(mscn):
+def test_evaluation_uses_the_statistics_of_its_weights(mscn):
   params, model_state = mscn.init(jax.random.key(0))
   last = 'teacher' if mscn.loss_kind == 'byol' else 'student'
   model_state[last]['encoder'] = jax.tree.map(lambda x: x + 0.3, model_state[last]['encoder'])
   images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)), jnp.float32)
-  filtered = jnp.stack([high_pass(image, mscn.sigma) for image in images])
-  want = mscn.encoder.apply({'params': params['encoder'], 'batch_stats': model_state[last]['encoder']}, filtered)
+  want = mscn.encoder.apply({'params': params['encoder'], 'batch_stats': model_state[last]['encoder']}, images)
   got = mscn.encode(params, model_state, images)
   np.testing.assert_allclose(got['cls'], want['cls'], atol=1e-5)
   assert got['patches'].shape == (2, 4, 32)
-  unfiltered = dataclasses.replace(mscn, sigma=0.0)
-  np.testing.assert_allclose(unfiltered.encode(params, model_state, filtered)['cls'], got['cls'], atol=1e-5)
   with pytest.raises(ValueError, match='sees all pixels'):
     mscn.encode(params, model_state, images, jnp.zeros((2, 1), int))
 
 
+def test_evaluation_filters_as_training_does(batch):
+  plain, filtered = (Preprocessing.of(VIEW, 1.0, sigma)(batch['image'], batch['size']) for sigma in (0.0, 1.5))
+  np.testing.assert_allclose(filtered, jnp.stack([high_pass(image, 1.5) for image in plain]), atol=1e-5)
+  config = shrink(mscn_digits.get_config())
+  objective = Experiment.parse(config).objective
+  assert objective.preprocessing.high_pass_sigma == objective.view.high_pass_sigma == config.views.high_pass_sigma > 0
+  views = jax.jit(dataclasses.replace(INFONCE, first_mask=SHOWN, second_mask=SHOWN).views)(jax.random.key(2), batch)
+  assert np.abs(views['second'].mean((1, 2))).max() < 0.1, 'a high-pass filter leaves next to no mean'
+
+
 @pytest.mark.parametrize(('change', 'message'), [
   ({'loss_kind': 'byol'}, 'byol needs the section predictor'), ({'predictor': BYOL.predictor}, 'infonce has none'),
-  ({'loss_kind': 'vicreg'}, 'must be byol or infonce'), ({'temperature': 0.0}, 'temperature=0.0'),
-  ({'sigma': -1.0}, 'sigma=-1.0'), ({'num_masks': 0}, 'num_masks=0')])
+  ({'loss_kind': 'vicreg'}, 'must be one of byol, infonce'), ({'temperature': 0.0}, 'temperature=0.0'),
+  ({'num_masks': 0}, 'num_masks=0')])
 def test_refuses(change, message):
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(INFONCE, **change)

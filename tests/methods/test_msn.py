@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 from configs import msn_vitb16
-from maskrep.experiment import build
+from maskrep.experiment.experiment import Experiment
 from maskrep.methods import losses
 from maskrep.methods.msn import MSN
 from maskrep.models.heads import ProjectionHead
@@ -38,7 +38,7 @@ class LinearEncoder(nn.Module):
 @pytest.fixture(scope='module')
 def msn() -> MSN:
   config = shrink(msn_vitb16.get_config())
-  full = build.build_objective(config)
+  full = Experiment.parse(config).objective
   small = {name: dataclasses.replace(getattr(full, name), size=size) for name, size in
            (('target_view', 16), ('anchor_view', 16), ('focal_view', 8))}
   return dataclasses.replace(full, encoder=LinearEncoder(), head=ProjectionHead(hidden=10, output=5, layers=2),
@@ -183,7 +183,7 @@ def test_microbatches_give_the_whole_batch_s_loss_and_gradient():
   config = shrink(msn_vitb16.get_config())
   config.encoder.update(drop_path=0.2, weight_init='fan_in')
   config.objective.target_temperature = 0.1  # 0.025 would multiply the round-off of sums by 40
-  whole = build.build_objective(config)
+  whole = Experiment.parse(config).objective
   params, model_state = whole.init(jax.random.key(0))
   rng = np.random.default_rng(0)
   batch = {'image': rng.integers(0, 256, (16, 24, 24, 3), np.uint8), 'size': np.full((16, 2), 24, np.int32),

@@ -1,7 +1,6 @@
 """Segmentation: the loss in float64, maps that follow their pictures, what is frozen, and that it learns."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +10,15 @@ import pytest
 
 from configs.base.sections import vit
 from configs.evaluation import segmentation, segmentation_ade20k
+from maskrep.augment.highpass import high_pass_images
 from maskrep.data.sources.scenes import DigitScenes
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import ConfigError
 from maskrep.evaluation.metrics import segmentation as judging
-from maskrep.experiment import build, plan
+from maskrep.experiment.experiment import Experiment
 from maskrep.methods.segment import pixel_sums
-from maskrep.train.program import make_program
+from maskrep.models.encoder import Preprocessing
+from tests.support.stored import opened
 from tests.support.tiny import completed, shrink
 
 
@@ -28,7 +29,7 @@ def config():
 
 @pytest.fixture(scope='module')
 def segment(config):
-  return dataclasses.replace(build.build_objective(config), trained='all')
+  return dataclasses.replace(Experiment.parse(config).objective, trained='all')
 
 
 @pytest.fixture(scope='module')
@@ -113,24 +114,19 @@ def test_the_head_alone_is_trained(segment, params, views):
   gradient = jax.jit(jax.grad(lambda p: loss_of(head, p, views)[0]))(params)
   assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(gradient['encoder']))
   assert all(np.abs(leaf).max() > 1e-6 for leaf in jax.tree.leaves(gradient['decoder']))
-  assert jax.tree.structure(head.scales(params)) == jax.tree.structure(params)
+  assert jax.tree.structure(head.rules(params)) == jax.tree.structure(params)
   for objective, factor in ((head, {0.0}), (segment, {1.0})):
-    scales = objective.scales(params)
+    scales = jax.tree.map(lambda rule: rule.learning_rate_scale, objective.rules(params))
     assert set(jax.tree.leaves(scales['encoder'])) == factor and set(jax.tree.leaves(scales['decoder'])) == {1.0}
 
 
-def test_the_encoder_sees_filtered_images_wherever_it_is_used(segment, params, views):
-  filtered = dataclasses.replace(segment, sigma=2.0)
-  shifted = views | {'image': views['image'] + 3}  # of which a high-pass filter sees nothing
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def used(objective, views):
-    return (loss_of(objective, params, views)[0], objective.segment(params, views['image']),
-            objective.encode(params, {}, views['image'])['patches'])
-
-  for objective, sees in ((segment, True), (filtered, False)):
-    for one, other in zip(used(objective, views), used(objective, shifted), strict=True):
-      assert (np.abs(one - other).max() > 1e-3) == sees
+def test_views_and_preprocessing_are_filtered_alike(segment, batch):
+  filtered = dataclasses.replace(segment, view=dataclasses.replace(segment.view, high_pass_sigma=2.0))
+  plain, passed = (jax.jit(each.views)(jax.random.key(2), batch) for each in (segment, filtered))
+  np.testing.assert_allclose(passed['image'], high_pass_images(plain['image'], 2.0), atol=1e-5)
+  np.testing.assert_array_equal(passed['label_map'], plain['label_map'])
+  whole, seen = (Preprocessing.of(segment.view, 1.0, sigma)(batch['image'], batch['size']) for sigma in (0.0, 2.0))
+  np.testing.assert_allclose(seen, high_pass_images(whole, 2.0), atol=1e-5)
 
 
 def test_it_learns_scenes(segment):
@@ -157,10 +153,9 @@ def test_it_learns_scenes(segment):
     return params, losses
 
   params, losses = learn(objective.init(jax.random.key(0))[0])
-  confuser = judging.jit_confuser(
-    objective.segment, classes=11, size=32, mean=objective.view.mean, std=objective.view.std,
-    mesh=make_mesh(devices=jax.devices()[:1]))
-  found = judging.scores(np.asarray(confuser(params, batch['image'], batch['size'], label_map), np.int64))
+  confusion = judging.jit_confusion(
+    objective.segment, Preprocessing.of(objective.view, 1.0), classes=11, mesh=make_mesh(devices=jax.devices()[:1]))
+  found = judging.scores(np.asarray(confusion(params, batch['image'], batch['size'], label_map), np.int64))
   background = (label_map == 10).mean()
   assert losses[-1] < 0.5 * losses[5]
   assert found.pixel_accuracy > background + 0.03
@@ -170,22 +165,22 @@ def test_it_learns_scenes(segment):
 def test_another_number_of_classes_is_refused(config):
   config.objective.map_classes = 12
   with pytest.raises(ConfigError, match='config.objective.map_classes=12: digit_scenes has 11 classes; give as many'):
-    plan.make(config)
+    opened(config)
   config.data.source = 'digits'
   with pytest.raises(ConfigError, match='config.data.source=digits: has no label maps'):
-    plan.make(config)
+    opened(config)
   config.data.source, config.objective.map_classes = 'digit_scenes', 11
 
 
 @pytest.mark.parametrize('section, field, value', [
-  (None, 'encoder_kind', ''), (None, 'encoder_kind', 'resnet'), ('objective', 'trained', 'body'),
-  ('objective', 'map_classes', 255), ('objective', 'sigma', -1.0), ('views', 'size', 18)])
+  ('encoder', 'kind', ''), ('encoder', 'kind', 'resnet'), ('objective', 'trained', 'body'),
+  ('objective', 'map_classes', 255), ('views', 'high_pass_sigma', -1.0), ('views', 'size', 18)])
 def test_bad_fields_are_refused_in_one_line(config, section, field, value):
-  place = config[section] if section else config
+  place = config[section]
   sound, place[field] = place[field], value
   try:
-    with pytest.raises(ConfigError, match=f'config.{f"{section}." if section else ""}{field}={value!r}: ') as failure:
-      plan.check(config)
+    with pytest.raises(ConfigError, match=f'config.{section}.{field}={value!r}: ') as failure:
+      Experiment.parse(config)
     assert '\n' not in str(failure.value)
   finally:
     place[field] = sound
@@ -196,11 +191,7 @@ def test_ade20k_at_its_real_size():
   config = completed(segmentation_ade20k.get_config())
   config.encoder = vit('B', 14)
   config.encoder.scan = True  # traced sooner
-  plan.check(config)
-  objective = build.build_objective(config)
-  program = make_program(
-    objective, build.section(plan.Optim, config.optim, 'optim'), epochs=1.0, examples=20_210,
-    batch_size=config.batch_size, seed=0, mesh=make_mesh(devices=jax.devices()[:1]))
+  program = Experiment.parse(config).program(20_210, make_mesh(devices=jax.devices()[:1]))
   assert program.state.params['encoder']['pos'].shape == (1 + 32 * 32, 768)
   batch = program.batch(config.data.canvas)
   assert batch['label_map'].shape == (16, 683, 683) and batch['label_map'].dtype == jnp.uint8

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
+from maskrep.models.tokenizers import TOKENIZERS
 import numpy as np
 import pytest
 
 from configs.base.vqgan import vqgan_f16
 from maskrep.models.discriminator import PatchDiscriminator
-from maskrep.models.tokenizers import TOKENIZERS
 from maskrep.models.vqgan import VQGAN, code_scores, straight_through
 from maskrep.weights.formats import taming_vqgan
 

@@ -10,7 +10,7 @@ import pytest
 from configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
 from maskrep import rng
 from maskrep.cli.show import first_batch, main
-from maskrep.experiment import build
+from maskrep.experiment.experiment import Experiment
 from maskrep.masking.tokens import disjoint_keep
 from maskrep.show.masks import GREY, grey_out, masked_columns
 from maskrep.show.sheet import sheet_png, zoom
@@ -34,8 +34,9 @@ def drawn():
         config.views.num_random = 2
       if method == 'mim':
         config.masking.supervised_ratio = 0.5
-      objective = build.build_objective(config)
-      found[method] = objective, draw(objective, first_batch(config, None, False), config.seed)
+      experiment = Experiment.parse(config)
+      objective = experiment.objective
+      found[method] = objective, draw(objective, first_batch(experiment.data, None, objective.reads), config.seed)
     return found[method]
 
   return make

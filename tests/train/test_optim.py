@@ -1,11 +1,15 @@
 """The optimiser against AdamW written out in float64."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskrep.train.optim import Optim, decayed
+from maskrep.methods.rules import standard_rules
+from maskrep.train.optim import Optim
+from maskrep.types import Rule
 
 RECIPE = dict(
   optimizer_kind='adamw',
@@ -22,6 +26,18 @@ def params():
                       is_leaf=lambda shape: type(shape) is tuple)
 
 
+def rules(p, scales=None):
+  """As MSN's: the prototypes are neither clipped nor decayed."""
+  found = standard_rules(p) | {'prototypes': Rule(decay=False, clip=False)}
+  if scales is None:
+    return found
+  return jax.tree.map(lambda rule, scale: dataclasses.replace(rule, learning_rate_scale=scale), found, scales)
+
+
+def decayed(p):
+  return jax.tree.map(lambda rule: rule.decay, rules(p))
+
+
 def test_what_is_decayed():
   assert decayed(params()) == {
     'encoder': {'dense': {'kernel': True, 'bias': False}, 'norm': {'scale': False}, 'pos': True}, 'prototypes': False}
@@ -29,7 +45,7 @@ def test_what_is_decayed():
 
 def test_three_updates_are_adamw_with_clipping():
   values = Optim(**RECIPE).schedules(total_steps=8, warmup_steps=2)
-  optimizer = Optim(**RECIPE).optimizer(values)
+  optimizer = Optim(**RECIPE).optimizer(values, rules(params()))
   p = params()
   state = optimizer.init(p)
   ours, theirs = p, jax.tree.map(lambda x: np.asarray(x, np.float64), p)
@@ -57,7 +73,7 @@ def test_three_updates_are_adamw_with_clipping():
 def test_sgd_is_heavy_ball_with_decoupled_decay():
   sgd = Optim(**RECIPE | {'optimizer_kind': 'sgd', 'clip_norm': 0.0})
   values = sgd.schedules(total_steps=8, warmup_steps=2)
-  optimizer, p = sgd.optimizer(values), params()
+  optimizer, p = sgd.optimizer(values, rules(params())), params()
   state, momentum = optimizer.init(p), 0.0
   kernel = np.asarray(p['encoder']['dense']['kernel'], np.float64)
   for t in range(3):
@@ -73,7 +89,7 @@ def test_nesterov_looks_ahead():
   """Sutskever et al. 2013 in PyTorch's form: v = m v + g; w = w - rate * (g + m v + decay * w)."""
   nesterov = Optim(**RECIPE | {'optimizer_kind': 'nesterov', 'clip_norm': 0.0})
   values = nesterov.schedules(total_steps=8, warmup_steps=2)
-  optimizer, p = nesterov.optimizer(values), params()
+  optimizer, p = nesterov.optimizer(values, rules(params())), params()
   state, velocity = optimizer.init(p), 0.0
   kernel = np.asarray(p['encoder']['dense']['kernel'], np.float64)
   for t in range(3):
@@ -96,7 +112,7 @@ def test_scales_multiply_updates_and_those_of_0_leave_no_trace(kind):
   scales['encoder']['dense'], scales['encoder']['pos'] = {'kernel': 0.25, 'bias': 0.5}, 0.0
   poisoned = p | {'encoder': p['encoder'] | {'pos': jnp.full_like(p['encoder']['pos'], jnp.nan)}}
   without = p | {'encoder': {name: leaf for name, leaf in p['encoder'].items() if name != 'pos'}}
-  scaled, plain = optim.optimizer(values, scales), optim.optimizer(values)
+  scaled, plain = optim.optimizer(values, rules(p, scales)), optim.optimizer(values, rules(without))
   states = scaled.init(p), plain.init(without)
   assert [x.shape for x in jax.tree.leaves(states[0])] == [x.shape for x in jax.tree.leaves(states[1])]
   for _ in range(2):
@@ -113,7 +129,7 @@ def test_lars_adapts_kernels_and_leaves_biases_and_norms():
   """You et al. 2017, arXiv:1708.03888: v = m v + rate * 0.001 |w| / |g + d w| * (g + d w); w = w - v."""
   lars = Optim(**RECIPE | {'optimizer_kind': 'lars', 'clip_norm': 0.0})
   values = lars.schedules(total_steps=8, warmup_steps=2)
-  optimizer, p = lars.optimizer(values), params()
+  optimizer, p = lars.optimizer(values, rules(params())), params()
   state = optimizer.init(p)
   theirs = jax.tree.map(lambda x: np.asarray(x, np.float64), p)
   momentum, adapted = jax.tree.map(np.zeros_like, theirs), decayed(p)

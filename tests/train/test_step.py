@@ -6,19 +6,26 @@ import numpy as np
 import pytest
 
 from configs import msn_vitb16
-from maskrep.experiment import plan as planning
 from maskrep.train.step import init_state, make_step
+from tests.support.stored import opened
 from tests.support.tiny import shrink
 
 
 @pytest.fixture(scope='module')
 def made():
-  plan = planning.make(shrink(msn_vitb16.get_config()))
-  values = plan.optim.schedules(total_steps=4, warmup_steps=1)
-  optimizer = plan.optim.optimizer(values)
-  step = jax.jit(make_step(plan.objective, optimizer, values['ema_momentum'], seed=0))
-  batches = [{k: v for k, v in plan.loader[t].items() if k != 'broken'} for t in range(2)]
-  return step, init_state(plan.objective, optimizer, seed=0), batches, values
+  objective, optimizer, rules, values, batches = parts()
+  step = jax.jit(make_step(objective, optimizer, values['ema_momentum'], 0, rules))
+  return step, init_state(objective, optimizer, seed=0), batches, values
+
+
+def parts():
+  """Objective, optimiser, rules, schedules, and two batches, of a tiny MSN."""
+  found = opened(shrink(msn_vitb16.get_config()))
+  objective, optim = found.experiment.objective, found.experiment.optim
+  values = optim.schedules(total_steps=4, warmup_steps=1)
+  rules = objective.rules(jax.eval_shape(objective.init, jax.random.key(0))[0])
+  batches = [{k: v for k, v in found.loader[t].items() if k != 'broken'} for t in range(2)]
+  return objective, optim.optimizer(values, rules), rules, values, batches
 
 
 def test_teacher_is_the_recurrence_on_updated_parameters(made):
@@ -36,14 +43,11 @@ def test_teacher_is_the_recurrence_on_updated_parameters(made):
 
 def test_a_frozen_encoder_keeps_every_bit_and_gathers_moments():
   """Weight decay and EMA would move it, too; the moments are those that it would have had."""
-  plan = planning.make(shrink(msn_vitb16.get_config()))
-  values = plan.optim.schedules(total_steps=4, warmup_steps=1)
-  optimizer = plan.optim.optimizer(values)
-  free, frozen = (jax.jit(make_step(plan.objective, optimizer, values['ema_momentum'], 0, freeze_encoder_steps=steps))
+  objective, optimizer, rules, values, batches = parts()
+  free, frozen = (jax.jit(make_step(objective, optimizer, values['ema_momentum'], 0, rules, freeze_encoder_steps=steps))
                   for steps in (0, 2))
-  state = first = init_state(plan.objective, optimizer, seed=0)
-  for t in range(2):
-    batch = {k: v for k, v in plan.loader[t].items() if k != 'broken'}
+  state = first = init_state(objective, optimizer, seed=0)
+  for batch in batches:
     expected, (state, _) = free(state, batch)[0], frozen(state, batch)
     for tree, before in ((state.params, first.params), (state.ema_params, first.ema_params)):
       jax.tree.map(np.testing.assert_array_equal, tree['encoder'], before['encoder'])
@@ -101,9 +105,8 @@ class Poisoned:
 @pytest.mark.parametrize('factor', [np.nan, np.inf, 1e25])
 def test_an_update_that_is_not_finite_is_skipped_and_counted(made, factor):
   _, state, batches, values = made
-  plan = planning.make(shrink(msn_vitb16.get_config()))
-  optimizer = plan.optim.optimizer(values)
-  step = jax.jit(make_step(Poisoned(plan.objective, [1, 2], factor), optimizer, values['ema_momentum'], seed=0))
+  objective, optimizer, rules, *_ = parts()
+  step = jax.jit(make_step(Poisoned(objective, [1, 2], factor), optimizer, values['ema_momentum'], 0, rules))
   counts = []
   for t in range(4):
     after, metrics = step(state, batches[t % 2])

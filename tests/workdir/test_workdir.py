@@ -7,7 +7,7 @@ import pytest
 
 from configs import mscn_digits, msn_digits
 from maskrep import errors
-from maskrep.experiment import run as running
+from maskrep.experiment.run import run
 from maskrep.workdir.events import recorded
 from maskrep.workdir.files import append_json
 from maskrep.workdir.starts import check_start, describe_start, record_start
@@ -64,9 +64,9 @@ def test_a_start_on_other_data_is_refused_and_changes_nothing(tmp_path):
 
 @pytest.mark.parametrize(('module', 'free'), [(msn_digits, True), (mscn_digits, False)], ids=['msn', 'mscn'])
 def test_microbatches_may_change_where_they_change_only_round_off(module, free, tmp_path, monkeypatch):
-  monkeypatch.setattr(running, 'train', lambda *_: [])
+  monkeypatch.setattr('maskrep.experiment.run.train', lambda *_: [])
   config = shrink(module.get_config())
-  running.run(config, tmp_path)
+  run(config, tmp_path)
   config.train.microbatch = 4
   with contextlib.nullcontext() if free else pytest.raises(errors.ConfigError, match='train.microbatch: 0 -> 4'):
-    running.run(config, tmp_path)
+    run(config, tmp_path)

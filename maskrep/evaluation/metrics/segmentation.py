@@ -8,16 +8,16 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-from maskrep.augment.views import eval_views
 from maskrep.data.label_maps import NONE
 from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Source
 from maskrep.devices.mesh import batch_sharding, global_batch
 from maskrep.errors import DataError
+from maskrep.models.encoder import Preprocessing
 from maskrep.types import Array, Params
 
 # (params, uint8 canvases [B, S, S, 3], int32 sizes [B, 2], uint8 label maps [B, S, S]) -> int32 counts [C, C]
-Confuser = Callable[[Params, Array, Array, Array], Array]
+ConfusionFn = Callable[[Params, Array, Array, Array], Array]
 
 
 class Scores(NamedTuple):
@@ -45,19 +45,17 @@ def scores(confusion: np.ndarray) -> Scores:
   return Scores(float(np.nanmean(iou)), float(right.sum() / confusion.sum()), iou)
 
 
-def jit_confuser(
-  segment: Callable[[Params, Array], Array], *, classes: int, size: int, mean: tuple[float, ...],
-  std: tuple[float, ...], mesh: Mesh,
-) -> Confuser:
+def jit_confusion(
+  segment: Callable[[Params, Array], Array], preprocessing: Preprocessing, *, classes: int, mesh: Mesh,
+) -> ConfusionFn:
   """Compiles what segments a batch and counts: batches are split over the mesh, counts are whole on every device.
 
-  The whole picture is squashed to the square view of `size` pixels. Logits are resampled, linearly, to the pixels that
+  The whole picture is squashed to a square. Logits are resampled, linearly, to the pixels that
   the picture has on its canvas, and the largest is compared with the label map there.
   """
 
   def count(params, canvases, sizes, label_maps):
-    images = eval_views(canvases, sizes, size=size, crop_fraction=1.0, mean=mean, std=std, squash=True)
-    logits = segment(params, images)
+    logits = segment(params, preprocessing(canvases, sizes, whole=True))
     side = canvases.shape[1]
     rows, columns = (jax.vmap(lambda length, cells=logits.shape[axis]: _linear(side, cells, length))(sizes[:, axis - 1])
                      for axis in (1, 2))
@@ -79,7 +77,7 @@ def jit_confuser(
 
 
 def confusion(
-  confuser: Confuser, params: Params, source: Source, *, classes: int, mesh: Mesh, batch_size: int, canvas: int,
+  confusion_of: ConfusionFn, params: Params, source: Source, *, classes: int, mesh: Mesh, batch_size: int, canvas: int,
   threads: int, stall_timeout_s: int,
 ) -> np.ndarray:
   """Counts of all pixels of a source that have a class, int64 [C, C], by true class (row) and predicted class."""
@@ -87,7 +85,7 @@ def confusion(
   for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads, stall_timeout_s=stall_timeout_s,
                         label_maps=True, process_index=jax.process_index(), process_count=jax.process_count()):
     placed = global_batch(mesh, {name: batch[name] for name in ('image', 'size', 'label_map')})
-    total += np.asarray(confuser(params, placed['image'], placed['size'], placed['label_map']))
+    total += np.asarray(confusion_of(params, placed['image'], placed['size'], placed['label_map']))
   return total
 
 

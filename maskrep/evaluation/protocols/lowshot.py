@@ -4,13 +4,14 @@ from collections.abc import Iterator
 import dataclasses
 import glob
 import os
+from typing import Annotated
 
 import numpy as np
 
 from maskrep.data.lists import places, read_list
 from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
-from maskrep.evaluation.extractor import Subject
+from maskrep.evaluation.extractor import FeatureExtractor
 from maskrep.evaluation.features import Features, Subset, labelled
 from maskrep.evaluation.metrics.logistic import (
   TooFewLabels,
@@ -22,7 +23,8 @@ from maskrep.evaluation.metrics.logistic import (
   placed,
   predict,
 )
-from maskrep.evaluation.result import Figure, repeated
+from maskrep.evaluation.result import Result, repeated
+from maskrep.schema import Count, NotEmpty, Positive, Range, Share, check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,23 +42,19 @@ class LowShot:
     folds: of the cross-validation; 0 is none.
   """
 
-  labels_per_class: tuple[int, ...]
-  fractions: tuple[float, ...]
+  labels_per_class: tuple[Count, ...]
+  fractions: tuple[Annotated[float, Range(0, 1, above=True)], ...]
   lists: tuple[str, ...]
-  draws: int
-  l2: tuple[float, ...]
-  folds: int
+  draws: Count
+  l2: tuple[Positive, ...]
+  folds: Annotated[int, Range(0, 100)]
 
   def __post_init__(self):
+    check(self)
     subsets = len(self.labels_per_class) + len(self.fractions) + len(self.lists)
     if not subsets:
       raise ValueError('labels_per_class=(): must name a subset, as fractions and lists are empty too')
-    for field, high in (('labels_per_class', float('inf')), ('fractions', 1), ('l2', float('inf'))):
-      if not all(0 < value <= high and value < float('inf') for value in getattr(self, field)):
-        raise ValueError(f'{field}={getattr(self, field)}: each must be {"in (0, 1]" if high == 1 else "above 0"}')
-    if self.draws < 1:
-      raise ValueError(f'draws={self.draws}: must be at least 1')
-    if self.folds not in (0, *range(2, 101)):
+    if self.folds == 1:
       raise ValueError(f'folds={self.folds}: must be 0, or 2 to 100')
     if not self.l2 or (not self.folds and len(self.l2) not in (1, subsets)):
       raise ValueError(f'l2={self.l2}: must have one value, one for each of the {subsets} subsets, or folds above 1')
@@ -73,51 +71,43 @@ class LowShotMasked(LowShot):
     mask_test: whether test images are masked alike; else they are seen whole.
   """
 
-  ratios: tuple[float, ...]
+  ratios: Annotated[tuple[Share, ...], NotEmpty('(0.3, 0.7)')]
   mask_test: bool
 
-  def __post_init__(self):
-    super().__post_init__()
-    check_ratios(self.ratios)
 
-
-def check_ratios(ratios: tuple[float, ...]) -> None:
-  if not ratios or not all(0 <= ratio < 1 for ratio in ratios):
-    raise ValueError(f'ratios={ratios}: must name shares in [0, 1), for example (0.3, 0.7)')
-
-
-def lowshot(subject: Subject, options: LowShot, *, seed: int) -> list[Figure]:
+def lowshot(extractor: FeatureExtractor, options: LowShot, *, seed: int) -> list[Result]:
   """Top-1 accuracy on the evaluation split, a figure a subset: the mean and deviation over its draws."""
-  return _accuracies(subject, options, seed, _listed(subject, options), 0.0, 0.0)
+  return _accuracies(extractor, options, seed, _listed(extractor, options), 0.0, 0.0)
 
 
-def lowshot_masked(subject: Subject, options: LowShotMasked, *, seed: int) -> list[Figure]:
+def lowshot_masked(extractor: FeatureExtractor, options: LowShotMasked, *, seed: int) -> list[Result]:
   """The same for each masking ratio of the training images."""
   for ratio in options.ratios:
-    subject.kept(ratio)  # all are checked before an image is encoded
-  listed = _listed(subject, options)
+    extractor.kept(ratio)  # all are checked before an image is encoded
+  listed = _listed(extractor, options)
   return [figure._replace(name=f'ratio {ratio:g}, {figure.name}') for ratio in options.ratios for figure in _accuracies(
-    subject, options, seed, listed, ratio, ratio if options.mask_test else 0.0)]
+    extractor, options, seed, listed, ratio, ratio if options.mask_test else 0.0)]
 
 
-def _listed(subject: Subject, options: LowShot) -> dict[str, list[Source]]:
+def _listed(extractor: FeatureExtractor, options: LowShot) -> dict[str, list[Source]]:
   """The images of each list, by pattern; all are looked for before one is encoded."""
-  subject.labelled()
+  extractor.labelled()
   files = {pattern: sorted(glob.glob(os.path.expanduser(pattern))) for pattern in options.lists}
   for pattern, found in files.items():
     if not found:
       raise ConfigError(f'lists={options.lists}: there is no file {pattern!r}')
-  known = places(subject.train) if files else {}
-  return {pattern: [Subset(subject.train, read_list(file, known)) for file in found]
+  known = places(extractor.train) if files else {}
+  return {pattern: [Subset(extractor.train, read_list(file, known)) for file in found]
           for pattern, found in files.items()}
 
 
 def _accuracies(
-  subject: Subject, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float, test_ratio: float
-) -> list[Figure]:
-  classes, test = subject.labelled(), labelled(subject.features(subject.eval, test_ratio), subject.eval)
+  extractor: FeatureExtractor, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float,
+  test_ratio: float,
+) -> list[Result]:
+  classes, test = extractor.labelled(), labelled(extractor.features(extractor.eval, test_ratio), extractor.eval)
   found = []
-  for i, (name, draws) in enumerate(_subsets(subject, options, seed, listed, ratio)):
+  for i, (name, draws) in enumerate(_subsets(extractor, options, seed, listed, ratio)):
     accuracies, l2s = [], []
     for train, mean in draws:
       features, queries = normalised(mean, train.features, test.features)
@@ -133,11 +123,11 @@ def _accuracies(
 
 
 def _subsets(
-  subject: Subject, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float
+  extractor: FeatureExtractor, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float
 ) -> Iterator[tuple[str, list[tuple[Features, np.ndarray]]]]:
   """The name of each subset, and of each of its draws the examples and the mean on which they are centred."""
   if options.labels_per_class or options.fractions:
-    train = subject.features(subject.train, ratio)
+    train = extractor.features(extractor.train, ratio)
     mean = train.features.mean(axis=0)
 
     def taken(drawn):
@@ -146,12 +136,12 @@ def _subsets(
     try:
       for count in options.labels_per_class:
         drawn = draw_examples(
-          train.labels, num_classes=subject.labelled(), count=count, draws=options.draws, seed=seed)
+          train.labels, num_classes=extractor.labelled(), count=count, draws=options.draws, seed=seed)
         yield f'{count} label{"s" * (count > 1)} a class', taken(drawn.reshape(options.draws, -1))
     except TooFewLabels as error:
       raise ConfigError(f'labels_per_class={options.labels_per_class}: {error}; ask for fewer') from error
     for share in options.fractions:
       yield f'{100 * share:g} %', taken(draw_share(train.labels, share=share, draws=options.draws, seed=seed))
   for pattern, sources in listed.items():
-    found = [labelled(subject.features(source, ratio), source) for source in sources]
+    found = [labelled(extractor.features(source, ratio), source) for source in sources]
     yield pattern, [(one, one.features.mean(axis=0)) for one in found]

@@ -1,37 +1,37 @@
 """How little a mask changes a representation: MSN, arXiv:2204.07141, Table 16."""
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 
 from maskrep.errors import DataError
-from maskrep.evaluation.extractor import Subject
-from maskrep.evaluation.protocols.lowshot import check_ratios
-from maskrep.evaluation.result import Figure
+from maskrep.evaluation.extractor import FeatureExtractor
+from maskrep.evaluation.result import Result
+from maskrep.schema import NotEmpty, Share, check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaskSimilarity:
   """`ratios`: shares of the patches that are dropped."""
 
-  ratios: tuple[float, ...]
+  ratios: Annotated[tuple[Share, ...], NotEmpty('(0.3, 0.7)')]
 
-  def __post_init__(self):
-    check_ratios(self.ratios)
+  __post_init__ = check
 
 
-def mask_similarity(subject: Subject, options: MaskSimilarity, *, seed: int) -> list[Figure]:
+def mask_similarity(extractor: FeatureExtractor, options: MaskSimilarity, *, seed: int) -> list[Result]:
   """The cosine of the masked and the whole image's representation; mean and deviation over the evaluation split."""
   for ratio in options.ratios:
-    subject.kept(ratio)  # all are checked before an image is encoded
+    extractor.kept(ratio)  # all are checked before an image is encoded
   unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
-  whole = unit(subject.features(subject.eval).features)
+  whole = unit(extractor.features(extractor.eval).features)
   found = []
   for ratio in options.ratios:
-    masked = unit(subject.features(subject.eval, ratio).features)
+    masked = unit(extractor.features(extractor.eval, ratio).features)
     if len(masked) != len(whole):
-      raise DataError(f'config.data.source: of {subject.eval.fingerprint} other images could be read than before; '
+      raise DataError(f'config.data.source: of {extractor.eval.fingerprint} other images could be read than before; '
                       'repair them')
     cosines = np.sum(masked * whole, axis=1)
-    found.append(Figure(f'ratio {ratio:g}', float(cosines.mean()), float(cosines.std())))
+    found.append(Result(f'ratio {ratio:g}', float(cosines.mean()), float(cosines.std())))
   return found

@@ -13,8 +13,8 @@ from maskrep.data.sources import shifts
 from maskrep.data.sources.shifts import ALEXNET_ERRORS, CLASSES, SETS, SEVERITIES
 from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
-from maskrep.evaluation.extractor import Subject
-from maskrep.evaluation.result import Figure
+from maskrep.evaluation.extractor import FeatureExtractor
+from maskrep.evaluation.result import Result
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ class Robustness:
       raise ValueError('sets=(): must name a set, where there are no corruptions')
 
 
-def robustness(subject: Subject, options: Robustness, *, seed: int) -> list[Figure]:
-  """Judges the classifier of a subject, whose logits are those of the 1000 classes in ImageNet's order.
+def robustness(extractor: FeatureExtractor, options: Robustness, *, seed: int) -> list[Result]:
+  """Judges the classifier of a extractor, whose logits are those of the 1000 classes in ImageNet's order.
 
   Returns:
     One figure a set: its top-1 accuracy, for ImageNet-A and -R among the classes that occur in them, for ReaL the share
@@ -60,25 +60,25 @@ def robustness(subject: Subject, options: Robustness, *, seed: int) -> list[Figu
   """
   del seed  # nothing is drawn
   levels = [(corruption, severity) for corruption in options.corruptions for severity in options.severities]
-  openings = [functools.partial(_open_set, subject, name) for name in options.sets]
-  openings += [functools.partial(_open_level, subject, *level) for level in levels]
-  asked = subject.encoding
-  if (asked.network, asked.pooling, asked.layers, asked.size) != ('ema', '', 1, 0):
+  openings = [functools.partial(_open_set, extractor, name) for name in options.sets]
+  openings += [functools.partial(_open_level, extractor, *level) for level in levels]
+  encoding = extractor.encoding
+  if (encoding.network, encoding.pooling, encoding.layers, encoding.size) != ('ema', '', 1, 0):
     raise ConfigError('config.encoding: must be as in configs/evaluation/robustness.py, but for its batch_size: the '
                       'classifier is judged on the features that it was trained on')
-  if subject.classes != CLASSES:
-    raise ConfigError(f'--workdir={subject.workdir}: its classifier has {subject.classes} classes, and the data sets '
-                      f'of config.robustness have the {CLASSES} of ImageNet-1k; take a run that trained on these')
+  if extractor.classes != CLASSES:
+    raise ConfigError(f'--workdir={extractor.workdir}: its classifier has {extractor.classes} classes, and the data '
+                      f'sets of config.robustness have the {CLASSES} of ImageNet-1k; take a run that trained on these')
   for opening in openings:
     opening()  # and none is kept: small data sets are held in memory, and together they are many
-  figures = [Figure(name, _accuracy(subject, name)) for name in options.sets]
-  accuracies = {level: top1(*subject.logits(_open_level(subject, *level), whole=True)) for level in levels}
+  figures = [Result(name, _accuracy(extractor, name)) for name in options.sets]
+  accuracies = {level: top1(*extractor.logits(_open_level(extractor, *level), whole=True)) for level in levels}
   for corruption in options.corruptions:
     each = tuple(accuracies[corruption, severity] for severity in options.severities)
-    figures.append(Figure(corruption, float(np.mean(each)), each=each))
+    figures.append(Result(corruption, float(np.mean(each)), each=each))
   if len(levels) == len(ALEXNET_ERRORS) * len(SEVERITIES):
     each = corruption_errors({name: [1 - accuracies[name, s] for s in SEVERITIES] for name in ALEXNET_ERRORS})
-    figures.append(Figure('mCE', float(np.mean(each)), each=each))
+    figures.append(Result('mCE', float(np.mean(each)), each=each))
   return figures
 
 
@@ -96,19 +96,19 @@ def corruption_errors(errors: dict[str, list[float]]) -> tuple[float, ...]:
   return tuple(float(sum(each) / (len(SEVERITIES) * ALEXNET_ERRORS[name])) for name, each in errors.items())
 
 
-def _open_set(subject: Subject, name: str) -> Source:
-  return shifts.open_set(name, download=subject.data.download)
+def _open_set(extractor: FeatureExtractor, name: str) -> Source:
+  return shifts.open_set(name, download=extractor.data.download)
 
 
-def _open_level(subject: Subject, corruption: str, severity: int) -> Source:
-  return shifts.open_corruption(corruption, severity, download=subject.data.download)
+def _open_level(extractor: FeatureExtractor, corruption: str, severity: int) -> Source:
+  return shifts.open_corruption(corruption, severity, download=extractor.data.download)
 
 
-def _accuracy(subject: Subject, name: str) -> float:
-  source = _open_set(subject, name)
-  logits, labels = subject.logits(source)
+def _accuracy(extractor: FeatureExtractor, name: str) -> float:
+  source = _open_set(extractor, name)
+  logits, labels = extractor.logits(source)
   if not SETS[name].several:
     return top1(logits, labels, SETS[name].subset)
-  with futures.ThreadPoolExecutor(subject.data.threads) as pool:
+  with futures.ThreadPoolExecutor(extractor.data.threads) as pool:
     right = list(pool.map(source.right, labels))  # a label is the index of its image here
   return float(np.mean([guess in some for guess, some in zip(logits.argmax(-1), right, strict=True) if some]))

@@ -9,7 +9,7 @@ from maskrep.errors import ConfigError
 from maskrep.evaluation.features import Features, Subset
 from maskrep.evaluation.metrics.logistic import draw_examples, draw_share, fit, placed, predict
 from maskrep.evaluation.protocols.lowshot import LowShot, LowShotMasked, lowshot, lowshot_masked
-from maskrep.experiment import build
+from maskrep.schema import build
 
 
 class Pixels:
@@ -97,7 +97,7 @@ def test_examples_may_be_split_over_devices_with_padding():
 def test_impossible_options(changes, said):
   fields = {'labels_per_class': (), 'fractions': (), 'lists': (), 'draws': 2, 'l2': (0.1,), 'folds': 0} | changes
   with pytest.raises(ConfigError, match=f'config.lowshot.*{said}'):
-    build.section(LowShot, fields, 'lowshot')
+    build(LowShot, fields, 'config.lowshot')
 
 
 def test_what_is_not_there_is_named(tmp_path):

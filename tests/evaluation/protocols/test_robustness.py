@@ -11,8 +11,8 @@ from maskrep.data.sources.shifts import ALEXNET_ERRORS
 from maskrep.errors import ConfigError
 from maskrep.evaluation.features import Features
 from maskrep.evaluation.protocols.robustness import Robustness, corruption_errors, robustness, top1
-from maskrep.evaluation.result import Figure
-from maskrep.experiment import build
+from maskrep.evaluation.result import Result
+from maskrep.schema import build
 from tests.support.extractor import Said, pixels
 from tests.support.pictures import encode, prepare
 
@@ -43,7 +43,7 @@ def test_predictions_are_made_among_the_classes_that_occur(put):
   for name, split in {'imagenet_a': 'test', 'imagenet_sketch': 'test'}.items():
     put(name, split, said)
   found = robustness(Said(), options(sets=('imagenet_a', 'imagenet_sketch')), seed=0)
-  assert found == [Figure('imagenet_a', 0.75), Figure('imagenet_sketch', 0.25)]
+  assert found == [Result('imagenet_a', 0.75), Result('imagenet_sketch', 0.25)]
 
 
 def test_classes_of_a_subset_are_found_by_label_and_not_by_place():
@@ -58,7 +58,7 @@ def test_real_labels_are_any_of_several_and_images_without_do_not_count(put):
   put('imagenet2012_real', 'validation',
       [(3, [3]), (4, []), (999, [0, 999]), (1, [2, 3]), (b'broken', [1]), (b'broken', []), (8, [8, 2])],
       label='real_label', original_label=4)
-  assert robustness(Said(), options(sets=('imagenet_real',)), seed=0) == [Figure('imagenet_real', 0.75)]
+  assert robustness(Said(), options(sets=('imagenet_real',)), seed=0) == [Result('imagenet_real', 0.75)]
 
 
 def test_a_corruption_is_seen_whole_and_its_accuracy_is_the_mean_over_severities(put):
@@ -66,7 +66,7 @@ def test_a_corruption_is_seen_whole_and_its_accuracy_is_the_mean_over_severities
   put('imagenet2012_corrupted/fog_4', 'validation', [(1, 1), (2, 1), (3, 1), (4, 5)], size=224)
   subject = Said()
   found = robustness(subject, options(corruptions=('fog',), severities=(2, 4)), seed=0)
-  assert found == [Figure('fog', 0.5, each=(0.75, 0.25))]  # and no mCE, which is of all
+  assert found == [Result('fog', 0.5, each=(0.75, 0.25))]  # and no mCE, which is of all
   assert [whole for _, _, whole in subject.calls] == [True, True]
 
 
@@ -122,5 +122,5 @@ def test_options_are_checked(changes, remedy):
 
 
 def test_shipped_config_asks_for_mce():
-  chosen = build.section(Robustness, config.get_config().robustness, 'robustness')
+  chosen = build(Robustness, config.get_config().robustness, 'config.robustness')
   assert chosen.corruptions == ALL and len(chosen.severities) == 5

@@ -16,8 +16,8 @@ from maskrep.evaluation.features import Features
 from maskrep.evaluation.metrics import logistic
 from maskrep.evaluation.protocols import transfer as protocol
 from maskrep.evaluation.protocols.transfer import Transfer, transfer
-from maskrep.evaluation.result import Figure
-from maskrep.experiment import build
+from maskrep.evaluation.result import Result
+from maskrep.schema import build
 from tests.support.extractor import Said
 from tests.support.pictures import encode, prepare
 
@@ -52,7 +52,7 @@ def test_classes_are_learned_on_the_training_split_and_judged_on_the_test_split(
     'train': cifar([(red, 4), (green, 7), (blue, 0)] * 4),
     'test': cifar([(red, 4), (green, 7), (blue, 0), (blue, 1)])})
   subject = Said()
-  assert transfer(subject, options('cifar10'), seed=0) == [Figure('cifar10', 0.75, note='l2 100')]
+  assert transfer(subject, options('cifar10'), seed=0) == [Result('cifar10', 0.75, note='l2 100')]
   assert [whole for _, _, whole in subject.calls] == [True, True]
 
 
@@ -91,13 +91,13 @@ def test_queries_look_in_another_split(data_dir, monkeypatch):
   put(data_dir, 'cifar10', {'train': cifar([(near, 1), (far, 2)]), 'test': cifar([(near, 1), (near, 2)])})
   monkeypatch.setitem(TASKS, 'cifar10', dataclasses.replace(
     TASKS['cifar10'], splits={'queries': 'test', 'index': 'train'}))
-  assert transfer(Said(), options('cifar10'), seed=0) == [Figure('cifar10', 0.5)]
+  assert transfer(Said(), options('cifar10'), seed=0) == [Result('cifar10', 0.5)]
 
 
 def test_means_are_of_whole_groups(monkeypatch):
   monkeypatch.setattr(protocol, '_open', lambda *task: None)
   monkeypatch.setattr(
-    protocol, '_judged', lambda subject, name, options, seed: Figure(name, list(VTAB).index(name) / 18))
+    protocol, '_judged', lambda subject, name, options, seed: Result(name, list(VTAB).index(name) / 18))
   *tasks, natural, specialized, structured, vtab = transfer(Said(), options(*reversed(VTAB)), seed=0)
   assert {figure.name for figure in tasks} == set(VTAB) and len(tasks) == 19
   assert [f.name for f in (natural, specialized, structured, vtab)] == [
@@ -140,7 +140,7 @@ def test_options_are_checked(changes, remedy):
 
 
 def test_shipped_configs_name_whole_groups():
-  chosen = {module: build.section(Transfer, module.get_config().transfer, 'transfer').tasks
+  chosen = {module: build(Transfer, module.get_config().transfer, 'config.transfer').tasks
             for module in (config, transfer_vtab, transfer_uned)}
   assert set(chosen[transfer_vtab]) == set(VTAB) and set(chosen[transfer_uned]) == set(UNED)
   for module, tasks in chosen.items():

@@ -1,0 +1,122 @@
+"""An experiment: a config, parsed once into the objects that it describes, and checked. Nothing is opened yet."""
+
+from collections.abc import Mapping
+import dataclasses
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from maskrep import methods
+from maskrep.data.datasets import Data
+from maskrep.errors import ConfigError
+from maskrep.evaluation.options import Eval
+from maskrep.schema import Count, NonNegativeInt, Reader
+from maskrep.train.loop import Train
+from maskrep.train.optim import Optim
+from maskrep.train.program import Program, make_program
+from maskrep.types import Objective
+
+# Fields that may differ when a run is resumed: they change what is shown or kept, how fast a run is, and its results by
+# round-off alone.
+FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'data.stall_timeout_s', 'train.log_every_steps',
+               'train.checkpoint_every_steps', 'train.keep_checkpoints', 'train.fsdp', 'encoder.remat', 'encoder.scan')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+  """The objects of one config.
+
+  Attributes:
+    config: the config as plain data.
+    method: its method, see `method_module`.
+    dtype: of computation.
+  """
+
+  config: dict[str, Any]
+  method: str
+  seed: int
+  batch_size: int
+  dtype: jnp.dtype
+  data: Data
+  optim: Optim
+  train: Train
+  eval: Eval
+  objective: Objective
+
+  @classmethod
+  def parse(cls, config: ConfigDict | Mapping[str, Any]) -> 'Experiment':
+    """Reads every field of a config once.
+
+    Raises:
+      ConfigError: naming a field that is missing, misspelt, of another type, out of range or at odds with another.
+    """
+    config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    read = Reader(config)
+    method = read.value('method', str)
+    module = method_module(method)
+    common = dict(
+      seed=read.value('seed', NonNegativeInt), batch_size=read.value('batch_size', Count), dtype=read.dtype,
+      data=read('data', Data), optim=read('optim', Optim), train=read('train', Train), eval=read('eval', Eval))
+    objective = module.from_config(read)
+    read.finish()
+    return cls(config=config, method=method, objective=objective, **common)
+
+  @property
+  def free_fields(self) -> tuple[str, ...]:
+    """Fields, or beginnings of fields, that may differ when the run is resumed."""
+    return FREE_FIELDS + (('train.microbatch',) if self.objective.exact_microbatches else ())
+
+  def check_devices(self) -> None:
+    """Checks what must fit the number of devices.
+
+    Raises:
+      ConfigError: naming the field, its value and the remedy.
+    """
+    devices, micro = jax.device_count(), self.train.microbatch
+    for field, size in (('batch_size', self.batch_size), ('eval.batch_size', self.eval.batch_size)):
+      if size % devices:
+        raise ConfigError(f'config.{field}={size}: must be a multiple of the {devices} devices, '
+                          f'for example {-(-size // devices) * devices}')
+    if micro and (self.batch_size % micro or micro % devices):
+      raise ConfigError(f'config.train.microbatch={micro}: must be 0, or divide config.batch_size={self.batch_size} '
+                        f'and be a multiple of the {devices} devices')
+    if devices % self.train.fsdp:
+      raise ConfigError(f'config.train.fsdp={self.train.fsdp}: must divide the number of devices, {devices}')
+
+  def program(self, examples: int, mesh: Mesh) -> Program:
+    """The step of a run over N `examples`, and the layout of its state."""
+    return make_program(
+      self.objective, self.optim, epochs=self.train.epochs, examples=examples, batch_size=self.batch_size,
+      seed=self.seed, mesh=mesh, freeze_encoder_steps=self.train.freeze_encoder_steps)
+
+
+def method_module(name: str) -> ModuleType:
+  """The module of a method: one of `maskrep.methods`, or of the user's own by a dotted name.
+
+  It has `from_config(read: Reader) -> Objective`, and `tiny(config)`, which makes a config small for tests.
+
+  Raises:
+    ConfigError: there is no such module, it cannot be imported, or it is no method.
+  """
+  dotted = name if '.' in name else f'{methods.__name__}.{name}'
+  try:
+    module = importlib.import_module(dotted)
+  except ImportError as error:
+    known = '' if '.' in name else f', must be one of {", ".join(known_methods())}, or the dotted name of a module'
+    raise ConfigError(f'config.method={name!r}: cannot be imported ({error}){known}') from error
+  if not hasattr(module, 'from_config'):
+    raise ConfigError(f'config.method={name!r}: {module.__name__} is no method, as it has no from_config; '
+                      f'those here are {", ".join(known_methods())}')
+  return module
+
+
+def known_methods() -> list[str]:
+  """Names of the methods of `maskrep.methods`."""
+  names = [each.name for each in pkgutil.iter_modules(methods.__path__)]
+  return [name for name in names if hasattr(importlib.import_module(f'{methods.__name__}.{name}'), 'from_config')]

@@ -1,0 +1,90 @@
+"""An experiment with what it reads: images, weights that it starts from, and weights that its loss reads."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from maskrep.data.datasets import open_source
+from maskrep.data.loader import Loader
+from maskrep.data.sources.source import Source
+from maskrep.errors import ConfigError
+from maskrep.evaluation.evaluator import check_data
+from maskrep.experiment.experiment import Experiment
+from maskrep.experiment.stored import load_encoder, load_tokenizer, statistics
+from maskrep.types import TrainState
+from maskrep.weights.pretrained import digest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OpenExperiment:
+  """An experiment that can be run.
+
+  Attributes:
+    eval_source: the evaluation split; None if there is none.
+    frozen: arrays that the loss reads and no step changes; None if there are none.
+    fingerprint: of the training data and of `frozen`.
+    warm_start: changes the state of a new run.
+  """
+
+  experiment: Experiment
+  loader: Loader
+  eval_source: Source | None
+  frozen: Any
+  fingerprint: str
+  warm_start: Callable[[TrainState], TrainState]
+
+
+def open_experiment(experiment: Experiment, *, resumed: bool = False) -> OpenExperiment:
+  """Opens data and weights; a run that is `resumed` takes nothing from `train.init_from`, which may be gone by then.
+
+  Raises:
+    ConfigError: the batch does not fit the devices, there are no images, they do not fit the method, or there are no
+      such weights.
+  """
+  experiment.check_devices()
+  data, objective = experiment.data, experiment.objective
+  source = open_source(data, data.train_split)
+  if experiment.batch_size > len(source):
+    raise ConfigError(f'config.batch_size={experiment.batch_size}: is more than the {len(source)} examples of '
+                      f'{data.source}; choose at most that many')
+  eval_source = open_source(data, data.eval_split) if data.eval_split else None
+  check_data(objective, experiment.eval, data.source, source, eval_source)
+  loader = Loader(
+    source, batch_size=experiment.batch_size, canvas=data.canvas, seed=experiment.seed, threads=data.threads,
+    process_index=jax.process_index(), process_count=jax.process_count(),
+    max_broken_fraction=data.max_broken_fraction, stall_timeout_s=data.stall_timeout_s, reads=objective.reads)
+  frozen, fingerprint = None, loader.fingerprint
+  if wanted := objective.frozen:
+    frozen = load_tokenizer(f'config.{wanted.field}={wanted.path!r}', wanted.path, wanted.module, wanted.shapes)
+    fingerprint += f', tokenizer {digest(frozen)}'
+  starts_warm = experiment.train.init_from and not resumed
+  return OpenExperiment(
+    experiment=experiment, loader=loader, eval_source=eval_source, frozen=frozen, fingerprint=fingerprint,
+    warm_start=_warm_start(experiment) if starts_warm else lambda state: state)
+
+
+def _warm_start(experiment: Experiment) -> Callable[[TrainState], TrainState]:
+  """Puts the encoder of `train.init_from`, with its running statistics, into a new state; the rest of it stays."""
+  path, objective = experiment.train.init_from, experiment.objective
+  params, model_state = jax.eval_shape(objective.init, jax.random.key(0))
+  name, module = objective.backbone
+  if name != 'encoder':
+    raise ConfigError(f"config.train.init_from={path!r}: starts an encoder, and this method trains none; leave it ''")
+  encoder, stats = load_encoder(
+    f'config.train.init_from={path!r}', path, module, params['encoder'], statistics(model_state))
+
+  def warm_start(state):
+    def place(tree, new):
+      # Copies: a step donates its state, in which no array may stand twice.
+      return tree | {'encoder': jax.tree.map(
+        lambda new, old: jnp.copy(jax.device_put(new, old.sharding)), new, tree['encoder'])}
+
+    branches = {name: place(tree, stats) if stats and 'encoder' in tree else tree
+                for name, tree in state.model_state.items()}
+    return state.replace(params=place(state.params, encoder), ema_params=place(state.ema_params, encoder),
+                         model_state=branches)
+
+  return warm_start
