@@ -15,6 +15,7 @@ import jax
 from ml_collections import ConfigDict, config_flags
 
 from maskrep.cli import command
+from maskrep.data.datasets import Data
 from maskrep.devices import distributed
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.evaluation import result
@@ -25,7 +26,6 @@ from maskrep.evaluation.protocols.nearest import KNN, Retrieval, knn, retrieval
 from maskrep.evaluation.protocols.robustness import Robustness, robustness
 from maskrep.evaluation.protocols.transfer import Transfer, transfer
 from maskrep.experiment import build, plan, probe, run, stored
-from maskrep.experiment.build import Data
 from maskrep.weights.pretrained import Pretrained
 from maskrep.workdir.config import holds_run
 from maskrep.workdir.files import prepare

@@ -7,15 +7,16 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from maskrep.cli import command
+from maskrep.data.datasets import Data, open_source
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Example
 from maskrep.errors import ConfigError
 from maskrep.experiment import build
-from maskrep.experiment.build import Data
 from maskrep.show.masks import masked_columns
 from maskrep.show.sheet import sheet_png
 from maskrep.show.views import columns, draw
+from maskrep.train.program import reads
 from maskrep.types import Batch
 from maskrep.workdir.files import write_atomic
 
@@ -73,11 +74,11 @@ def show(argv: list[str]) -> None:
   if missing := [field for field in ('seed', 'data', 'train', *build.method(config).sections) if field not in config]:
     raise ConfigError(f'config.{missing[0]}: is missing; add it to the config file')
   objective = build.build_objective(config)
-  maps = hasattr(objective, 'segment')
-  if maps and values.images:
+  fields = reads(objective)
+  if 'label_map' in fields and values.images:
     raise ConfigError(f'--images={",".join(values.images)}: have no label maps, which config.method={config.method!r} '
                       'cuts with them; show the training data')
-  views = draw(objective, first_batch(config, values.images, maps), config.seed)
+  views = draw(objective, first_batch(config, values.images, fields), config.seed)
   found = SUBJECTS[subject](objective, views)
   if not found:
     raise ConfigError(f'config.method={config.method!r}: has no {subject}; ask for the views')
@@ -85,13 +86,13 @@ def show(argv: list[str]) -> None:
   print(f'{values.output}: {", ".join(found)}')
 
 
-def first_batch(config: ConfigDict, paths: list[str] | None, label_maps: bool) -> Batch:
-  """The images named, or the first of the training data, in one batch, with their label maps if these are asked for."""
+def first_batch(config: ConfigDict, paths: list[str] | None, fields: tuple[str, ...]) -> Batch:
+  """One batch of the images named, or of the first ones of the training data, with these fields."""
   data = build.section(Data, config.data, 'data')
-  source = Images(paths, data.canvas) if paths else build.build_source(data, data.train_split)
+  source = Images(paths, data.canvas) if paths else open_source(data, data.train_split)
   rows = len(source) if paths else min(ROWS, len(source))
   batches = in_order(source, batch_size=rows, canvas=data.canvas, threads=data.threads,
-                     stall_timeout_s=data.stall_timeout_s, label_maps=label_maps)
+                     stall_timeout_s=data.stall_timeout_s, reads=fields)
   with contextlib.closing(batches):
     batch = dict(next(batches))
   if not batch.pop('valid').all():

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from maskrep import rng
 from maskrep.augment.highpass import high_pass_images
 from maskrep.augment.views import eval_views
+from maskrep.data.datasets import Data, open_source
 from maskrep.data.sources.source import Source
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import ConfigError, DataError
@@ -19,7 +20,6 @@ from maskrep.evaluation import features
 from maskrep.evaluation.cache import cached
 from maskrep.evaluation.features import Encoder, Features
 from maskrep.experiment import build, stored
-from maskrep.experiment.build import Data
 from maskrep.masking.tokens import num_kept, random_keep
 from maskrep.models.represent import POOLING, represent
 from maskrep.weights.pretrained import Pretrained, module, variables
@@ -123,13 +123,13 @@ class Subject:
 
   @functools.cached_property
   def train(self) -> Source:
-    return build.build_source(self.data, self.data.train_split)
+    return open_source(self.data, self.data.train_split)
 
   @functools.cached_property
   def eval(self) -> Source:
     if not self.data.eval_split:
       raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
-    return build.build_source(self.data, self.data.eval_split)
+    return open_source(self.data, self.data.eval_split)
 
   @functools.cached_property
   def digest(self) -> str:

@@ -13,11 +13,6 @@ from ml_collections import ConfigDict
 
 from maskrep.augment.regularisation import Regularise
 from maskrep.augment.views import View
-from maskrep.data.sources import scenes, tasks
-from maskrep.data.sources.digits import Digits
-from maskrep.data.sources.folder import Folder
-from maskrep.data.sources.source import Source
-from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError
 from maskrep.masking.pixels import PixelMask
 from maskrep.masking.tokens import num_kept
@@ -40,27 +35,6 @@ from maskrep.models.vqgan import DESIGNS, VQGAN
 from maskrep.types import Objective
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Data:
-  """Which images, and how the host reads them."""
-
-  source: str  # digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH, task:NAME
-  train_split: str
-  eval_split: str  # '' where there is none
-  download: bool
-  canvas: int  # side of the uint8 canvas in pixels; larger images are reduced to fit
-  threads: int  # that read and decode
-  max_broken_fraction: float
-  stall_timeout_s: int  # without an image before the stacks are dumped; the run ends after twice as long
-
-  def __post_init__(self):
-    for field in ('canvas', 'threads', 'stall_timeout_s'):
-      if getattr(self, field) < 1:
-        raise ValueError(f'{field}={getattr(self, field)}: must be at least 1')
-    if not 0 <= self.max_broken_fraction <= 1:
-      raise ValueError(f'max_broken_fraction={self.max_broken_fraction}: must be in [0, 1]')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,25 +191,6 @@ def section(cls, config: Mapping[str, Any], name: str, **given):
     return cls(**config, **given)
   except ValueError as error:
     raise ConfigError(f'config.{name}.{error}') from error
-
-
-def build_source(data: Data, split: str) -> Source:
-  """Opens a split of `data.source`."""
-  kind, _, name = data.source.partition(':')
-  if kind == 'digits' and not name:
-    return Digits(split)
-  if kind == 'digit_scenes' and not name:
-    return scenes.DigitScenes(split)
-  if kind == 'tfds' and name:
-    return TFDS(name, split, download=data.download)
-  if kind == 'folder' and name:
-    return Folder(name, split)
-  if kind == 'ade20k' and name:
-    return scenes.ADE20K(name, split)
-  if kind == 'task' and name:
-    return tasks.open_task(name, split, download=data.download)
-  raise ConfigError(f'config.data.source={data.source!r}: must be digits, digit_scenes, tfds:NAME, folder:PATH, '
-                    'ade20k:PATH or task:NAME')
 
 
 def method(config: ConfigDict) -> 'Method':

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from maskrep.data.datasets import Data, open_source
 from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import RunError
@@ -31,7 +32,7 @@ def dry_run(config: ConfigDict) -> str:
   """
   plan.check(config)
   plan.check_devices(config)
-  data, optim = build.section(build.Data, config.data, 'data'), build.section(plan.Optim, config.optim, 'optim')
+  data, optim = build.section(Data, config.data, 'data'), build.section(plan.Optim, config.optim, 'optim')
   train = build.section(plan.Train, config.train, 'train')
   examples, known = _examples(data)
   program = make_program(
@@ -64,10 +65,10 @@ def _line(name: str, text: str) -> str:
   return f'{name:<12} {text}'
 
 
-def _examples(data: build.Data) -> tuple[int, str]:
+def _examples(data: Data) -> tuple[int, str]:
   """How many there are, and how that is known."""
   try:
-    count = len(build.build_source(data, data.train_split))
+    count = len(open_source(data, data.train_split))
     return count, f'{count} examples'
   except RunError:
     if (data.source, data.train_split) not in EXAMPLES:

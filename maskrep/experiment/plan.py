@@ -9,14 +9,16 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from maskrep.data.datasets import Data, open_source
 from maskrep.data.loader import Loader
 from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation.options import Eval
 from maskrep.experiment import build, stored
-from maskrep.experiment.build import Data, section
+from maskrep.experiment.build import section
 from maskrep.train.loop import Train
 from maskrep.train.optim import Optim
+from maskrep.train.program import reads
 from maskrep.types import Objective, TrainState
 
 FIELDS = 'method', 'seed', 'batch_size', 'compute_dtype', 'data', 'optim', 'train', 'eval'  # of every method
@@ -103,7 +105,7 @@ def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
   optim, train = section(Optim, config.optim, 'optim'), section(Train, config.train, 'train')
   objective = build.build_objective(config)
   check_devices(config)
-  source = build.build_source(data, data.train_split)
+  source = open_source(data, data.train_split)
   if config.batch_size > len(source):
     raise ConfigError(f'config.batch_size={config.batch_size}: is more than the {len(source)} examples of '
                       f'{data.source}; choose at most that many')
@@ -111,8 +113,8 @@ def make(config: ConfigDict, *, resumed: bool = False) -> Plan:
     source, batch_size=config.batch_size, canvas=data.canvas, seed=config.seed, threads=data.threads,
     process_index=jax.process_index(), process_count=jax.process_count(),
     max_broken_fraction=data.max_broken_fraction, stall_timeout_s=data.stall_timeout_s,
-    label_maps=hasattr(objective, 'segment'))
-  eval_source = build.build_source(data, data.eval_split) if data.eval_split else None
+    reads=reads(objective))
+  eval_source = open_source(data, data.eval_split) if data.eval_split else None
   bank, classes = min(evaluation.max_train_examples, len(source)), source.num_classes
   if eval_source is not None and classes:
     # A class may still have fewer than its share; only the labels tell, which are read with the images.

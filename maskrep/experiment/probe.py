@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 import jax
 from ml_collections import ConfigDict
 
+from maskrep.data.datasets import Data, open_source
 from maskrep.errors import ConfigError, NonFiniteError
 from maskrep.evaluation.extractor import own_pooling, preprocessing
 from maskrep.evaluation.result import Figure
@@ -59,8 +60,8 @@ def configs(config: ConfigDict, folder: Path, pretrained: Pretrained, data: Conf
   if 'sigma' in done.objective:
     done.objective.sigma = float(how.get('high_pass_sigma', 0))
   if 'regularisation' in done and not done.regularisation.num_classes:
-    section = build.section(build.Data, data, 'data')
-    done.regularisation.num_classes = build.build_source(section, section.train_split).num_classes
+    section = build.section(Data, data, 'data')
+    done.regularisation.num_classes = open_source(section, section.train_split).num_classes
   found = []
   for rate in config.get('learning_rates', ()) or (done.optim.learning_rate,):
     one = copy.deepcopy(done)

@@ -17,12 +17,17 @@ from maskrep.train.step import init_state, make_step
 from maskrep.types import Batch, Objective, TrainState
 
 
+def reads(objective: Objective) -> tuple[str, ...]:
+  """The fields of the batch that training with an objective reads."""
+  return ('image', 'size', 'position', 'label') + (('label_map',) if hasattr(objective, 'segment') else ())
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
   """What the loop runs, what a dry run looks at.
 
   Attributes:
-    label_maps: whether batches have them.
+    reads: fields of the batch that the step reads.
     total_steps, warmup_steps: lengths of the run and of its warm-up.
     schedules: step -> value, by name.
     state: shapes, dtypes and shardings of the training state.
@@ -33,7 +38,7 @@ class Program:
 
   mesh: Mesh
   batch_size: int
-  label_maps: bool
+  reads: tuple[str, ...]
   total_steps: int
   warmup_steps: int
   schedules: dict[str, Schedule]
@@ -49,9 +54,9 @@ class Program:
     def spec(dtype, *shape):
       return jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=sharding)
 
-    maps = {'label_map': spec(jnp.uint8, canvas, canvas)} if self.label_maps else {}
-    return maps | {'image': spec(jnp.uint8, canvas, canvas, 3), 'size': spec(jnp.int32, 2),
-                   'position': spec(jnp.uint32), 'label': spec(jnp.int32)}
+    fields = {'image': spec(jnp.uint8, canvas, canvas, 3), 'size': spec(jnp.int32, 2), 'position': spec(jnp.uint32),
+              'label': spec(jnp.int32), 'label_map': spec(jnp.uint8, canvas, canvas)}
+    return {name: fields[name] for name in self.reads}
 
   def lower(self, canvas: int) -> jax.stages.Lowered:
     """The step for canvases of `canvas` pixels, traced and not yet compiled."""
@@ -85,6 +90,6 @@ def make_program(
     make_step(objective, optimizer, values['ema_momentum'], seed, whole, freeze_encoder_steps, scales),
     donate_argnums=0, in_shardings=(sharding, batch_sharding(mesh), copied), out_shardings=(sharding, None))
   return Program(
-    mesh=mesh, batch_size=batch_size, label_maps=hasattr(objective, 'segment'), total_steps=total_steps,
+    mesh=mesh, batch_size=batch_size, reads=reads(objective), total_steps=total_steps,
     warmup_steps=warmup_steps, schedules=values, state=state, frozen=frozen, init=jax.jit(init, out_shardings=sharding),
     step=step)

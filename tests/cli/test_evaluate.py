@@ -11,10 +11,10 @@ from configs import msn_digits
 from maskrep import rng
 from maskrep.augment.views import eval_views
 from maskrep.cli import evaluate
+from maskrep.data.datasets import Data
 from maskrep.evaluation import features
 from maskrep.evaluation.extractor import Encoding, Subject
 from maskrep.experiment import stored
-from maskrep.experiment.build import Data
 from maskrep.masking.tokens import random_keep
 from maskrep.weights import native
 from maskrep.weights.pretrained import module, variables

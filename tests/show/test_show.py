@@ -15,6 +15,7 @@ from maskrep.masking.tokens import disjoint_keep
 from maskrep.show.masks import GREY, grey_out, masked_columns
 from maskrep.show.sheet import sheet_png, zoom
 from maskrep.show.views import columns, draw
+from maskrep.train.program import reads
 from tests.support.tiny import shrink
 
 CONFIGS = {'msn': msn_digits, 'extrema': extrema_digits, 'mscn': mscn_digits, 'mim': mim_digits, 'vqgan': vqgan_digits}
@@ -35,7 +36,7 @@ def drawn():
       if method == 'mim':
         config.masking.supervised_ratio = 0.5
       objective = build.build_objective(config)
-      found[method] = objective, draw(objective, first_batch(config, None, False), config.seed)
+      found[method] = objective, draw(objective, first_batch(config, None, reads(objective)), config.seed)
     return found[method]
 
   return make

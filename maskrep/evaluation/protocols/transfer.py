@@ -10,6 +10,7 @@ import difflib
 
 import numpy as np
 
+from maskrep.data.datasets import open_source
 from maskrep.data.sources.source import Source
 from maskrep.data.sources.tasks import GROUPS, TASKS, Task
 from maskrep.errors import ConfigError
@@ -18,7 +19,6 @@ from maskrep.evaluation.features import Features, labelled
 from maskrep.evaluation.metrics import logistic
 from maskrep.evaluation.metrics.knn import recall_at_1
 from maskrep.evaluation.result import Figure
-from maskrep.experiment import build
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def transfer(subject: Subject, options: Transfer, *, seed: int) -> list[Figure]:
 
 
 def _open(subject: Subject, name: str, split: str) -> Source:
-  return build.build_source(dataclasses.replace(subject.data, source=f'task:{name}'), split)
+  return open_source(dataclasses.replace(subject.data, source=f'task:{name}'), split)
 
 
 def _judged(subject: Subject, name: str, options: Transfer, seed: int) -> Figure:
