@@ -28,7 +28,7 @@ from maskrep.evaluation.protocols.transfer import Transfer, transfer
 from maskrep.experiment import build, plan, probe, run, stored
 from maskrep.weights.pretrained import Pretrained
 from maskrep.workdir.config import holds_run
-from maskrep.workdir.files import prepare
+from maskrep.workdir.folder import make_writable
 from maskrep.workdir.starts import describe_start
 
 EXAMPLE = 'python -m maskrep evaluate lowshot --workdir=runs/msn_digits'
@@ -90,7 +90,7 @@ def evaluate(argv: list[str]) -> None:
   changed = config_flags.get_override_values(values['config'])
   examine = _frozen if protocol in FROZEN else _trained
   if jax.process_index() == 0 and folder.is_dir():
-    prepare(folder)
+    make_writable(folder)
   try:
     figures, said = examine(protocol, config, changed, folder)
     if jax.process_index():

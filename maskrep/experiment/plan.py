@@ -22,6 +22,9 @@ from maskrep.train.program import reads
 from maskrep.types import Objective, TrainState
 
 FIELDS = 'method', 'seed', 'batch_size', 'compute_dtype', 'data', 'optim', 'train', 'eval'  # of every method
+# Beginnings of fields that may differ on resume: they change what is shown or kept, or the speed, or only round-off.
+FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'data.stall_timeout_s', 'train.log_every_steps',
+               'train.checkpoint_every_steps', 'train.keep_checkpoints', 'train.fsdp', 'encoder.remat', 'encoder.scan')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from maskrep.errors import ConfigError, NonFiniteError
 from maskrep.evaluation.extractor import own_pooling, preprocessing
 from maskrep.evaluation.result import Figure
 from maskrep.experiment import build, plan, run
+from maskrep.experiment.plan import FREE_FIELDS
 from maskrep.weights.pretrained import KINDS, Pretrained
-from maskrep.workdir.config import FREE_FIELDS
 from maskrep.workdir.files import read_json
 
 FIGURES = {'eval/accuracy': 'top-1', 'eval/mean_iou': 'mean IoU', 'eval/pixel_accuracy': 'pixel accuracy'}

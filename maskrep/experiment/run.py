@@ -21,7 +21,8 @@ from maskrep.train.clock import Clock
 from maskrep.workdir.checkpoint import resumes
 from maskrep.workdir.config import store_config
 from maskrep.workdir.events import recorded
-from maskrep.workdir.files import append_json, prepare, write_atomic
+from maskrep.workdir.files import append_json, write_atomic
+from maskrep.workdir.folder import make_writable
 from maskrep.workdir.lock import exclusive_lock
 from maskrep.workdir.starts import check_start, describe_start, record_start
 
@@ -45,13 +46,13 @@ def run(
     train(plan, workdir, clock)
     return
   print(device_table(), flush=True)
-  prepare(workdir)
+  make_writable(workdir)
   with exclusive_lock(workdir):
     start = describe_start(plan.fingerprint)
     # Both are compared before either is written: a start that is refused changes nothing.
     check_start(workdir, start, allowed_changes)
     free = () if build.method(config).ghost_batches else ('train.microbatch',)
-    store_config(workdir, config, allowed_changes + free)
+    store_config(workdir, config.to_dict(), free=planning.FREE_FIELDS + free, allowed=allowed_changes)
     with recorded(workdir, clock.seconds):
       record_start(workdir, start)
       params, _ = jax.eval_shape(plan.objective.init, rng.stream(plan.seed, 'init'))

@@ -131,7 +131,7 @@ def stored(what: str, folder: Path, part: str | None = None) -> Stored:
   if not holds_run(folder):
     raise ConfigError(f'{what}: holds no run and no import{f" of such a {part}" if part else ""}; give the --workdir '
                       'of a run that trained it, or what maskrep import wrote')
-  config = load_config(folder)
+  config = ConfigDict(load_config(folder)).lock()
   try:
     objective, optim = build.build_objective(config), build.section(Optim, config.optim, 'optim')
   except ConfigError as error:

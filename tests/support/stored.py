@@ -28,7 +28,7 @@ def store(config: ConfigDict, folder: Path) -> TrainState:
   branches = {name: differ(tree) if name == 'teacher' else tree for name, tree in state.model_state.items()}
   state = state.replace(step=state.step + 7, ema_params=differ(state.params), model_state=branches)
   folder.mkdir(exist_ok=True)
-  store_config(folder, config)
+  store_config(folder, config.to_dict(), free=())
   with Checkpoints(folder, 1) as checkpoints:
     checkpoints.save(state, 7)
   return state
