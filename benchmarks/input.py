@@ -58,7 +58,7 @@ def stages(source: Folder, batch_size: int) -> dict[str, float]:
 def throughput(source: Folder, threads: int, batch_size: int, seconds: float) -> tuple[float, float]:
   """(images per second, images per second of CPU time) of the loader, once its first batches have claimed memory."""
   loader = Loader(source, batch_size=batch_size, canvas=CANVAS, seed=0, threads=threads, max_broken_fraction=0,
-                  stall_timeout_s=60)
+                  stall_timeout_s=60, reads=('image', 'size', 'position', 'label'))
   with contextlib.closing(loader.iterate(0)) as batches:
     for _ in range(6):
       next(batches)

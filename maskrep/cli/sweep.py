@@ -14,7 +14,8 @@ from maskrep.errors import Preempted, RunError
 from maskrep.sweep import launch, picture, table
 from maskrep.sweep.grid import EXAMPLE, runs
 from maskrep.sweep.outcome import ends, outcome
-from maskrep.workdir.files import prepare, write_atomic
+from maskrep.workdir.files import write_atomic
+from maskrep.workdir.folder import make_writable
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
@@ -44,7 +45,7 @@ def sweep(argv: list[str]) -> None:
   if values.launch != 'none':
     launch.check_root()
   chosen, folder = runs(values), Path(values.workdir)
-  prepare(folder)
+  make_writable(folder)
   stopped = ''
   if values.launch in ('lines', 'slurm'):
     launch.write_lines(chosen, folder / 'commands.txt')

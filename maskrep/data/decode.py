@@ -1,4 +1,4 @@
-"""One encoded picture to RGB pixels that fit the canvas, and its label map to classes that lie on them."""
+"""Decodes a picture to RGB pixels that fit the canvas, and its label map to the class of each of these pixels."""
 
 import io
 
@@ -15,10 +15,10 @@ class BrokenImage(Exception):
 
 
 def decode(image: bytes | np.ndarray, *, canvas: int) -> np.ndarray:
-  """Decodes a picture, and reduces it (antialiased, aspect ratio kept) where it is larger than the canvas.
+  """Decodes a picture, and reduces it (antialiased, aspect ratio kept) if it is larger than the canvas.
 
-  What a viewer shows is what comes out: EXIF rotation is applied, transparency lies on white, 16 bits become 8,
-  an animation is its first frame. What is above MAX_BYTES or MAX_PIXELS is refused before it is decoded.
+  The pixels are those that a viewer shows: EXIF rotation is applied, transparency lies on white, 16 bits become 8,
+  an animation is its first frame. A picture above MAX_BYTES or MAX_PIXELS is refused before it is decoded.
 
   Args:
     image: a file in any format that Pillow reads, or uint8 pixels [H, W], [H, W, 1] or [H, W, 3].
@@ -28,7 +28,7 @@ def decode(image: bytes | np.ndarray, *, canvas: int) -> np.ndarray:
     uint8 [h, w, 3] with 1 <= h, w <= canvas.
 
   Raises:
-    BrokenImage: whatever is wrong.
+    BrokenImage: the picture cannot be decoded, for any reason.
   """
   try:
     return _fit(_rgb(image if isinstance(image, np.ndarray) else _decode_file(image, canvas)), canvas)
@@ -45,14 +45,14 @@ def decode_label_map(label_map: bytes | np.ndarray, lookup: np.ndarray, *, size:
 
   Args:
     label_map: a file of one channel (a palette's indices count) in any format that Pillow reads, or uint8 [H, W].
-    lookup: uint8 [256], what each value of the map means.
+    lookup: uint8 [256], the class of each value of the map, see `label_maps.lookup`.
     size: height and width of the picture, as `decode` returned it.
 
   Returns:
     uint8 [*size].
 
   Raises:
-    BrokenImage: whatever is wrong, a map of another shape than the picture included.
+    BrokenImage: the map cannot be decoded, for any reason, or has another shape than the picture.
   """
   try:
     values = label_map if isinstance(label_map, np.ndarray) else _decode_values(label_map)
@@ -88,7 +88,7 @@ def _check_pixels(width: int, height: int) -> None:
 
 
 def _decode_file(data: bytes, canvas: int) -> np.ndarray:
-  """An encoded file to uint8 [H, W] or [H, W, 3], reduced to not much more than the canvas where that is free."""
+  """Decodes a file to uint8 [H, W] or [H, W, 3]; a JPEG may come reduced, to no less than the canvas."""
   if len(data) > MAX_BYTES:
     raise BrokenImage(f'the file has more than {MAX_BYTES // 10**6} MB')
   # simplejpeg is nearly twice as fast as Pillow, but knows no EXIF rotation.

@@ -20,7 +20,7 @@ from maskrep.types import Array, Batch
 
 # (weights, batch with image, size and position) -> float32 [B, D]; `weights` is what the encoder takes.
 EncodeFn = Callable[[Any, Batch], Array]
-READ = 'image', 'size', 'position'  # what it gets of a batch
+READS = 'image', 'size', 'position'  # fields of the batch that it gets
 
 
 class Features(NamedTuple):
@@ -111,9 +111,9 @@ def extract(
   """Encodes a source in its order, with a compiled encoder."""
   features, labels = [], []
   for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads,
-                        stall_timeout_s=stall_timeout_s,
+                        stall_timeout_s=stall_timeout_s, reads=(*READS, 'label'),
                         process_index=jax.process_index(), process_count=jax.process_count()):
-    encoded = np.asarray(encoder(weights, global_batch(mesh, {name: batch[name] for name in READ})))
+    encoded = np.asarray(encoder(weights, global_batch(mesh, {name: batch[name] for name in READS})))
     valid, label = process_allgather((batch['valid'], batch['label']), tiled=True)
     features.append(encoded[valid])
     labels.append(label[valid])

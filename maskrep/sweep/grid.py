@@ -4,7 +4,6 @@ from collections.abc import Sequence
 import dataclasses
 import hashlib
 import itertools
-import json
 from pathlib import Path
 import re
 
@@ -15,7 +14,7 @@ from maskrep.cli import command
 from maskrep.errors import ConfigError
 from maskrep.experiment import plan
 from maskrep.sweep.outcome import finished
-from maskrep.workdir.config import FREE_FIELDS, diff
+from maskrep.workdir.config import changes
 
 EXAMPLE = ('python -m maskrep sweep --config=configs/msn_vitb16.py --grid masking.ratio=0.15,0.3,0.5,0.7 '
            '--grid encoder=vit_s16,vit_b16 --workdir=runs/ratios')
@@ -89,11 +88,10 @@ def _run(folder: Path, values: dict[str, str], base: str, shared: dict[str, str]
 
 def _check_same(run: Run) -> None:
   """main.py would refuse to go on with another config, but a finished run is not given to it."""
-  path = run.workdir / 'config.json'
-  if not path.exists():
+  if not (run.workdir / 'config.json').exists():
     return
-  free = tuple(field for field in FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))
-  changed = diff(json.loads(path.read_text()), json.loads(json.dumps(run.config.to_dict())))
+  free = tuple(field for field in plan.FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))
+  changed = changes(run.workdir, run.config.to_dict())
   if refused := sorted(field for field in changed if not field.startswith(free)):
     shown = ', '.join(f'{field} was {changed[field][0]} and is {changed[field][1]}' for field in refused)
     raise ConfigError(f'--workdir={run.workdir.parent}: {run.name} holds a run with another config ({shown}); give '

@@ -1,15 +1,16 @@
-"""The folder of a run, and what lies in it beside its checkpoints.
+"""The folder of a run. Its files:
 
-  config.json     the config, as plain data
+  config.json     the config, as plain data, and the version of its fields
   run.json        data, code revision, versions, devices; one object per start, newest last
-  reconstructions.png  of a tokenizer: images above their reconstructions, at the last evaluation
+  parameters.txt  the shape and size of each parameter
+  reconstructions.png  images above their reconstructions by a tokenizer, at the last evaluation
   metrics.jsonl   one object per line: `step` and named floats
   events.out.*    the same for TensorBoard
   results.jsonl   one object per line: the final table
-  events.jsonl    one object per line: starts, the memory of the step, and why each run ended
+  events.jsonl    one object per line: starts, the memory of the step, and why each start ended
   checkpoints/    see checkpoint.py; corrupt/ holds damaged ones
-  evaluations.jsonl  one object per line: the result of an evaluation, with all that it takes to repeat it
+  evaluations.jsonl  one object per line: the result of an evaluation, with all that is needed to repeat it
   features/       cached features; may be deleted
   evaluations/    workdirs of the runs that an evaluation trains
-  lock            held by the run that is under way
+  lock            held by the process that trains
 """

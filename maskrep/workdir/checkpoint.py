@@ -1,13 +1,14 @@
 """Checkpoints of a training state: orbax, asynchronous, keep-last-n, verified. The only file that knows orbax.
 
-Orbax writes a step beside its place and renames it, so a kill leaves the steps before as they were. It does not see a
-flipped bit. So each step also holds a fingerprint of every leaf, computed on the devices, which restoring compares.
+Orbax writes a step beside its place and renames it, so a kill leaves the earlier steps as they were. It does not detect
+a flipped bit. So each step also holds a fingerprint of every leaf, computed on the devices, which restoring compares.
 """
 
 import logging
 from pathlib import Path
 import shutil
 import time
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -18,22 +19,22 @@ import orbax.checkpoint as ocp
 from maskrep.errors import CheckpointError
 from maskrep.types import TrainState
 
-SHOWN = 10  # leaves that are named
-FAILURES = 3  # saves in a row that may fail before the run ends
+SHOWN = 10  # leaves named in a message
+FAILURES = 3  # saves in a row after whose failure the run ends
 
 log = logging.getLogger(__name__)
 
 
 def resumes(workdir: Path) -> bool:
-  """Whether a run has been saved there."""
+  """True if the workdir holds a checkpoint."""
   return any(path.is_dir() and path.name.isdigit() for path in (workdir / 'checkpoints').glob('*'))
 
 
 class Checkpoints:
   """The checkpoints of one workdir. Use as a context manager: leaving it waits for the save in flight.
 
-  Leaving raises CheckpointError where the last save failed, unless another error is on its way out. With `read_only`
-  nothing in the workdir is changed, so that it may be another run's.
+  Leaving raises CheckpointError if the last save failed, unless another error is being raised. With `read_only` nothing
+  in the workdir is changed, so it may belong to another run.
   """
 
   def __init__(self, workdir: Path, keep: int, *, read_only: bool = False):
@@ -82,15 +83,15 @@ class Checkpoints:
   def save(self, state: TrainState, step: int) -> None:
     """Starts to write; the arrays are copied before this returns, so the state may be donated to the next step.
 
-    A save that fails, now or in the background, is warned of, and what it left is removed, for the next to have space.
+    If a save fails, now or in the background, this warns and removes the files that it left, which frees their space.
 
     Raises:
       CheckpointError: `FAILURES` saves in a row failed, or the step is there already.
     """
-    prints = _as_json(_fingerprint(state))
-    args = ocp.args.Composite(state=ocp.args.StandardSave(state), fingerprint=ocp.args.JsonSave(prints))
+    fingerprints = _as_json(_fingerprint(state))
+    args = ocp.args.Composite(state=ocp.args.StandardSave(state), fingerprint=ocp.args.JsonSave(fingerprints))
     try:
-      self._manager.wait_until_finished()  # raises what the save before met in the background
+      self._manager.wait_until_finished()  # raises what the save before raised in the background
       self._failures = 0 if self._in_flight else self._failures
     except Exception as error:  # of any type, as above
       self._failed('the checkpoint before', step, error)
@@ -106,7 +107,7 @@ class Checkpoints:
     self._in_flight = True
 
   def _failed(self, which: str, step: int, error: Exception) -> None:
-    """Counts a save that failed, and removes what it left, which may be what fills the disk."""
+    """Counts a save that failed, and removes the files that it left, which may be those that fill the disk."""
     self._failures += 1
     log.warning('%s: %s step %d was not saved: %s', self._directory, which, step, _line(error))
     if jax.process_index() == 0:
@@ -117,22 +118,30 @@ class Checkpoints:
                             'free space or mend the disk, then run the same command') from error
     self._manager.reload()
 
-  def restore(self, template: TrainState) -> TrainState | None:
-    """The newest state that is whole, placed by the shardings of `template`'s leaves; None where nothing was saved.
+  def restore(self, template: TrainState | dict[str, Any]) -> TrainState | dict[str, Any] | None:
+    """The newest state that is intact, or a part of it; None if nothing was saved.
 
-    What is found damaged is moved to `corrupt/` in the workdir, once an older checkpoint is found whole.
+    A checkpoint that is damaged is moved to `corrupt/` in the workdir, once an older one is found intact.
+
+    Args:
+      template: shapes, types and shardings of the leaves of a state. A dict with some fields of `TrainState` and
+        sub-trees of these, such as {'ema_params': {'encoder': ...}}, is a part: only its leaves are read, compared with
+        the template and verified.
+
+    Returns:
+      Arrays in the structure of `template`.
 
     Raises:
-      CheckpointError: there are checkpoints, and none fits `template` and is whole.
+      CheckpointError: there are checkpoints, and none fits `template` and is intact.
     """
-    if not self._read_only:
+    if not self._read_only and isinstance(template, TrainState):
       self._warn_of_space(template)
     rejected = {}
     state = None
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         state, reason = self._read(step, template), ''
-      except Exception as error:  # of any type: what damage does to orbax is not foreseeable
+      except Exception as error:  # of any type: nobody lists the errors that damage causes in orbax
         reason = _line(error)
       if _everywhere(not reason):
         break
@@ -155,18 +164,22 @@ class Checkpoints:
       log.warning('%s: has %.1f GB free, and the checkpoints to come need %.1f GB; free space, or lower '
                   'config.train.keep_checkpoints', self._directory, free / 1e9, needed / 1e9)
 
-  def _read(self, step: int, template: TrainState) -> TrainState:
-    folder = self._directory / str(step)
+  def _read(self, step: int, template: TrainState | dict[str, Any]) -> TrainState | dict[str, Any]:
+    folder, whole = self._directory / str(step), isinstance(template, TrainState)
     if folder.is_symlink():
       raise ValueError('it is a link')
-    wrong = _mismatch(self._manager.item_metadata(step)['state'], template)
+    wrong = _mismatch(self._manager.item_metadata(step)['state'], template, whole)
     if wrong:
       raise ValueError(wrong)
-    state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))['state']
+    if whole:
+      state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))['state']
+    else:
+      state = _read_part(folder / 'state', template)
     stored = self._manager.restore(step, args=ocp.args.Composite(fingerprint=ocp.args.JsonRestore()))['fingerprint']
     found = _as_json(_fingerprint(state))
-    if stored != found:
-      names = sorted(name for name in stored.keys() | found.keys() if stored.get(name) != found.get(name))
+    names = sorted(name for name in (stored.keys() | found.keys() if whole else found.keys())
+                   if stored.get(name) != found.get(name))
+    if names:
       raise ValueError(f'{len(names)} of {len(found)} leaves are not what was saved, the first {names[0]}')
     return state
 
@@ -183,8 +196,26 @@ class Checkpoints:
     self._manager.reload()
 
 
+def _read_part(path: Path, part: dict[str, Any]) -> dict[str, Any]:
+  """Reads the leaves of `part`, and no others, of a state that StandardSave wrote."""
+  # The standard handler restores whole trees only. It writes as this one does.
+  item = _without_empty(part)
+  args = ocp.args.PyTreeRestore(
+    item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True)
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    found = checkpointer.restore(path, args=args)
+  return jax.tree.unflatten(jax.tree.structure(part), jax.tree.leaves(found))
+
+
+def _without_empty(tree: Any) -> Any:
+  """Without dicts that hold no leaf: orbax refuses them if the stored tree has leaves there."""
+  if not isinstance(tree, dict):
+    return tree
+  return {name: _without_empty(value) for name, value in tree.items() if jax.tree.leaves(value)}
+
+
 @jax.jit
-def _fingerprint(state: TrainState) -> dict[str, jax.Array]:
+def _fingerprint(state: TrainState | dict[str, Any]) -> dict[str, jax.Array]:
   """uint32 [2] of each leaf: the sum of its bits, and the sum weighted by position, both modulo 2 ** 32.
 
   Integer sums do not depend on their order, so the sharding does not matter. A single flipped bit changes the first
@@ -201,24 +232,28 @@ def _fingerprint(state: TrainState) -> dict[str, jax.Array]:
           for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
-def _as_json(prints: dict[str, jax.Array]) -> dict[str, list[int]]:
-  return {name: [int(n) for n in np.asarray(value)] for name, value in prints.items()}
+def _as_json(fingerprints: dict[str, jax.Array]) -> dict[str, list[int]]:
+  return {name: [int(n) for n in np.asarray(value)] for name, value in fingerprints.items()}
 
 
-def _mismatch(metadata, template: TrainState) -> str:
-  """What the stored leaves are that the run's are not; '' where shapes and types agree."""
+def _mismatch(metadata, template: TrainState | dict[str, Any], whole: bool) -> str:
+  """The leaves whose shapes or types differ, for a message; '' if none.
+
+  Leaves that are stored and not in the template differ too if it is of the whole state.
+  """
   def described(tree):
     return {jax.tree_util.keystr(path, simple=True, separator='.'): f'{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}'
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
   stored, wanted = described(metadata), described(template)
+  names = sorted(stored.keys() | wanted.keys() if whole else wanted.keys())
   wrong = [f'{name} is {stored.get(name, "missing")} in the checkpoint and {wanted.get(name, "missing")} in this run'
-           for name in sorted(stored.keys() | wanted.keys()) if stored.get(name) != wanted.get(name)]
+           for name in names if stored.get(name) != wanted.get(name)]
   return ', '.join(wrong[:SHOWN]) + (f' and {len(wrong) - SHOWN} leaves more' if len(wrong) > SHOWN else '')
 
 
 def _everywhere(ok: bool) -> bool:
-  """Whether it is so in every process."""
+  """True if `ok` is true in every process."""
   return ok if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(ok)).all())
 
 

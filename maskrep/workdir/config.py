@@ -1,62 +1,71 @@
-"""config.json: the config that a run was started with, and what may differ from it when the run is resumed."""
+"""config.json: the config that a run was started with, as plain data, and the comparison when the run is resumed."""
 
 import json
+import logging
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
-from maskrep.errors import ConfigError
+from maskrep.errors import CheckpointError, ConfigError
 from maskrep.workdir.files import write_atomic
+from maskrep.workdir.upgrade import upgraded
 
-# Fields that may differ on resume: they change what is shown, kept or how fast, and what is computed only by round-off.
-FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'data.stall_timeout_s', 'train.log_every_steps',
-               'train.checkpoint_every_steps', 'train.keep_checkpoints', 'train.fsdp', 'encoder.remat', 'encoder.scan')
+# Of the names of the fields. The file says which version wrote it; one without a version was written by version 1.
+VERSION = 2
+
+log = logging.getLogger(__name__)
 
 
-def store_config(workdir: Path, config: ConfigDict, allowed: tuple[str, ...] = ()) -> None:
-  """Stores the config of a new run; on resume, compares with the stored one.
+def store_config(workdir: Path, config: dict, *, free: tuple[str, ...], allowed: tuple[str, ...] = ()) -> None:
+  """Stores the config of a new run; on resume, compares with the stored one first.
+
+  Args:
+    free: beginnings of dotted fields that may differ, such as 'eval.' or 'train.fsdp'.
+    allowed: whole dotted fields that the user lets differ this time.
 
   Raises:
-    ConfigError: the batch size differs, or a field that is neither free nor named in `allowed`; the message is the
-      diff.
+    ConfigError: another field differs, or the batch size, whatever is allowed; the message is the diff.
+    CheckpointError: the stored config is damaged.
   """
   path = workdir / 'config.json'
-  new = config.to_dict()
   if path.exists():
-    changed = diff(json.loads(path.read_text()), json.loads(json.dumps(new)))
+    changed = changes(workdir, config)
     if 'batch_size' in changed:
-      old, now = changed['batch_size']
-      raise ConfigError(f'config.batch_size={now}: the run in --workdir={workdir} has {old}, and its place in the '
+      old, new = changed['batch_size']
+      raise ConfigError(f'config.batch_size={new}: the run in --workdir={workdir} has {old}, and its place in the '
                         'data follows from that; keep it, or choose another --workdir')
     refused = {field: values for field, values in changed.items()
-               if field not in allowed and not field.startswith(FREE_FIELDS)}
+               if field not in allowed and not field.startswith(free)}
     if refused:
-      lines = ''.join(f'\n  {field}: {old} -> {now}' for field, (old, now) in sorted(refused.items()))
+      lines = ''.join(f'\n  {field}: {old} -> {new}' for field, (old, new) in sorted(refused.items()))
       raise ConfigError(f'--workdir={workdir}: holds a run with another config:{lines}\nresume with the old values, '
                         f'choose another --workdir, or accept with --allow_config_change={",".join(sorted(refused))}')
-  write_atomic(path, json.dumps(new, indent=1, sort_keys=True) + '\n')
+  write_atomic(path, json.dumps({'version': VERSION} | config, indent=1, sort_keys=True) + '\n')
 
 
 def holds_run(workdir: Path) -> bool:
   return (workdir / 'config.json').exists() and (workdir / 'checkpoints').is_dir()
 
 
-def load_config(workdir: Path) -> ConfigDict:
-  """The stored config, locked, with tuples where the config file had tuples.
+def load_config(workdir: Path) -> dict:
+  """The stored config, with tuples as the values of sections where JSON has lists.
 
   Raises:
-    ConfigError: there is none.
+    ConfigError: there is none, or a later version of maskrep wrote it.
+    CheckpointError: it is damaged.
   """
   path = workdir / 'config.json'
   if not path.exists():
     raise ConfigError(f'--workdir={workdir}: holds no config.json; give the workdir of a run of main.py')
-  as_tuples = {key: {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
-               if isinstance(section, dict) else section for key, section in json.loads(path.read_text()).items()}
-  return ConfigDict(as_tuples).lock()
+  return {key: {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
+          if isinstance(section, dict) else section for key, section in _read(path).items()}
+
+
+def changes(workdir: Path, config: dict) -> dict[str, tuple]:
+  """`diff` of the stored config and this one, by the present names of the fields."""
+  return diff(_read(workdir / 'config.json'), json.loads(json.dumps(config)))
 
 
 def diff(old: dict, new: dict, prefix: str = '') -> dict[str, tuple]:
-  """{dotted field: (old, new)} for what differs; '(none)' where a side has no such field."""
+  """{dotted field: (old, new)} of the fields that differ; '(none)' if a side does not have the field."""
   changed = {}
   for name in old.keys() | new.keys():
     a, b = old.get(name, '(none)'), new.get(name, '(none)')
@@ -65,3 +74,22 @@ def diff(old: dict, new: dict, prefix: str = '') -> dict[str, tuple]:
     elif a != b:
       changed[f'{prefix}{name}'] = (a, b)
   return changed
+
+
+def _read(path: Path) -> dict:
+  """The fields in the file, by their present names, without the version."""
+  try:
+    config = json.loads(path.read_text())
+    version = config.pop('version', 1) if isinstance(config, dict) else None
+    if type(version) is not int or version < 1:
+      raise ValueError('it holds no config')
+  except (OSError, ValueError) as error:
+    raise CheckpointError(f'{path}: is damaged or cannot be read ({error}); put back a copy of it, or choose another '
+                          '--workdir') from error
+  if version > VERSION:
+    raise ConfigError(f'{path}: was written by version {version} of the config, and this maskrep reads up to version '
+                      f'{VERSION}; update maskrep')
+  if version == 1:
+    log.warning('%s: was written by an earlier version of maskrep, and is read as version %d', path, VERSION)
+    config = upgraded(config)
+  return config

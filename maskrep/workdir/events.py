@@ -1,4 +1,4 @@
-"""events.jsonl: when a run started, how it ended, and what was noted in between."""
+"""events.jsonl: when a run started, how it ended, and events in between."""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -18,7 +18,7 @@ def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator
   """Appends to events.jsonl that a run started, and how it ended, with the `seconds` of its phases.
 
   Raises:
-    CheckpointError: in place of an OSError: the workdir is full, gone or read-only.
+    CheckpointError: instead of an OSError: the workdir is full, gone or read-only.
   """
   record_event(workdir, 'start', process=os.getpid())
   error = None
@@ -36,7 +36,7 @@ def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator
     reason = f'{type(error).__name__}: {error}' if error else 'finished'
     try:
       record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
-    except OSError as failed:  # the error on its way out says more
+    except OSError as failed:  # the error that ended the run says more
       log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
 
 

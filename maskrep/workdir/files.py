@@ -5,27 +5,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
-import tempfile
 from typing import BinaryIO
-
-from maskrep.errors import CheckpointError
-
-
-def prepare(workdir: Path) -> None:
-  """Makes the folder and proves that it can be written.
-
-  Raises:
-    CheckpointError: it cannot.
-  """
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=workdir) as probe:
-      probe.write(b'probe')
-      probe.flush()
-      os.fsync(probe.fileno())
-  except OSError as error:
-    raise CheckpointError(f'--workdir={workdir}: cannot be written ({error.strerror}); give a folder on a disk with '
-                      'space that you may write to') from error
 
 
 def append_json(path: Path, record: dict) -> None:
@@ -35,7 +15,7 @@ def append_json(path: Path, record: dict) -> None:
 
 
 def read_json(path: Path) -> tuple[list[dict], list[int]]:
-  """The objects of a file of one a line, and the numbers, from 1, of lines that are none: one that a kill cut off."""
+  """The objects of a file of one JSON object per line, and the numbers, from 1, of damaged lines, cut off by a kill."""
   records, damaged = [], []
   for number, line in enumerate(path.read_text(errors='replace').splitlines() if path.exists() else (), 1):
     try:
@@ -57,7 +37,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-  """A file to write to, which takes the place of `path` when all is written, and is removed where that fails."""
+  """A file to write to, which replaces `path` when all is written, and is removed if that fails."""
   partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
   try:
     with open(partial, 'wb') as file:

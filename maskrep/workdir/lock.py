@@ -1,4 +1,4 @@
-"""Who may use a workdir: one run that writes, or any number of readers."""
+"""The lock of a workdir: exclusive for a run, which writes, shared for any number of readers."""
 
 from collections.abc import Iterator
 import contextlib
@@ -13,10 +13,10 @@ from maskrep.workdir.events import now
 
 @contextlib.contextmanager
 def exclusive_lock(workdir: Path) -> Iterator[None]:
-  """Keeps other runs out of the workdir. The lock ends with the process, however that ends.
+  """Holds the exclusive lock of a workdir. It ends with the process, however that ends.
 
   Raises:
-    CheckpointError: another run holds it.
+    CheckpointError: another process holds the lock.
   """
   with open(workdir / 'lock', 'a+') as file:
     try:
@@ -33,10 +33,10 @@ def exclusive_lock(workdir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def shared_lock(workdir: Path) -> Iterator[None]:
-  """Sees to it that no run is under way while others, any number at once, read.
+  """Holds the shared lock of a workdir: others may read at the same time, and no run can start.
 
   Raises:
-    CheckpointError: a run is under way: what it will have saved next would be something else.
+    CheckpointError: a run is under way, whose next checkpoint would replace what is read.
   """
   with contextlib.ExitStack() as stack:
     if (workdir / 'lock').exists():

@@ -1,4 +1,4 @@
-"""run.json: what each start of a run ran on."""
+"""run.json: the code, versions, devices and data of each start of a run."""
 
 from collections import Counter
 from importlib import metadata
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def describe_start(data: str) -> dict:
-  """What this start runs on; `data` is the fingerprint of what training reads."""
+  """The code, versions and devices of this process; `data` is the fingerprint of the training data."""
   kinds = Counter(device.device_kind for device in jax.devices())
   return {
     'time': now(),
@@ -40,36 +40,37 @@ def describe_start(data: str) -> dict:
   }
 
 
-def check_start(workdir: Path, now: dict, allowed: tuple[str, ...] = ()) -> None:
-  """On resume, compares what a start runs on with the start before.
+def check_start(workdir: Path, start: dict, allowed: tuple[str, ...] = ()) -> None:
+  """On resume, compares a start with the one before.
 
   Other code, versions or devices are allowed, with a warning: results then agree, but not bit for bit.
 
   Raises:
-    ConfigError: the data are others, and `allowed` does not name 'data'.
+    ConfigError: the data differ, and `allowed` does not name 'data'.
   """
   path = workdir / 'run.json'
   if not path.exists():
     return
-  changed = diff(json.loads(path.read_text().splitlines()[-1]), now)
+  changed = diff(json.loads(path.read_text().splitlines()[-1]), start)
   changed = {field: values for field, values in changed.items() if field not in ('time', 'command')}
   shown = ''.join(f'\n  {field}: {old} -> {new}' for field, (old, new) in sorted(changed.items()))
   if 'data' in changed and 'data' not in allowed:
     raise ConfigError(f'--workdir={workdir}: holds a run on other data:{shown}\nresume with the data of before, '
                       'choose another --workdir, or accept with --allow_config_change=data')
   if changed:
-    log.warning('%s: resumed on something else, so that results agree, but not bit for bit:%s', workdir, shown)
+    log.warning('%s: resumed with other code, versions or devices, so results agree, but not bit for bit:%s', workdir,
+                shown)
 
 
-def record_start(workdir: Path, now: dict) -> None:
-  """Adds to run.json what this start runs on, whole or not at all: the next start reads it."""
+def record_start(workdir: Path, start: dict) -> None:
+  """Adds a start to run.json, whole or not at all: the next start reads it."""
   path = workdir / 'run.json'
   before = path.read_text() if path.exists() else ''
-  write_atomic(path, before + json.dumps(now) + '\n')
+  write_atomic(path, before + json.dumps(start) + '\n')
 
 
 def _git(*arguments: str) -> str | None:
-  """Output of a git command on the code's own checkout; None where it is not one."""
+  """Output of a git command on the checkout of this code; None if it is not in one."""
   command = ['git', '-C', str(Path(__file__).parent), *arguments]
   try:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

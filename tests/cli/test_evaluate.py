@@ -12,6 +12,7 @@ from configs import msn_digits
 from maskrep import rng
 from maskrep.augment.views import eval_views
 from maskrep.cli import evaluate
+from maskrep.data.datasets import Data
 from maskrep.evaluation import features
 from maskrep.evaluation.extractor import Encoding, Subject
 from maskrep.experiment import stored
@@ -48,8 +49,8 @@ def last(folder: Path) -> dict:
 def subject(folder: Path, **changes) -> Subject:
   encoding = {'network': 'ema', 'pooling': 'class_token', 'layers': 1, 'size': 0, 'batch_size': 120} | changes
   found, _ = stored.pretrained('', folder, encoding['network'])
-  return Subject(workdir=folder, pretrained=found, encoding=Encoding(**encoding), data=Data(**load_config(folder).data),
-                 seed=0, dtype=np.float32)
+  data = Data(**load_config(folder)['data'])
+  return Subject(workdir=folder, pretrained=found, encoding=Encoding(**encoding), data=data, seed=0, dtype=np.float32)
 
 
 def test_every_protocol_on_its_defaults_and_once_more_from_the_cache(workdir, capsys, monkeypatch):

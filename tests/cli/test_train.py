@@ -7,12 +7,9 @@ import re
 import subprocess
 import sys
 
-from ml_collections import config_dict
 import pytest
 
 from maskrep.cli import train
-from maskrep.errors import ConfigError
-from maskrep.workdir.config import load_config, store_config
 
 ROOT = Path(__file__).parent.parent.parent
 DIGITS = f'--config={ROOT}/configs/msn_digits.py'
@@ -178,19 +175,3 @@ def test_unwritable_workdir(tmp_path, capsys):
   (tmp_path / 'file').write_text('')
   assert train.main(['main.py', DIGITS, f'--workdir={tmp_path}/file/run']) == 4
   assert 'cannot be written' in capsys.readouterr().err
-
-
-def test_changed_config_is_refused_with_a_diff(tmp_path):
-  config = config_dict.ConfigDict({'seed': 0, 'optim': {'learning_rate': 0.1}, 'eval': {'every_steps': 5}, 'views': {
-    'mean': (0.5, 0.5)}})
-  store_config(tmp_path, config)
-  store_config(tmp_path, config)
-  assert load_config(tmp_path).to_dict() == config.to_dict()
-  config.eval.every_steps = 7
-  store_config(tmp_path, config)
-  config.optim.learning_rate = 0.2
-  with pytest.raises(ConfigError, match=r'optim\.learning_rate: 0\.1 -> 0\.2'):
-    store_config(tmp_path, config)
-  assert json.loads((tmp_path / 'config.json').read_text())['optim']['learning_rate'] == 0.1
-  store_config(tmp_path, config, ('optim.learning_rate',))
-  assert load_config(tmp_path).optim.learning_rate == 0.2

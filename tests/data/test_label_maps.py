@@ -8,20 +8,22 @@ import pytest
 import tensorflow_datasets as tfds
 
 from maskrep.data import label_maps
+from maskrep.data.batch import FIELDS
 from maskrep.data.decode import BrokenImage, decode, decode_label_map
-from maskrep.data.label_maps import NONE, UNKNOWN, Stored, lookup
+from maskrep.data.label_maps import NONE, UNKNOWN, MapValues, lookup
 from maskrep.data.loader import Loader, in_order
 from maskrep.data.sources.scenes import ADE20K, STROKE, DigitScenes
 from maskrep.data.sources.source import Example
 from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError, DataError
 from tests.support.pictures import encode, gradient, prepare
+from tests.support.records import READS
 
-SAME = lookup(Stored(range(254)))
+SAME = lookup(MapValues(range(254)))
 
 
-def read(source, canvas, **options):
-  return next(in_order(source, batch_size=2, canvas=canvas, threads=1, stall_timeout_s=60, **options))
+def read(source, canvas, reads=FIELDS):
+  return next(in_order(source, batch_size=2, canvas=canvas, threads=1, stall_timeout_s=60, reads=reads))
 
 
 def test_scenes_are_drawn_from_their_number_alone():
@@ -71,7 +73,7 @@ def test_a_map_is_reduced_with_its_picture_by_nearest_neighbour(height, width, c
 
 
 def test_what_values_mean():
-  table = lookup(Stored((1, 2, 7), (0, 5)))
+  table = lookup(MapValues((1, 2, 7), (0, 5)))
   assert table[[1, 2, 7, 0, 5, 255, 3]].tolist() == [0, 1, 2, NONE, NONE, NONE, UNKNOWN]
   assert label_maps.count(table) == 3
   cityscapes = lookup(label_maps.TFDS['cityscapes'])
@@ -95,7 +97,7 @@ def test_a_map_that_cannot_be_of_the_picture_is_broken(label_map, reason):
 class Mapped:
   """Pictures of 20 x 30 with a map of their columns' thirds, the last of them `last`."""
 
-  num_classes, map_classes, map_lookup, fingerprint = 0, 3, lookup(Stored((1, 2, 3), (0,))), 'mapped'
+  num_classes, map_classes, map_lookup, fingerprint = 0, 3, lookup(MapValues((1, 2, 3), (0,))), 'mapped'
 
   def __init__(self, last=3, broken=()):
     self.last, self.broken = last, broken
@@ -111,11 +113,11 @@ class Mapped:
 
 def load(source, **options):
   return Loader(source, **{'batch_size': 2, 'canvas': 15, 'seed': 0, 'threads': 1, 'max_broken_fraction': 1.0,
-                           'stall_timeout_s': 60} | options)
+                           'stall_timeout_s': 60, 'reads': FIELDS} | options)
 
 
 def test_batches_have_maps_on_the_pictures_canvas():
-  for batch in (load(Mapped(), label_maps=True)[0], read(Mapped(), 15, label_maps=True)):
+  for batch in (load(Mapped())[0], read(Mapped(), 15)):
     assert batch['label_map'].shape == (2, 15, 15) and batch['label_map'].dtype == np.uint8
     assert batch['size'].tolist() == [[10, 15]] * 2
     np.testing.assert_array_equal(batch['label_map'][:, :10], np.broadcast_to(
@@ -125,25 +127,25 @@ def test_batches_have_maps_on_the_pictures_canvas():
 
 def test_who_does_not_ask_for_maps_gets_none_and_reads_none():
   broken = Mapped(broken=range(3))
-  for batch in (load(broken)[0], read(broken, 15)):
+  for batch in (load(broken, reads=READS)[0], read(broken, 15, reads=READS)):
     assert 'label_map' not in batch and not batch.get('broken', ~batch.get('valid', True)).any()
-  batch, plain = load(Mapped(), label_maps=True)[1], load(Mapped())[1]
+  batch, plain = load(Mapped())[1], load(Mapped(), reads=READS)[1]
   assert batch.keys() - plain.keys() == {'label_map'}
   for name in plain:
     np.testing.assert_array_equal(batch[name], plain[name])
 
 
 def test_a_broken_map_is_a_broken_picture():
-  batches = list(in_order(Mapped(broken=[1]), batch_size=2, canvas=15, threads=1, stall_timeout_s=60, label_maps=True))
+  batches = list(in_order(Mapped(broken=[1]), batch_size=2, canvas=15, threads=1, stall_timeout_s=60, reads=FIELDS))
   assert [batch['valid'].tolist() for batch in batches] == [[True, False], [True, False]]
   for batch in batches:
     assert (batch['label_map'][1] == 255).all() and not batch['image'][1].any()
-  assert load(Mapped(broken=[1]), label_maps=True, batch_size=3)[0]['broken'].sum() == 1
+  assert load(Mapped(broken=[1]), batch_size=3)[0]['broken'].sum() == 1
 
 
 def test_a_value_of_no_class_ends_it_at_once():
   with pytest.raises(DataError, match='picture . has a label map with a value that is none of its 3 classes'):
-    read(Mapped(last=4), 15, label_maps=True)
+    read(Mapped(last=4), 15)
 
 
 @pytest.mark.parametrize('table, feature, expected', [
@@ -176,7 +178,7 @@ def test_ade20k_pairs_pictures_with_maps(tmp_path):
       name = f'ADE_val_{i}.{"jpg" if kind == "JPEG" else "png"}'
       pixels = gradient(8, 9) if kind == 'JPEG' else np.full((8, 9), 150 * i, np.uint8)
       (tmp_path / part / 'validation' / name).write_bytes(encode(pixels, kind))
-  batch = read(ADE20K(str(tmp_path), 'validation'), 9, label_maps=True)
+  batch = read(ADE20K(str(tmp_path), 'validation'), 9)
   assert batch['valid'].all() and batch['label'].tolist() == [-1, -1]
   assert (batch['label_map'][0] == 255).all() and (batch['label_map'][1, :8] == 149).all()
   with pytest.raises(ConfigError, match='has no folder .*annotations/training') as failure:

@@ -20,11 +20,11 @@ def test_names_are_found_with_and_without_folders(folder, tmp_path):
   np.testing.assert_array_equal(read_list(str(tmp_path / 'list.txt'), places(folder)), [1, 2, 4])
 
 
-@pytest.mark.parametrize(('text', 'said'), [
+@pytest.mark.parametrize(('text', 'message'), [
   ('', 'names no image'), ('y_1.png\nb/y_1.png', 'names an image twice'), ('z.png', "'z.png' is not there")])
-def test_a_list_that_is_none(folder, tmp_path, text, said):
+def test_a_list_that_is_none(folder, tmp_path, text, message):
   (tmp_path / 'list.txt').write_text(text)
-  with pytest.raises(ConfigError, match=said):
+  with pytest.raises(ConfigError, match=message):
     read_list(str(tmp_path / 'list.txt'), places(folder))
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from maskrep.data.datasets import Data
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.evaluation.extractor import Encoding
 from maskrep.evaluation.features import Features
-from maskrep.experiment.build import Data
 
 DATA = Data(source='', train_split='train', eval_split='test', download=False, canvas=16, threads=2,
             max_broken_fraction=0.0, stall_timeout_s=60)

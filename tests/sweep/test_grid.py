@@ -13,6 +13,7 @@ from maskrep.cli.sweep import parse
 from maskrep.errors import ConfigError
 from maskrep.sweep import launch
 from maskrep.sweep.grid import run_name, runs
+from maskrep.workdir.config import store_config
 
 ROOT = Path(__file__).parent.parent.parent
 DIGITS, RESNET = 'configs/msn_digits.py', 'configs/mscn_digits.py'
@@ -102,8 +103,7 @@ def test_a_plain_name_says_the_values():
 def test_a_folder_that_holds_another_run_is_refused(tmp_path):
   run, = chosen(tmp_path, '--grid=masking.ratio=0.3')
   run.workdir.mkdir()
-  stored = run.config.to_dict()
-  (run.workdir / 'config.json').write_text(json.dumps(stored))
+  store_config(run.workdir, run.config.to_dict(), free=())
   chosen(tmp_path, '--grid=masking.ratio=0.3')
   chosen(tmp_path, '--grid=masking.ratio=0.3', '--config.eval.knn_neighbours=3')  # free until it is finished
   (run.workdir / 'events.jsonl').write_text(json.dumps({'event': 'end', 'reason': 'finished'}) + '\n')

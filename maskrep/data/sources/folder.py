@@ -15,8 +15,8 @@ class Folder:
   """A folder of images: flat, without labels, or one sub-folder per class, searched to any depth.
 
   Split S is the sub-folder S; without one, the folder itself is 'train'. Classes are the sorted names of the
-  sub-folders, those of the split 'train' where there is one, so that a class has the same label in each split.
-  Hidden files and files without the suffix of an image are not seen.
+  sub-folders, those of the split 'train' if there is one, so that a class has the same label in each split.
+  Hidden files and files without the suffix of an image are ignored.
 
   Raises:
     ConfigError: no such folder or split, no image in it that can be read, or a class that 'train' does not have.
@@ -61,7 +61,7 @@ class Folder:
   def __getitem__(self, index: int) -> Example:
     name = self.name(index)
     with open(name, 'rb') as file:
-      # The decoder refuses what is longer; read() takes memory for all that it is asked for, so ask for no more.
+      # The decoder refuses longer files, and read(n) allocates n bytes.
       image = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES + 1))
     return Example(image, self._labels[index], name)
 

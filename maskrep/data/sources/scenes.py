@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskrep.data.label_maps import Stored, lookup
+from maskrep.data.label_maps import MapValues, lookup
 from maskrep.data.sources.digits import Digits
 from maskrep.data.sources.folder import Folder
 from maskrep.data.sources.source import Example
@@ -17,13 +17,13 @@ STROKE = 128  # from this grey level on a pixel belongs to a digit
 class DigitScenes:
   """Scenes of 32 x 32 pixels with one to four of the `Digits` of the same split, each enlarged twice or not at all.
 
-  Digits may overlap: the brighter grey is seen, and of two strokes the later one counts. The map says which digit's
-  stroke a pixel belongs to, 0 to 9, or 10 for the background. A scene is drawn by NumPy's RandomState, whose stream is
-  frozen, from its number alone.
+  Digits may overlap: the brighter grey is seen, and of two strokes the later one counts. The map holds the
+  digit whose stroke a pixel belongs to, 0 to 9, or 10 for the background. A scene depends on its number alone: NumPy's
+  RandomState, whose stream is frozen, draws it.
   """
 
   num_classes, map_classes, size = 0, 11, 32
-  map_lookup = lookup(Stored(range(11)))
+  map_lookup = lookup(MapValues(range(11)))
   splits = {'train': range(1000), 'test': range(1000, 1200)}  # numbers of the scenes
 
   def __init__(self, split: str):
@@ -64,7 +64,7 @@ class ADE20K:
   """
 
   num_classes, map_classes = 0, 150
-  map_lookup = lookup(Stored(range(1, 151), (0,)))
+  map_lookup = lookup(MapValues(range(1, 151), (0,)))
 
   def __init__(self, path: str, split: str):
     self._maps = os.path.join(path, 'annotations', split)

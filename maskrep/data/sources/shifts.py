@@ -1,4 +1,4 @@
-"""The data sets on which classifiers of ImageNet-1k are tried out of distribution, all of tfds, in ImageNet's labels.
+"""Data sets that test classifiers of ImageNet-1k out of distribution, all of tfds, with the labels of ImageNet-1k.
 
 ImageNet-A: Hendrycks et al. 2021, arXiv:1907.07174. ImageNet-R: Hendrycks et al. 2021, arXiv:2006.16241.
 ImageNet-Sketch: Wang et al. 2019, arXiv:1905.13549. ImageNet-V2: Recht et al. 2019, arXiv:1902.10811. ImageNet-ReaL:
@@ -20,10 +20,10 @@ CLASSES = 1000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shift:
-  """A data set and how a prediction for it is judged.
+  """A data set and how predictions for it are evaluated.
 
   Attributes:
-    dataset, split: as tfds names them.
+    dataset, split: their names in tfds.
     subset: it has only some of the 1000 classes, and predictions are made among these.
     several: an image has several right labels, or none, see `SeveralLabels`.
   """
@@ -55,7 +55,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 class SeveralLabels:
   """A source of images with any number of right labels, for which an example's label is its own index.
 
-  So what is encoded knows which image it is of, whichever rows cannot be read: `right` has the labels.
+  So a feature can be matched with its image although some images cannot be read; `right` returns the labels.
   """
 
   num_classes = map_classes = 0  # the labels of its examples are no classes
@@ -82,8 +82,8 @@ def open_set(name: str, *, download: bool) -> TFDS | SeveralLabels:
   """Opens one of SETS.
 
   Raises:
-    ConfigError: it is not prepared, or not in the labels of ImageNet-1k.
-    DataError: it is not whole.
+    ConfigError: the data set is not prepared, or does not have the labels of ImageNet-1k.
+    DataError: the data set is incomplete.
   """
   shift = SETS[name]
   source = _open(shift.dataset, shift.split, download)

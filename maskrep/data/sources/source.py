@@ -1,4 +1,4 @@
-"""Where pictures come from. Each source is a random-access sequence of `Example`, safe to read from many threads."""
+"""The protocol of a source: a random-access sequence of examples, safe to read from many threads."""
 
 from typing import NamedTuple, Protocol
 
@@ -7,21 +7,20 @@ import numpy as np
 
 class Example(NamedTuple):
   image: bytes | np.ndarray  # an encoded file, or uint8 pixels [H, W], [H, W, C]
-  label: int  # -1 where there is none
-  name: str  # what a person needs to find it
-  label_map: bytes | np.ndarray | None = None  # an encoded file of one channel, or uint8 [H, W]; where there are maps
+  label: int  # -1 for none
+  name: str  # by which a person finds it
+  label_map: bytes | np.ndarray | None = None  # an encoded file of one channel, or uint8 [H, W]
 
 
 class Source(Protocol):
-  """A sequence of examples. Reading one raises OSError where its bytes cannot be had.
+  """A sequence of examples. Reading one raises OSError if its bytes cannot be read.
 
-  One with label maps also has `map_lookup`, uint8 [256]: the class that each value of a map means, or
-  `label_maps.NONE`.
+  A source with label maps also has `map_lookup`, see `label_maps.lookup`.
   """
 
-  num_classes: int  # 0 where there are no labels
-  map_classes: int  # of the label maps, 0 where there are none
-  fingerprint: str  # of the data: changes when they do, not when they are moved
+  num_classes: int  # 0 without labels
+  map_classes: int  # classes of the label maps, 0 without maps
+  fingerprint: str  # identifies the data, wherever they lie
 
   def __len__(self) -> int: ...
 

@@ -1,15 +1,16 @@
-"""The named tasks to which frozen features are transferred: data sets of tfds, with the splits and labels of each.
+"""The tasks on which frozen features are evaluated: data sets of tfds, with the splits and labels of each.
 
 The tasks `vtab_...` are VTAB-1k, Zhai et al. 2019, arXiv:1910.04867: 1000 training examples, which are 800 of the
-training split and 200 of the validation split, and the whole test split. Where a data set has no such splits they are
-cut from what it has, in the shares that reproduce the numbers of examples in the paper's table of data sets: clevr's
-test split is tfds's validation, because the labels of its own are not public. Labels are made as in the authors' code
-(google-research/task_adaptation). Both, and the pixels of dSprites, are written from knowledge of that code, which
-could not be read beside this one; nor could it be verified that tfds still keeps its records in the order of 2019, so
-that the first 800 are the same images.
+training split and 200 of the validation split, and the whole test split. If a data set lacks these splits they are cut
+from those that it has, in the shares that reproduce the numbers of examples in the paper's table of data sets. clevr's
+test split is tfds's validation split, because the labels of its own are not public. Labels are computed as in the
+authors' code (google-research/task_adaptation). Both, and the pixels of dSprites, are written from memory of that
+code, without comparison with it; nor was it verified that tfds still keeps its records in the order of 2019, in which
+case the first 800 are the same images.
 
 The tasks `uned_...` are the domains of UnED, Ypsilantis et al. 2023, arXiv:2309.01858, that tfds has. Recall@1 is
-within a domain here, each image queried in all the others; UnED's own figure looks in all its domains at once.
+computed within a domain here, with each image as the query among all the others; UnED's own figure searches all its
+domains at once.
 - uned_cars and uned_products are its test sets: CARS196's last 98 classes, Stanford Online Products's test split.
 - uned_food and uned_inaturalist stand in for others: the validation splits of Food-101 (UnED: Food2K) and iNaturalist
   2018 (UnED: 2452 of its classes, by lists that tfds lacks), all of whose classes count.
@@ -37,14 +38,14 @@ FIRST_TEST_CAR = 98
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-  """A data set and what is asked of it.
+  """A data set, its splits and its labels.
 
   Attributes:
-    dataset: as tfds names it.
-    splits: {'train', 'test'} of a classification task, {'queries', 'index'} of retrieval, each as tfds names it. Where
+    dataset: its name in tfds.
+    splits: {'train', 'test'} of a classification task, {'queries', 'index'} of retrieval, as tfds names them. If
       queries and index are the same, an image does not find itself.
-    rule: how a record is labelled; None where it has one label. All examples of a classification task have one.
-    whole: the whole image is seen, squashed to a square, and not its centre: as VTAB does, and where images are square.
+    rule: how a record is labelled; None to take its only label. All examples of a classification task have a label.
+    whole: the whole image is used, squashed to a square, instead of its centre: as in VTAB, and for square images.
   """
 
   dataset: str
@@ -62,7 +63,7 @@ class Task:
 
 
 def _in_bins(value: float, bins: tuple[float, ...]) -> int:
-  """The bin of a value, where one that equals an end belongs below it."""
+  """The bin of a value; a value that equals an end belongs to the bin below it."""
   return int(np.searchsorted(bins, value, side='left'))
 
 
@@ -75,7 +76,7 @@ def _count(sizes) -> int:
 
 
 def _closest_object(coordinates) -> int:
-  """Of the depths, in the third place of each object's coordinates."""
+  """The bin of the smallest depth, which is the third coordinate of each object."""
   return _in_bins(np.reshape(coordinates, (-1, 3))[:, 2].min(), CLEVR_BINS)
 
 
@@ -85,7 +86,7 @@ def _closest_vehicle(types, locations) -> int:
 
 
 def _latent(classes: int):
-  """One of `classes` values to one of 16 bins."""
+  """A function from one of `classes` values to one of 16 bins."""
   return lambda values: values[0] * DSPRITES_BINS // classes
 
 
@@ -172,7 +173,7 @@ def open_task(name: str, split: str, *, download: bool) -> TFDS:
 
   Raises:
     ConfigError: there is no such task or split, or its data set is not prepared.
-    DataError: the data set is not whole.
+    DataError: the data set is incomplete.
   """
   field = f'config.data.source=task:{name}'
   if name not in TASKS:

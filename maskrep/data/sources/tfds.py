@@ -21,25 +21,25 @@ IN_MEMORY = 2**28  # bytes up to which a tfds split is read as a whole: a random
 
 
 class Rule(NamedTuple):
-  """How a record of tfds becomes an example, where its label is not simply a feature of the kind `ClassLabel`."""
+  """Computes the label of a record that has no single feature of the kind `ClassLabel`."""
 
-  title: str  # tells it from other rules of the same data set
+  title: str  # distinguishes the rules of a data set
   reads: tuple[str, ...]  # features of a record, '/' between levels
-  label: Callable[..., int]  # of the values of each, flat and of any length; -1 where a record has no part in the task
+  label: Callable[..., int]  # of the values of each, flat and of any length; -1 for a record without a label
   num_classes: int
-  pixel_scale: int = 1  # what pixels are multiplied by, where white is not 255
+  pixel_scale: int = 1  # factor of the pixels, if white is not 255
 
 
 class TFDS:
   """A data set that TensorFlow Datasets prepared as ArrayRecord in TFDS_DATA_DIR. TensorFlow is not needed.
 
-  `name` and `split` are as tfds understands them ('train[:90%]' too). Nothing is downloaded unless asked for. The name
-  of an example is what its record holds as file_name or filename, where it does.
+  `name` and `split` follow the syntax of tfds ('train[:90%]' too). Nothing is downloaded without `download`. The name
+  of an example is the feature file_name or filename of its record; without these, the number of the record.
 
   Raises:
     ConfigError: no such data set or split; not prepared, or in a format without random access; no image in it; the
-      rule reads what it does not hold.
-    DataError: a file of it is missing or damaged, or does not hold as many records as it should.
+      rule reads a feature that is missing.
+    DataError: a file is missing or damaged, or holds another number of records than it should.
   """
 
   def __init__(self, name: str, split: str, *, download: bool = False, rule: Rule | None = None):
@@ -48,50 +48,35 @@ class TFDS:
 
     field = f'config.data.source=tfds:{name}'
     builder = _prepared_builder(tfds, name, field, download)
-    info = builder.info
-    if not any(f.value == 'array_record' for f in info.available_file_formats()):
-      raise ConfigError(
-        f"{field}: is prepared as {info.file_format.value}, which has no random access; run: pip install "
-        f"'maskrep[prepare]' && tfds convert_format --dataset_version_dir={builder.data_dir} "
-        '--out_file_format=array_record'
-      )
-    try:
-      length = info.splits[split].num_examples
-    except (KeyError, ValueError):
-      length = 0
-    if not length:
-      raise ConfigError(f'{field}: has no split {split!r}, or it is empty; there are: {", ".join(info.splits)}')
-    self._label_map, self.map_lookup = label_maps.of_tfds(info.name, info.features)
-    self.map_classes = label_maps.count(self.map_lookup)
-    pictures = {key: feature for key, feature in info.features.items() if key not in label_maps.FEATURES}
-    self._image = _feature(pictures, tfds.features.Image, 'image')
-    self._label = _feature(info.features, tfds.features.ClassLabel, 'label')
-    if not self._image:
-      raise ConfigError(f'{field}: holds no images, but {", ".join(info.features)}; take another data set')
-
-    self._name = next((name for name in ('file_name', 'filename') if name in info.features), None)
+    length = _length(builder, split, field)
+    self._choose_features(tfds, builder.info, field)
     self._rule = rule
-    self.num_classes = info.features[self._label].num_classes if self._label else 0
-    self.fingerprint = f'tfds:{info.full_name}:{split}:{length}'
+    self.num_classes = builder.info.features[self._label].num_classes if self._label else 0
+    self.fingerprint = f'tfds:{builder.info.full_name}:{split}:{length}'
     if rule:
       self.num_classes = rule.num_classes
       self.fingerprint += f':{rule.title}'
     # tfds's own deserialisation holds the interpreter's lock 15 times as long as parsing the record.
     self._parse = tf_example_pb2.Example.FromString
-    shards = info.splits[split].file_instructions
     try:
-      in_memory = sum(os.path.getsize(shard.filename) for shard in shards) <= IN_MEMORY
-      with futures.ThreadPoolExecutor(16) as pool:  # there may be a thousand, on a disk that is far away
-        records = list(pool.map(functools.partial(_check_shard, read=in_memory), shards))
-      self._records = (
-        list(itertools.chain.from_iterable(records)) if in_memory
-        else builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES))
-      lacking = [name for name in rule.reads if name not in self._features(0)] if rule else []
+      self._records = _open_records(tfds, builder, split)
+      missing = [name for name in rule.reads if name not in self._features(0)] if rule else []
     except OSError as error:
       raise DataError(f'{field}: {error}; prepare it again') from error
-    if lacking:
-      raise ConfigError(f'{field}: its records hold no {lacking[0]!r}, by which {rule.title!r} labels them; prepare '
+    if missing:
+      raise ConfigError(f'{field}: its records hold no {missing[0]!r}, by which {rule.title!r} labels them; prepare '
                         'the version that tfds has now')
+
+  def _choose_features(self, tfds, info, field: str) -> None:
+    """Finds the features that hold the image, the label, the label map and the name; all but the image may be None."""
+    self._label_map, self.map_lookup = label_maps.of_tfds(info.name, info.features)
+    self.map_classes = label_maps.count(self.map_lookup)
+    pictures = {key: feature for key, feature in info.features.items() if key not in label_maps.FEATURES}
+    self._image = _feature(pictures, tfds.features.Image, 'image')
+    self._label = _feature(info.features, tfds.features.ClassLabel, 'label')
+    self._name = next((name for name in ('file_name', 'filename') if name in info.features), None)
+    if not self._image:
+      raise ConfigError(f'{field}: holds no images, but {", ".join(info.features)}; take another data set')
 
   def __len__(self) -> int:
     return len(self._records)
@@ -109,7 +94,7 @@ class TFDS:
     return Example(image, label, self._named(index, features), label_map)
 
   def name(self, index: int) -> str:
-    """Reads the record where its name is in it."""
+    """The name of an example; reads the record if the name is in it."""
     return self._named(index, self._features(index) if self._name else {})
 
   def values(self, index: int, feature: str) -> Sequence:
@@ -118,7 +103,7 @@ class TFDS:
 
   def _features(self, index: int):
     try:
-      record = self._records[range(len(self))[index]]  # an IndexError where a sequence has one
+      record = self._records[range(len(self))[index]]  # raises IndexError as a sequence does
     except RuntimeError as error:  # how ArrayRecord reports a failed checksum and a lost file
       raise OSError(f'{self.fingerprint} record {index}: {error}') from error
     return self._parse(record).features.feature
@@ -136,17 +121,46 @@ def _feature(features, kind: type, usual: str) -> str | None:
 
 
 def _values(feature) -> Sequence:
-  """Of whichever kind a feature of a tf.Example is; none where it is of no kind."""
+  """The values of a feature of a tf.Example, of any kind; () if it has none."""
   kind = feature.WhichOneof('kind')
   return getattr(feature, kind).value if kind else ()
 
 
+def _length(builder, split: str, field: str) -> int:
+  """The number of examples of a split, which must be there, not empty, and in a format with random access."""
+  info = builder.info
+  if not any(f.value == 'array_record' for f in info.available_file_formats()):
+    raise ConfigError(
+      f"{field}: is prepared as {info.file_format.value}, which has no random access; run: pip install "
+      f"'maskrep[prepare]' && tfds convert_format --dataset_version_dir={builder.data_dir} "
+      '--out_file_format=array_record'
+    )
+  try:
+    length = info.splits[split].num_examples
+  except (KeyError, ValueError):
+    length = 0
+  if not length:
+    raise ConfigError(f'{field}: has no split {split!r}, or it is empty; there are: {", ".join(info.splits)}')
+  return length
+
+
+def _open_records(tfds, builder, split: str) -> Sequence[bytes]:
+  """The records of a split, in memory if they are few, after every shard was checked. Raises OSError."""
+  shards = builder.info.splits[split].file_instructions
+  in_memory = sum(os.path.getsize(shard.filename) for shard in shards) <= IN_MEMORY
+  with futures.ThreadPoolExecutor(16) as pool:  # there may be a thousand, on a disk that is far away
+    records = list(pool.map(functools.partial(_check_shard, read=in_memory), shards))
+  if in_memory:
+    return list(itertools.chain.from_iterable(records))
+  return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+
+
 def _check_shard(shard, read: bool) -> list[bytes]:
-  """Returns the records that a split takes from a shard, none unless asked to. Raises OSError where it is not whole."""
+  """The records that a split takes from a shard; [] without `read`. Raises OSError if the shard is incomplete."""
   try:
     reader = ArrayRecordReader(shard.filename)
     if (found := reader.num_records()) != shard.examples_in_shard:
-      reader.close()  # only this raises what is wrong with a file that cannot be read at all
+      reader.close()  # only this raises the reason if a file cannot be read at all
       raise OSError(f'{shard.filename} holds {found} records, not {shard.examples_in_shard} as dataset_info.json says')
     return reader.read(range(shard.skip, shard.skip + shard.take)) if read else []
   except RuntimeError as error:  # it names no file
@@ -154,11 +168,11 @@ def _check_shard(shard, read: bool) -> list[bytes]:
 
 
 def _prepared_builder(tfds, name: str, field: str, download: bool):
-  """The builder of a data set, read from its files, without the code that made them: that may need TensorFlow."""
+  """The builder of a data set, read from its files, without the code that wrote them: that may need TensorFlow."""
   data_dir = os.environ.get('TFDS_DATA_DIR')  # tfds itself reads it only once, when it is imported
   try:
     return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
-  except ValueError:  # not found, or not a name; both are told apart below
+  except ValueError:  # not found, or not a name; distinguished below
     pass
   known = tfds.list_builders(with_community_datasets=False)
   base = re.split('[:/]', name)[0]

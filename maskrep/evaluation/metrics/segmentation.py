@@ -16,6 +16,8 @@ from maskrep.errors import DataError
 from maskrep.models.encoder import Preprocessing
 from maskrep.types import Array, Params
 
+READS = 'image', 'size', 'label_map'  # fields of the batch
+
 # (params, uint8 canvases [B, S, S, 3], int32 sizes [B, 2], uint8 label maps [B, S, S]) -> int32 counts [C, C]
 ConfusionFn = Callable[[Params, Array, Array, Array], Array]
 
@@ -83,8 +85,8 @@ def confusion(
   """Counts of all pixels of a source that have a class, int64 [C, C], by true class (row) and predicted class."""
   total = np.zeros((classes, classes), np.int64)
   for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads, stall_timeout_s=stall_timeout_s,
-                        label_maps=True, process_index=jax.process_index(), process_count=jax.process_count()):
-    placed = global_batch(mesh, {name: batch[name] for name in ('image', 'size', 'label_map')})
+                        reads=READS, process_index=jax.process_index(), process_count=jax.process_count()):
+    placed = global_batch(mesh, {name: batch[name] for name in READS})
     total += np.asarray(confusion_of(params, placed['image'], placed['size'], placed['label_map']))
   return total
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from maskrep.data.datasets import Data, open_source
 from maskrep.data.decode import decode
 from maskrep.data.sources import tasks
 from maskrep.data.sources.tasks import TASKS, VTAB
 from maskrep.errors import ConfigError
-from maskrep.experiment import build
-from maskrep.experiment.build import Data
 from tests.support.pictures import encode, prepare
 
 # Classes, and examples of each split that a task is cut from: VTAB's table of data sets, and tfds's catalogue.
@@ -121,7 +120,7 @@ def small(tmp_path, monkeypatch):
 
 
 def opened(name: str, split: str = 'train'):
-  return build.build_source(dataclasses.replace(DATA, source=f'task:{name}'), split)
+  return open_source(dataclasses.replace(DATA, source=f'task:{name}'), split)
 
 
 def labels(name: str, split: str = 'train') -> dict[str, int]:
@@ -210,5 +209,5 @@ def test_records_that_lack_what_a_rule_reads_are_refused(tmp_path, monkeypatch):
 def test_tasks_fail_in_one_line(tmp_path, monkeypatch, source, split, remedy):
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
   with pytest.raises(ConfigError, match=remedy) as failure:
-    build.build_source(dataclasses.replace(DATA, source=source), split)
+    open_source(dataclasses.replace(DATA, source=source), split)
   assert '\n' not in str(failure.value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score
 
-from maskrep.data.label_maps import Stored, lookup
+from maskrep.data.label_maps import MapValues, lookup
 from maskrep.data.sources.source import Example
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import DataError
@@ -43,7 +43,7 @@ def test_scores_are_those_of_scikit_learn():
 class Pictures:
   """Random pictures of several sizes; the class of a pixel is in the picture, but not always in the map."""
 
-  num_classes, map_classes, map_lookup, fingerprint = 0, 3, lookup(Stored((0, 1, 2))), 'pictures'
+  num_classes, map_classes, map_lookup, fingerprint = 0, 3, lookup(MapValues((0, 1, 2))), 'pictures'
   sizes = [(12, 12), (6, 12), (12, 3), (5, 7), (12, 12)]
 
   def __len__(self):

@@ -1,0 +1,55 @@
+"""The section `data` of a config, and opening the data set that it names."""
+
+import dataclasses
+
+from maskrep.data.sources import scenes, tasks
+from maskrep.data.sources.digits import Digits
+from maskrep.data.sources.folder import Folder
+from maskrep.data.sources.source import Source
+from maskrep.data.sources.tfds import TFDS
+from maskrep.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+  """The images of a run, and how the host reads them."""
+
+  source: str  # digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH, task:NAME
+  train_split: str
+  eval_split: str  # '' for none
+  download: bool
+  canvas: int  # side of the uint8 canvas in pixels; larger images are reduced to fit
+  threads: int  # that read and decode
+  max_broken_fraction: float
+  stall_timeout_s: int  # without an image before the stacks are dumped; the run ends after twice as long
+
+  def __post_init__(self):
+    for field in ('canvas', 'threads', 'stall_timeout_s'):
+      if getattr(self, field) < 1:
+        raise ValueError(f'{field}={getattr(self, field)}: must be at least 1')
+    if not 0 <= self.max_broken_fraction <= 1:
+      raise ValueError(f'max_broken_fraction={self.max_broken_fraction}: must be in [0, 1]')
+
+
+def open_source(data: Data, split: str) -> Source:
+  """Opens a split of `data.source`.
+
+  Raises:
+    ConfigError: there is no such data set or split, or it is not prepared.
+    DataError: the data set is incomplete.
+  """
+  kind, _, name = data.source.partition(':')
+  if kind == 'digits' and not name:
+    return Digits(split)
+  if kind == 'digit_scenes' and not name:
+    return scenes.DigitScenes(split)
+  if kind == 'tfds' and name:
+    return TFDS(name, split, download=data.download)
+  if kind == 'folder' and name:
+    return Folder(name, split)
+  if kind == 'ade20k' and name:
+    return scenes.ADE20K(name, split)
+  if kind == 'task' and name:
+    return tasks.open_task(name, split, download=data.download)
+  raise ConfigError(f'config.data.source={data.source!r}: must be digits, digit_scenes, tfds:NAME, folder:PATH, '
+                    'ade20k:PATH or task:NAME')
