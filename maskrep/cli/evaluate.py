@@ -31,7 +31,7 @@ from maskrep.experiment.run import cache_compilations
 from maskrep.schema import NonNegativeInt, Reader
 from maskrep.weights.pretrained import Pretrained, digest
 from maskrep.workdir.config import holds_run
-from maskrep.workdir.files import prepare
+from maskrep.workdir.folder import make_writable
 from maskrep.workdir.starts import describe_start
 
 EXAMPLE = 'python -m maskrep evaluate lowshot --workdir=runs/msn_digits'
@@ -92,7 +92,7 @@ def evaluate(argv: list[str]) -> None:
   changed = config_flags.get_override_values(values['config'])
   by_protocol = _by_features if protocol in FEATURE_PROTOCOLS else _by_training
   if jax.process_index() == 0 and folder.is_dir():
-    prepare(folder)
+    make_writable(folder)
   try:
     results, fields = by_protocol(protocol, config, changed, folder)
     if jax.process_index():

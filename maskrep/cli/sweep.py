@@ -3,19 +3,23 @@
 Each run is main.py in a process of its own, so that one that fails ends alone. See docs/sweeps.md.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 import jax
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from maskrep.cli import command
 from maskrep.errors import Preempted, RunError
 from maskrep.sweep import launch, picture, table
-from maskrep.sweep.grid import EXAMPLE, runs
+from maskrep.sweep.grid import runs
 from maskrep.sweep.outcome import ends, outcome
 from maskrep.workdir.files import write_atomic
 from maskrep.workdir.folder import make_writable
+
+EXAMPLE = ('python -m maskrep sweep --config=configs/msn_vitb16.py --grid masking.ratio=0.15,0.3,0.5,0.7 '
+           '--grid encoder=vit_s16,vit_b16 --workdir=runs/ratios')
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
@@ -31,6 +35,13 @@ def parse(argv: list[str]) -> flags.FlagValues:
   return command.parse(argv, values, ('config', 'grid', 'workdir'), EXAMPLE)
 
 
+def parse_config(arguments: Sequence[str]) -> ConfigDict:
+  """The config, as main.py reads it."""
+  argv, values = ['main.py', *arguments], flags.FlagValues()
+  config_flags.DEFINE_config_file('config', None, flag_values=values, sys_argv=argv)
+  return command.parse(argv, values, ('config',), EXAMPLE).config
+
+
 def sweep(argv: list[str]) -> None:
   """Starts what is asked for, then writes and prints the tables.
 
@@ -44,7 +55,7 @@ def sweep(argv: list[str]) -> None:
   jax.config.update('jax_platforms', 'cpu')
   if values.launch != 'none':
     launch.check_root()
-  chosen, folder = runs(values), Path(values.workdir)
+  chosen, folder = runs(values, parse_config), Path(values.workdir)
   make_writable(folder)
   stopped = ''
   if values.launch in ('lines', 'slurm'):

@@ -20,7 +20,8 @@ from maskrep.train.clock import Clock
 from maskrep.workdir.checkpoint import resumes
 from maskrep.workdir.config import store_config
 from maskrep.workdir.events import recorded
-from maskrep.workdir.files import append_json, prepare, write_atomic
+from maskrep.workdir.files import append_json, write_atomic
+from maskrep.workdir.folder import make_writable
 from maskrep.workdir.lock import exclusive_lock
 from maskrep.workdir.starts import check_start, describe_start, record_start
 
@@ -46,7 +47,7 @@ def run(
     train(opened, workdir, clock)
     return
   print(device_table(), flush=True)
-  prepare(workdir)
+  make_writable(workdir)
   with exclusive_lock(workdir):
     start = describe_start(opened.fingerprint)
     # Both are compared before either is written: a start that is refused changes nothing.

@@ -1,23 +1,23 @@
 """The runs of a sweep: every combination of the values of its grids, named and checked before any is started."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import hashlib
 import itertools
 from pathlib import Path
 import re
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from maskrep.cli import command
 from maskrep.errors import ConfigError
-from maskrep.experiment import plan
+from maskrep.experiment.experiment import FREE_FIELDS, Experiment
 from maskrep.sweep.outcome import finished
 from maskrep.workdir.config import changes
 
-EXAMPLE = ('python -m maskrep sweep --config=configs/msn_vitb16.py --grid masking.ratio=0.15,0.3,0.5,0.7 '
-           '--grid encoder=vit_s16,vit_b16 --workdir=runs/ratios')
+Parse = Callable[[Sequence[str]], ConfigDict]
+
 ENCODER = 'encoder'  # the grid that names sizes and patches, in place of a field
 LONGEST_NAME = 150  # characters; file systems allow 255, and .log is added
 
@@ -34,15 +34,18 @@ class Run:
   workdir: Path
   values: dict[str, str]
   arguments: tuple[str, ...]
-  config: ConfigDict
+  config: dict[str, Any]
 
   @property
   def name(self) -> str:
     return self.workdir.name
 
 
-def runs(given: flags.FlagValues) -> list[Run]:
+def runs(given: flags.FlagValues, parse: Parse) -> list[Run]:
   """The product of `given.grid`, each with its own folder in `given.workdir`.
+
+  Args:
+    parse: reads the arguments of main.py into a config.
 
   Raises:
     ConfigError: a grid is none, a combination is no config that main.py would take, or a folder holds another run.
@@ -52,14 +55,14 @@ def runs(given: flags.FlagValues) -> list[Run]:
   base = f'--config={config_flags.get_config_filename(flag)}'
   grids, taken = {}, set(shared)
   for text in given.grid:
-    name, values = _grid(text, given.config, (base, *_flags(shared)))
+    name, values = _grid(text, given.config, (base, *_flags(shared)), parse)
     fields = set().union(*values.values())
     if name in grids or taken & fields:
       field = name if name in grids else f'config.{min(taken & fields)}'
       raise ConfigError(f'--grid {text}: {field} is set by another --grid or --config flag too; leave one')
     grids[name] = values
     taken |= fields
-  return [_run(Path(given.workdir), dict(zip(grids, names, strict=True)), base, shared, grids)
+  return [_run(Path(given.workdir), dict(zip(grids, names, strict=True)), base, shared, grids, parse)
           for names in itertools.product(*grids.values())]
 
 
@@ -70,18 +73,20 @@ def run_name(values: dict[str, str]) -> str:
   return name if name == whole else f'{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}'
 
 
-def _run(folder: Path, values: dict[str, str], base: str, shared: dict[str, str], grids: dict) -> Run:
+def _run(
+  folder: Path, values: dict[str, str], base: str, shared: dict[str, str], grids: dict, parse: Parse
+) -> Run:
   name = run_name(values)
   fields = dict(shared)
   for grid, value in values.items():
     fields |= grids[grid][value]
   arguments = (base, *_flags(fields))
   try:
-    config = _parse(arguments)
-    plan.check(config)
+    experiment = Experiment.parse(parse(arguments))
   except ConfigError as error:
     raise ConfigError(f'--grid, run {name}: {error}') from error
-  run = Run(workdir=folder / name, values=values, arguments=(*arguments, f'--workdir={folder / name}'), config=config)
+  run = Run(workdir=folder / name, values=values, arguments=(*arguments, f'--workdir={folder / name}'),
+            config=experiment.config)
   _check_same(run)
   return run
 
@@ -90,15 +95,17 @@ def _check_same(run: Run) -> None:
   """main.py would refuse to go on with another config, but a finished run is not given to it."""
   if not (run.workdir / 'config.json').exists():
     return
-  free = tuple(field for field in plan.FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))
-  changed = changes(run.workdir, run.config.to_dict())
+  free = tuple(field for field in FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))
+  changed = changes(run.workdir, run.config)
   if refused := sorted(field for field in changed if not field.startswith(free)):
     shown = ', '.join(f'{field} was {changed[field][0]} and is {changed[field][1]}' for field in refused)
     raise ConfigError(f'--workdir={run.workdir.parent}: {run.name} holds a run with another config ({shown}); give '
                       'the values of before, or choose another --workdir')
 
 
-def _grid(text: str, config: ConfigDict, arguments: Sequence[str]) -> tuple[str, dict[str, dict[str, str]]]:
+def _grid(
+  text: str, config: ConfigDict, arguments: Sequence[str], parse: Parse
+) -> tuple[str, dict[str, dict[str, str]]]:
   """'NAME=V1,V2' to NAME and {value: {field: its text}}, the values as the config writes them."""
   name, equals, listed = text.partition('=')
   # Commas within brackets belong to a value: the tuples of a config.
@@ -111,7 +118,7 @@ def _grid(text: str, config: ConfigDict, arguments: Sequence[str]) -> tuple[str,
       found = _encoder(text, value, config)
     else:
       _check_field(text, name, config)
-      parsed = _parse((*arguments, f'--config.{name}={value}'))
+      parsed = parse((*arguments, f'--config.{name}={value}'))
       found = {name: str(_value(parsed, name))}
     value = value.lower() if name == ENCODER else found[name]
     if value in values:
@@ -158,10 +165,3 @@ def _value(config: ConfigDict, field: str):
 
 def _flags(fields: dict[str, str]) -> list[str]:
   return [f'--config.{field}={value}' for field, value in fields.items()]
-
-
-def _parse(arguments: Sequence[str]) -> ConfigDict:
-  """The config, as main.py reads it."""
-  argv, values = ['main.py', *arguments], flags.FlagValues()
-  config_flags.DEFINE_config_file('config', None, flag_values=values, sys_argv=argv)
-  return command.parse(argv, values, ('config',), EXAMPLE).config
