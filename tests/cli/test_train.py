@@ -144,7 +144,7 @@ def test_devices_must_divide_the_batch(tmp_path):
 
 HANGS = """
 import runpy, sys, threading
-from maskrep.data.sources import Digits
+from maskrep.data.sources.digits import Digits
 Digits.__getitem__ = lambda source, index: threading.Event().wait()
 sys.argv = ['main.py', *sys.argv[1:]]
 runpy.run_path('main.py', run_name='__main__')
