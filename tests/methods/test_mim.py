@@ -98,7 +98,7 @@ def test_gradient_reaches_every_parameter_and_never_the_tokenizer(mim, params, f
 def test_the_mim_stream_sees_the_unmixed_image(mim, batch):
   views = jax.jit(mim.views)(jax.random.key(2), batch)
   plain = jax.jit(dataclasses.replace(
-    mim, regularise=dataclasses.replace(mim.regularise, mixup_alpha=0.0)).views)(jax.random.key(2), batch)
+    mim, regularisation=dataclasses.replace(mim.regularisation, mixup_alpha=0.0)).views)(jax.random.key(2), batch)
   np.testing.assert_array_equal(views['image'], plain['image'])
   np.testing.assert_array_equal(plain['image'], plain['supervised'])
   assert (np.abs(views['supervised'] - views['image']).max((1, 2, 3)) > 1e-2).any()

@@ -197,8 +197,8 @@ def test_psnr_and_perplexity_by_hand():
 
 
 @pytest.mark.parametrize(('field', 'value', 'match'), [
-  ('reconstruction_kind', 'lpips', 'must be l2 or l1'), ('entropy_temperature', 0.0, 'must be above 0'),
-  ('commitment_weight', -1.0, 'must not be negative'), ('discriminator_start_step', -1, 'must not be negative')])
+  ('reconstruction_kind', 'lpips', 'must be one of l2, l1'), ('entropy_temperature', 0.0, 'must be above 0'),
+  ('commitment_weight', -1.0, 'must be at least 0'), ('discriminator_start_step', -1, 'must be at least 0')])
 def test_fields_out_of_range_are_refused(field, value, match, objective):
   with pytest.raises(ValueError, match=f'{field}={value!r}: {match}'.replace("'", "'?")):
     dataclasses.replace(objective, **{field: value})
