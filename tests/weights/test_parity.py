@@ -1,4 +1,4 @@
-"""Certificates: what is not a number, of another shape or too far is not certified, and nothing of it is left."""
+"""Certificates: outputs that are NaN, of another shape or too different are not certified, and no file is left."""
 
 import numpy as np
 import pytest
@@ -16,13 +16,13 @@ def peers(change):
   return ours, lambda side: ('peer', lambda images: change(ours.encode(images)))
 
 
-@pytest.mark.parametrize(('change', 'said'), [
+@pytest.mark.parametrize(('change', 'expected'), [
   (lambda out: out | {'patches': out['patches'] * np.nan}, 'differs: max .difference. nan'),
   (lambda out: out | {'patches': out['patches'] + 1e-2}, 'differs: max .difference. 1'),
   (lambda out: out | {'cls': out['cls'][:, :1]}, 'computes other arrays'), (lambda out: {'cls': out['cls']}, 'other')])
-def test_what_differs_is_refused(change, said, tmp_path):
+def test_outputs_that_differ_are_refused(change, expected, tmp_path):
   (tmp_path / 'file').touch()
-  with pytest.raises(RunError, match=said):
+  with pytest.raises(RunError, match=expected):
     parity.certify(*peers(change), tmp_path / 'file', (12,))
   assert not (tmp_path / 'parity.json').exists()
 
@@ -49,10 +49,10 @@ def test_nothing_is_replaced(tmp_path):
   (tmp_path / 'run' / 'config.json').write_text('{}')
   native.save(tmp_path / 'ours', pretrained('vit', VIT))
   before = sorted(tmp_path.rglob('*'))
-  for output, said in (('run/encoder.npz', 'is in a run'), ('run', 'is in a run'), ('ours', 'is there already')):
-    with pytest.raises(ConfigError, match=said), staged(tmp_path / output):
+  for output, expected in (('run/encoder.npz', 'is in a run'), ('run', 'is in a run'), ('ours', 'exists already')):
+    with pytest.raises(ConfigError, match=expected), staged(tmp_path / output):
       pass
-  with pytest.raises(ConfigError, match='encoder.json is there already, of another'):
+  with pytest.raises(ConfigError, match='encoder.json exists already, of another'):
     with staged(tmp_path / 'ours' / 'encoder.npz') as partial:
       partial.touch()
       partial.with_name('encoder.json').touch()
