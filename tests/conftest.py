@@ -35,8 +35,8 @@ def torchvision():
 
   try:
     return peers.library('torchvision')
-  except peers.Absent as absent:
-    pytest.skip(str(absent))
+  except peers.PeerMissing as missing:
+    pytest.skip(str(missing))
 
 
 def pytest_collection_modifyitems(items):

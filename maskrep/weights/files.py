@@ -1,6 +1,6 @@
-"""Files of weights as flat arrays by dotted names. What is read may come from anybody: nothing in it is executed.
+"""Files of weights as flat arrays by dotted names. Files are untrusted: nothing in them is executed.
 
-Only `read` touches the disk, and only the path it is given: names inside a file are names of arrays and nothing else.
+`read` opens the path it is given and no other: names inside a file are used as names of arrays only.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ from maskrep.workdir.files import write_atomic
 Arrays = dict[str, np.ndarray]
 
 MAX_NODES = 1_000_000  # dicts, lists and leaves of one file; an ImageNet run with its optimiser has thousands
-MAX_EXPANSION = 100  # times its size that a zip file may unpack to; float weights compress to no less than a half
+MAX_EXPANSION = 100  # unpacked over packed size of a zip file; for float weights it is 2 at most
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 SAFETENSORS_TYPES = {
   'F64': np.float64, 'F32': np.float32, 'F16': np.float16, 'BF16': BFLOAT16, 'I64': np.int64, 'I32': np.int32,
@@ -35,40 +35,43 @@ SAFETENSORS_TYPES = {
 def read(path: Path, suffix: str | None = None) -> Arrays:
   """The arrays of a file: .safetensors, .npz, Flax's .msgpack, or PyTorch's .pth, .pt, .ckpt, .tar (.pth.tar), .bin.
 
-  Names of nested dicts and lists are joined by dots. What is no array of numbers (an epoch, hyper-parameters, text) is
-  left out. float16 and bfloat16 become float32. PyTorch's files are read with `weights_only=True`, which knows dicts,
-  lists, numbers, text and tensors, and refuses all else by name: an `argparse.Namespace` in an old checkpoint too.
-  `suffix` says what a file is that has another.
+  Names of nested dicts and lists are joined by dots. Values other than arrays of numbers (an epoch, hyper-parameters,
+  text) are left out. float16 and bfloat16 become float32. PyTorch's files are read with `weights_only=True`, which
+  accepts dicts, lists, numbers, text and tensors, and refuses anything else by name, for example an
+  `argparse.Namespace` in an old checkpoint.
+
+  Args:
+    suffix: the kind of file, if the path has another suffix or none.
 
   Raises:
-    ConfigError: there is no such file; it is of another kind, damaged, holds no arrays, or holds what could run code.
+    ConfigError: there is no such file; it is of another kind, damaged, has no arrays, or could run code.
   """
   suffix = suffix or path.suffix
   if suffix not in READERS:
-    raise ConfigError(f'{path}: is not of a kind that is read; give one of {", ".join(READERS)}')
+    raise ConfigError(f'{path}: is not a supported kind of file; give one of {", ".join(READERS)}')
   if not path.is_file():
-    raise ConfigError(f'{path}: {"is no file" if path.exists() else "does not exist"}; give a file of weights')
+    raise ConfigError(f'{path}: {"is not a file" if path.exists() else "does not exist"}; give a file of weights')
   try:
     _check_expansion(path)
     arrays = {}
     for name, array in _arrays(READERS[suffix](path)):
       if name in arrays:
-        raise _Refused(f'has two arrays named {name!r}; ask whoever made it for another')
+        raise _Refused(f'has two arrays named {name!r}; ask its author for another')
       arrays[name] = array
   except (_Refused, ConfigError) as error:
     raise ConfigError(f'{path}: {error}') from error
-  except Exception as error:  # whatever its parser throws at a file that is not well-formed
+  except Exception as error:  # parsers raise errors of any type for a malformed file
     reason = ' '.join(f'{type(error).__name__}: {error}'.split())
     raise ConfigError(f'{path}: cannot be read as {suffix} ({reason[:200]}); it is damaged or of another kind: '
-                      'get it once more') from error
+                      'get it again') from error
   if not arrays:
-    raise ConfigError(f'{path}: holds no arrays; give a file of weights')
+    raise ConfigError(f'{path}: has no arrays; give a file of weights')
   return arrays
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
   """Writes arrays by name, whole or not at all."""
-  # safetensors writes the memory of an array as it lies, whatever its strides.
+  # safetensors writes the memory of an array and ignores its strides.
   contiguous = {name: np.asarray(array, order='C') for name, array in arrays.items()}
   write_atomic(path, save_safetensors(contiguous, dict(metadata)))
 
@@ -81,7 +84,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_msgpack(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-  """Writes arrays by dotted names as Flax nests them, whole or not at all."""
+  """Writes arrays by dotted names, nested as in Flax, whole or not at all."""
   write_atomic(path, serialization.msgpack_serialize(unflatten_dict(dict(arrays), sep='.')))
 
 
@@ -98,7 +101,7 @@ def write_torch(path: Path, nested: Mapping[str, Any]) -> None:
       return {name: tensors(value) for name, value in tree.items()}
     if isinstance(tree, list):
       return [tensors(value) for value in tree]
-    # A copy: torch wants memory that may be written to, and saves that of the whole array where it is given a view.
+    # A copy: torch needs writable memory, and for a view it saves the memory of the whole array.
     return torch.from_numpy(np.array(tree)) if isinstance(tree, np.ndarray) else tree
 
   content = io.BytesIO()
@@ -107,7 +110,7 @@ def write_torch(path: Path, nested: Mapping[str, Any]) -> None:
 
 
 class _Refused(Exception):
-  """What is wrong with a file, and the remedy."""
+  """A file is refused; the message has the reason and the remedy."""
 
 
 def _read_safetensors(path):
@@ -122,7 +125,7 @@ def _read_safetensors(path):
 def _read_npz(path):
   loaded = np.load(path, allow_pickle=False)
   if not isinstance(loaded, np.lib.npyio.NpzFile):
-    raise _Refused('is one array and no archive of named ones; write it with numpy.savez')
+    raise _Refused('is one array, not an archive of named arrays; write it with numpy.savez')
   with loaded:
     return dict(loaded)
 
@@ -134,14 +137,14 @@ def _read_msgpack(path):
 def _read_torch(path):
   torch = _torch()
   if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):
-    raise _Refused(f'is not read by PyTorch {torch.__version__}, whose weights_only can run code (CVE-2025-32434); '
+    raise _Refused(f'is not read with PyTorch {torch.__version__}, whose weights_only can run code (CVE-2025-32434); '
                    'upgrade it to 2.6 or later')
   try:
     tree = torch.load(path, map_location='cpu', weights_only=True)
   except Exception as error:
-    if named := re.search(r'GLOBAL (\S+)', str(error)):
-      raise _Refused(f'refers to {named[1][:100]}, and creating such an object could run code, so it is not read; '
-                     "where you trust it, save its state_dict alone with torch.save, or as .safetensors") from error
+    if match := re.search(r'GLOBAL (\S+)', str(error)):
+      raise _Refused(f'refers to {match[1][:100]}, and creating such an object could run code, so it is not read; '
+                     "if you trust it, save its state_dict alone with torch.save, or as .safetensors") from error
     raise
   return tree
 
@@ -160,20 +163,20 @@ def _check_expansion(path: Path) -> None:
   with zipfile.ZipFile(path) as archive:
     unpacked = sum(member.file_size for member in archive.infolist())
   if unpacked > MAX_EXPANSION * path.stat().st_size:
-    raise _Refused(f'would unpack to {unpacked} bytes, {MAX_EXPANSION} times its size or more, as no weights do; '
-                   'get it from another place')
+    raise _Refused(f'would unpack to {unpacked} bytes, {MAX_EXPANSION} times its size or more, which weights never do; '
+                   'get it from another source')
 
 
 def _arrays(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
-  """Dotted names and arrays of numbers, in order. A tree may contain itself, or one dict many times."""
+  """Dotted names and arrays of numbers, in order. A tree may contain itself, or the same dict many times."""
   if not isinstance(tree, Mapping):
-    raise _Refused(f'holds a {type(tree).__name__} and no arrays by name; give a file of weights')
+    raise _Refused(f'holds a {type(tree).__name__}, not arrays by name; give a file of weights')
   pending, nodes = [((), tree)], 0
   while pending:
     path, value = pending.pop()
     nodes += 1
     if nodes > MAX_NODES or len(path) > 100:
-      raise _Refused('is nested without end; ask whoever made it for another')
+      raise _Refused('is nested without end; ask its author for another')
     if isinstance(value, Mapping):
       pending += [((*path, str(key)), child) for key, child in reversed(value.items())]
     elif isinstance(value, list | tuple):
@@ -187,13 +190,13 @@ def _arrays(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 def _from_tensor(name: str, tensor: Any) -> np.ndarray:
   try:
-    # A small file may hold a tensor of any size, all of whose elements are one.
+    # A small file may hold a tensor of any size whose elements all share one place in memory.
     if tensor.nbytes > tensor.untyped_storage().nbytes():
       raise _Refused(f'{name!r} is larger than its own storage; save it after .contiguous()')
     return (tensor.float() if 'bfloat16' in str(tensor.dtype) else tensor).detach().numpy()
   except (TypeError, RuntimeError) as error:
-    raise _Refused(f'{name!r} is no dense tensor of numbers ({tensor.dtype}, {tensor.layout}); convert it to '
-                   'float32 first') from error
+    raise _Refused(f'{name!r} is not a dense tensor of numbers ({tensor.dtype}, {tensor.layout}); convert it '
+                   'to float32 first') from error
 
 
 TORCH = '.pth', '.pt', '.ckpt', '.tar', '.bin'

@@ -1,8 +1,8 @@
 """Our flat arrays under another library's names, by a table of modules; and back.
 
-Ours are what flax makes, with dotted names: 'block0.attn.qkv.kernel'. A table gives for each of our modules theirs,
-with {} for the number of a block; where several of theirs are one of ours, they are joined along our last axis. PyTorch
-keeps [out, in] what flax keeps [in, out].
+Our names are Flax's, joined by dots: 'block0.attn.qkv.kernel'. A table maps each of our modules to theirs, with {} for
+the number of a block; if several of their modules are one of ours, they are concatenated along our last axis. PyTorch
+stores as [out, in] what Flax stores as [in, out].
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,11 +19,11 @@ LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'runnin
 NUMBER = re.compile(r'(?<=block)\d+')
 
 
-class Turn(NamedTuple):
-  """What becomes of an array on its way out, and of theirs on its way in."""
+class Transform(NamedTuple):
+  """Our array -> theirs, and the inverse."""
 
-  out: Callable[[np.ndarray], np.ndarray]
-  into: Callable[[np.ndarray], np.ndarray]
+  to_foreign: Callable[[np.ndarray], np.ndarray]
+  from_foreign: Callable[[np.ndarray], np.ndarray]
 
 
 def _filters(kernel: np.ndarray) -> np.ndarray:
@@ -32,66 +32,67 @@ def _filters(kernel: np.ndarray) -> np.ndarray:
   return kernel.reshape(side, side, 3, -1).transpose(3, 2, 0, 1)
 
 
-SAME = Turn(lambda a: a, lambda a: a)
-LINEAR = Turn(np.transpose, np.transpose)
-LEADING = Turn(lambda a: a[None], lambda a: a[0])  # they keep an axis of length 1
-PATCHES = Turn(_filters, lambda a: a.transpose(2, 3, 1, 0).reshape(-1, len(a)))
+SAME = Transform(lambda a: a, lambda a: a)
+LINEAR = Transform(np.transpose, np.transpose)
+LEADING = Transform(lambda a: a[None], lambda a: a[0])  # theirs has a leading axis of length 1
+PATCHES = Transform(_filters, lambda a: a.transpose(2, 3, 1, 0).reshape(-1, len(a)))
 
 
 def to_foreign(table: Table, arrays: Mapping[str, np.ndarray]) -> Arrays:
-  """Our arrays by their names, in memory of their own.
+  """Our arrays by their names, copied.
 
   Raises:
-    KeyError: the table has no place for one of them.
+    KeyError: the table has no name for one of them.
   """
   state = {}
   for name, array in arrays.items():
-    theirs, turn = _place(table, name)
+    theirs, transform = _lookup(table, name)
     for each, part in zip(theirs, np.split(np.asarray(array), len(theirs), axis=-1), strict=True):
-      state[each] = np.array(turn.out(part), order='C')
+      state[each] = np.array(transform.to_foreign(part), order='C')
   return state
 
 
 def from_foreign(table: Table, state: Mapping[str, np.ndarray], wanted: Iterable[str]) -> Arrays:
-  """The `wanted` of our arrays, float32, out of theirs."""
+  """Those of our arrays whose names are `wanted`, float32, from theirs."""
   arrays = {}
   for name in wanted:
-    theirs, turn = _place(table, name)
-    parts = [turn.into(np.asarray(state[each], np.float32)) for each in theirs]
+    theirs, transform = _lookup(table, name)
+    parts = [transform.from_foreign(np.asarray(state[each], np.float32)) for each in theirs]
     arrays[name] = np.ascontiguousarray(np.concatenate(parts, axis=-1))
   return arrays
 
 
 def renamed(rename: Callable[[str], str], arrays: Mapping[str, np.ndarray]) -> Arrays:
-  """Our arrays by their names where each is one of theirs; filters [h, w, in, out] -> [out, in, h, w]."""
+  """Our arrays by `rename(name)`, one array each; filters [h, w, in, out] -> [out, in, h, w]."""
   return {rename(name): np.array(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value, order='C')
           for name, value in arrays.items()}
 
 
 def renamed_back(rename: Callable[[str], str], state: Mapping[str, np.ndarray], wanted: Iterable[str]) -> Arrays:
-  """The `wanted` of our arrays, float32, out of `renamed` ones."""
-  found = {name: np.asarray(state[rename(name)], np.float32) for name in wanted}
+  """The inverse of `renamed`: those of our arrays whose names are `wanted`, float32."""
+  arrays = {name: np.asarray(state[rename(name)], np.float32) for name in wanted}
   return {name: np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
-          for name, value in found.items()}
+          for name, value in arrays.items()}
 
 
 def without(prefix: str, state: Mapping[str, np.ndarray]) -> Arrays:
-  """What is named with the prefix, by the rest of its name."""
+  """The arrays whose names have the prefix, by the rest of the name."""
   return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def with_prefix(prefix: str, state: Mapping[str, np.ndarray]) -> Arrays:
+  """The inverse of `without`."""
   return {prefix + name: value for name, value in state.items()}
 
 
-def _place(table: Table, name: str) -> tuple[tuple[str, ...], Turn]:
-  """Their names for one of our arrays, and what turns it into theirs."""
+def _lookup(table: Table, name: str) -> tuple[tuple[str, ...], Transform]:
+  """Their names for one of our arrays, and its transform."""
   template, numbers = NUMBER.sub('{}', name), NUMBER.findall(name)
   if template in table:
-    theirs, suffix, turn = table[template], '', LEADING if template == 'pos' else SAME
+    theirs, suffix, transform = table[template], '', LEADING if template == 'pos' else SAME
   else:
     module, _, leaf = template.rpartition('.')
     theirs, suffix = table[module], f'.{LEAVES[leaf]}'
-    turn = (PATCHES if module == 'embed' else LINEAR) if leaf == 'kernel' else SAME
+    transform = (PATCHES if module == 'embed' else LINEAR) if leaf == 'kernel' else SAME
   theirs = (theirs,) if isinstance(theirs, str) else theirs
-  return tuple(each.format(*numbers) + suffix for each in theirs), turn
+  return tuple(each.format(*numbers) + suffix for each in theirs), transform

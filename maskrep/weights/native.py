@@ -1,27 +1,30 @@
-"""Our own names, in safetensors or NumPy's npz: an encoder as `encoder.*`, a tokenizer as `tokenizer.*`; of a whole
-run, the rest beside it.
+"""Our own names, in safetensors or NumPy's npz: an encoder as `encoder.*`, a tokenizer as `tokenizer.*`; for a whole
+run, the rest of its state too.
 
-A file of the same name in JSON says what it is. `encoder.safetensors` or `tokenizer.safetensors` in a folder of its own
-is what imports leave, and what `train.init_from` and `target.weights` take.
+A JSON file of the same name holds the kind and the fields of the network, its preprocessing and its source. Imports
+write `encoder.safetensors` or `tokenizer.safetensors` in a folder of its own, which `train.init_from` and
+`target.weights` accept.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
+from maskrep import schema
 from maskrep.errors import ConfigError
+from maskrep.models.encoder import Preprocessing
 from maskrep.weights import files, names, strict
 from maskrep.weights.formats import channels
-from maskrep.weights.peers import Absent
-from maskrep.weights.pretrained import KINDS, Asked, Found, Pretrained, check_preprocessing, part, shapes
+from maskrep.weights.peers import PeerMissing
+from maskrep.weights.pretrained import KINDS, ForeignNetwork, ImportOptions, Pretrained, part, plain, shapes
 from maskrep.workdir.files import write_atomic
-
-FIELDS = 'kind', 'config', 'preprocessing', 'source'
 
 
 @dataclasses.dataclass(frozen=True)
-class Own:
-  """The format of one kind of file."""
+class NativeFormat:
+  """The format of files with this suffix; see `formats.table.Format`."""
 
   suffix: str
   KINDS = tuple(KINDS)
@@ -36,24 +39,16 @@ class Own:
   def from_foreign(self, state, config, wanted):
     return {name: state[name] for name in wanted}
 
-  def read(self, what, path, asked):
-    channels.refuse(asked)
-    said = path.with_suffix('.json')
+  def read(self, what, path, options):
+    channels.refuse(options)
+    description = path.with_suffix('.json')
     try:
-      found = json.loads(said.read_text())
-      found = {field: found[field] for field in FIELDS}
-      # JSON has no tuples.
-      found['config'] = {name: tuple(value) if isinstance(value, list) else value
-                         for name, value in found['config'].items()}
-      shapes(found['kind'], found['config'])
-      check_preprocessing(found['preprocessing'])
-      if not isinstance(found['source'], dict):
-        raise ConfigError('source: must be an object')
+      fields = _parse(json.loads(description.read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, ConfigError
             ) as error:
-      raise ConfigError(f'{what}: {said.name}, which says what {path.name} is, cannot be used '
+      raise ConfigError(f'{what}: {description.name}, which describes {path.name}, cannot be used '
                         f'({" ".join(str(error).split())}); take both from their source again') from error
-    return Found(state=names.without(f'{part(found["kind"])}.', files.read(path)), **found)
+    return ForeignNetwork(state=names.without(f'{part(fields["kind"])}.', files.read(path)), **fields)
 
   def write(self, path, state, pretrained, run):
     arrays = names.with_prefix(f'{part(pretrained.kind)}.', state)
@@ -63,38 +58,56 @@ class Own:
       files.write_npz(path, arrays)
     else:
       files.write_safetensors(path, arrays, {'format': 'np'})
-    said = {field: getattr(pretrained, field) for field in FIELDS}
-    write_atomic(path.with_suffix('.json'), json.dumps(said, indent=1) + '\n')
+    description = {'kind': pretrained.kind, 'config': pretrained.config,
+                   'preprocessing': plain(pretrained.preprocessing), 'source': pretrained.source}
+    write_atomic(path.with_suffix('.json'), json.dumps(description, indent=1) + '\n')
     return path
 
   def peer(self, state, config, side):
-    raise Absent('these are our own names, and no other library runs them; certify another --format')
+    raise PeerMissing('these are our own names, and no other library runs them; certify another --format')
 
 
-FOLDER = Own('safetensors')
+FOLDER = NativeFormat('safetensors')
 
 
 def save(folder: Path, pretrained: Pretrained) -> Path:
-  """Writes it where `load` finds it; returns the file."""
+  """Writes a network where `load` finds it; returns the file."""
   folder.mkdir(parents=True, exist_ok=True)
   return FOLDER.write(folder / f'{part(pretrained.kind)}.safetensors', pretrained.arrays, pretrained, None)
 
 
 def saved(folder: Path) -> str | None:
-  """What `save` wrote there: 'encoder', 'tokenizer' or None."""
+  """What `save` wrote into a folder: 'encoder', 'tokenizer' or None."""
   return next((name for name in ('encoder', 'tokenizer') if (folder / f'{name}.json').exists()), None)
 
 
 def load(what: str, folder: Path) -> Pretrained:
-  """What `save` wrote.
+  """The network that `save` wrote.
 
   Args:
     what: the flag or field and its value, for errors.
 
   Raises:
-    ConfigError: the folder is not whole.
+    ConfigError: a file is missing or damaged, or the arrays are not those of such a network.
   """
-  found = FOLDER.read(what, folder / f'{saved(folder)}.safetensors', Asked())
-  strict.check(what, shapes(found.kind, found.config), found.state)
-  return Pretrained(kind=found.kind, config=found.config, arrays=found.state, preprocessing=found.preprocessing,
-                    source=found.source)
+  network = FOLDER.read(what, folder / f'{saved(folder)}.safetensors', ImportOptions())
+  strict.check(what, shapes(network.kind, network.config), network.state)
+  return Pretrained(kind=network.kind, config=network.config, arrays=network.state,
+                    preprocessing=network.preprocessing, source=network.source)
+
+
+def _parse(description: Mapping[str, Any]) -> dict[str, Any]:
+  """The fields of `Pretrained` other than the arrays, checked."""
+  kind, config, source = description['kind'], _with_tuples(description['config']), description['source']
+  shapes(kind, config)
+  preprocessing = description['preprocessing']
+  if preprocessing is not None:
+    preprocessing = schema.build(Preprocessing, _with_tuples(preprocessing), 'preprocessing')
+  if not isinstance(source, dict):
+    raise ConfigError('source: must be an object')
+  return {'kind': kind, 'config': config, 'preprocessing': preprocessing, 'source': source}
+
+
+def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+  """JSON has no tuples: lists become tuples."""
+  return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -8,49 +8,50 @@ from pathlib import Path
 import numpy as np
 
 from maskrep.errors import RunError
-from maskrep.weights.peers import Absent, Peer
-from maskrep.weights.pretrained import Pretrained
+from maskrep.weights.peers import Peer, PeerMissing
+from maskrep.weights.pretrained import Pretrained, plain
 from maskrep.workdir.files import write_atomic
 
 SEED, BATCH = 0, 2
-TOLERANCE = 1e-4  # of the largest feature, or of 1 where that is smaller
+TOLERANCE = 1e-4  # of the largest feature, or of 1 if that is smaller
 
 
 def certify(pretrained: Pretrained, peer: Callable[[int], Peer], file: Path, sides: tuple[int, ...]) -> None:
-  """Writes parity.json beside a file, or into a folder, and says what it found.
+  """Writes parity.json beside a file, or into a folder, and prints its status.
 
   Args:
-    pretrained: ours.
-    peer: of the side of square images, in pixels: the model of the other library, with what was written.
+    pretrained: our network.
+    peer: side of square images, in pixels -> the other library's model, with the arrays that were written.
     file: the file or folder that was written.
-    sides: of the images that are compared.
+    sides: of the images for which outputs are compared.
 
   Raises:
-    RunError: both sides compute different features.
+    RunError: the outputs differ.
   """
   try:
-    found = compared(pretrained, peer, sides)
-  except Absent as absent:
-    found = {'verified': False, 'status': f'not verified: {absent}'}
-  found |= {
+    certificate = compare(pretrained, peer, sides)
+  except PeerMissing as missing:
+    certificate = {'verified': False, 'status': f'not verified: {missing}'}
+  certificate |= {
     'file': file.name, 'sha256': _sha256(file),
     'inputs': {'seed': SEED, 'distribution': 'standard normal, of NumPy default_rng', 'batch': BATCH},
-    'dtype': 'float32', 'preprocessing': pretrained.preprocessing,
+    'dtype': 'float32', 'preprocessing': plain(pretrained.preprocessing),
     'network': {'kind': pretrained.kind} | pretrained.config, 'source': pretrained.source}
-  if found['status'].startswith('differs'):
-    raise RunError(f'{file.name}: {found["status"]}; nothing was written')
+  if certificate['status'].startswith('differs'):
+    raise RunError(f'{file.name}: {certificate["status"]}; nothing was written')
   if changed := pretrained.source.get('changed'):
-    found['status'] += f'; not the network of the file, but as changed on import: {", ".join(changed)}'
+    certificate['status'] += f'; not the network of the file, but as changed on import: {", ".join(changed)}'
   path = file / 'parity.json' if file.is_dir() else file.with_name('parity.json')
-  write_atomic(path, json.dumps(found, indent=1) + '\n')
-  print(f'parity.json: {found["status"]}')
+  write_atomic(path, json.dumps(certificate, indent=1) + '\n')
+  print(f'parity.json: {certificate["status"]}')
 
 
-def compared(pretrained: Pretrained, peer: Callable[[int], Peer], sides: tuple[int, ...]) -> dict:
-  """The largest differences at each image size.
+def compare(pretrained: Pretrained, peer: Callable[[int], Peer], sides: tuple[int, ...]) -> dict:
+  """The largest differences at each image size, and whether they are within the tolerance.
 
   Raises:
-    Absent: the other side is not there.
+    PeerMissing: the other library is not installed, or has no such model.
+    RunError: the outputs have other names or shapes.
   """
   differences, peaks = {}, {}
   for side in sides:
@@ -63,13 +64,13 @@ def compared(pretrained: Pretrained, peer: Callable[[int], Peer], sides: tuple[i
     differences[side] = float(np.max([np.abs(got[part] - want[part]).max() for part in want]))
     peaks[side] = float(np.max([np.abs(value).max() for value in want.values()]))
   same = all(difference < TOLERANCE * max(peaks[side], 1) for side, difference in differences.items())
-  told = ', '.join(f'{difference:.1e} at {side} pixels' for side, difference in differences.items())
-  return {'verified': same, 'status': f'{"verified" if same else "differs"}: max |difference| {told}, with {name}',
+  summary = ', '.join(f'{difference:.1e} at {side} pixels' for side, difference in differences.items())
+  return {'verified': same, 'status': f'{"verified" if same else "differs"}: max |difference| {summary}, with {name}',
           'with': name, 'max_abs_difference': differences, 'max_abs_feature': peaks}
 
 
 def _sha256(path: Path) -> str:
-  """Of a file, or of names and contents of all files of a folder."""
+  """The hash of a file; of a folder, the hash of the list of all its files and their hashes."""
   if not path.is_dir():
     with open(path, 'rb') as file:
       return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -1,4 +1,4 @@
-"""What the other side of a conversion needs: its library, tensors, and a forward as ours."""
+"""Running the other library's model: importing it, converting arrays, a forward with our inputs and outputs."""
 
 from collections.abc import Callable
 import importlib
@@ -10,32 +10,33 @@ import numpy as np
 from maskrep.models.position import resampling_matrix, sincos
 from maskrep.weights.names import Arrays
 
-# The name of what runs, and float32 images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}.
+# The name of the model, and its forward: float32 images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}.
 Peer = tuple[str, Callable[[np.ndarray], dict[str, np.ndarray]]]
 
-_KEPT = []  # operators live as long as what defined them
+_KEPT = []  # operators live as long as the library that defined them
 
 
-class Absent(Exception):
-  """The other side is not installed, or has no such model; the message says what to do."""
+class PeerMissing(Exception):
+  """The other library is not installed, or has no such model; the message has the remedy."""
 
 
 def library(name: str) -> ModuleType:
-  """Imports it.
+  """Imports a module of another library.
 
   Raises:
-    Absent: it is not installed, or does not load.
+    PeerMissing: it is not installed, or does not load.
   """
   try:
     if name != 'torch':
       _import_torchvision()
     return importlib.import_module(name)
   except (ImportError, RuntimeError) as error:
-    said = ' '.join(str(error).split())[:120]
-    raise Absent(f"{name} cannot be imported ({said}); pip install -e '.[test]'") from error
+    reason = ' '.join(str(error).split())[:120]
+    raise PeerMissing(f"{name} cannot be imported ({reason}); pip install -e '.[test]'") from error
 
 
 def tensors(state: Arrays) -> dict:
+  """Arrays as float32 tensors of PyTorch."""
   torch = library('torch')
   return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in state.items()}
 
@@ -52,7 +53,7 @@ def forward(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def tokens(function: Callable) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-  """The same of one that returns the class token, then the patches."""
+  """As `forward`, for a function that returns tokens [B, 1 + N, D], the class token first."""
   run = forward(function)
 
   def split(images):
@@ -63,9 +64,9 @@ def tokens(function: Callable) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
 
 
 def positioned(state: Arrays, config: dict, side: int, class_slot: int) -> Arrays:
-  """With `pos_embed` for images of another side; the position of the class token stays.
+  """The state with `pos_embed` for square images of `side` pixels; the position of the class token stays.
 
-  timm resamples learned positions with antialiasing, we without as Hugging Face does: so it gets ours.
+  timm resamples learned positions with antialiasing, we (and Hugging Face) without. So timm's model is given ours.
   """
   new, old = side // config['patch_size'], config['image_size'] // config['patch_size']
   if new == old:
@@ -79,9 +80,12 @@ def positioned(state: Arrays, config: dict, side: int, class_slot: int) -> Array
 
 
 def _import_torchvision() -> None:
-  """The others import it, whose compiled operators do not load beside every build of torch, and none of them needs."""
+  """Imports torchvision, with stand-ins for its compiled operators if they do not load with this build of PyTorch.
+
+  timm and transformers import it, and need none of those operators.
+  """
   if not importlib.util.find_spec('torchvision'):
-    return  # transformers does without
+    return  # transformers works without it
   try:
     importlib.import_module('torchvision')
   except RuntimeError:

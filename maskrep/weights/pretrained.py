@@ -1,7 +1,9 @@
-"""An encoder, or a tokenizer, apart from the run that trained it."""
+"""An encoder or a tokenizer by itself, without the run that trained it."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
+import hashlib
 from typing import NamedTuple
 
 from flax import linen as nn
@@ -10,30 +12,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskrep import schema
 from maskrep.errors import ConfigError
-from maskrep.experiment.build import section
-from maskrep.models.cait import CaiT
-from maskrep.models.resnet import ResNet
-from maskrep.models.vit import ViT
+from maskrep.models import encoder
+from maskrep.models.encoder import Kind, Preprocessing
 from maskrep.models.vqgan import VQGAN
+from maskrep.types import Params
 from maskrep.weights.names import Arrays
 
-# What each kind is made of; other fields of the modules say how it trains.
-KINDS = {
-  'vit': (ViT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'image_size')),
-  'cait': (CaiT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'class_depth', 'instance', 'layer_scale',
-                  'positions', 'image_size', 'trunk_scale', 'talking_heads')),
-  'resnet': (ResNet, ('depth', 'width', 'stem')),
-  'vqgan': (VQGAN, ('channels', 'multipliers', 'encoder_blocks', 'decoder_blocks', 'embedding', 'codebook_size',
-                    'input_range', 'design', 'attention_levels', 'groups')),
+KINDS = encoder.KINDS | {
+  'vqgan': Kind(VQGAN, ('channels', 'multipliers', 'encoder_blocks', 'decoder_blocks', 'embedding', 'codebook_size',
+                        'input_range', 'design', 'attention_levels', 'groups')),
 }
-# What is not another network where its arrays have the same shapes: initial values, and a size that is resampled.
+# Fields that may differ between two networks with the same arrays: initial values, and a size that is resampled.
 FREE = 'image_size', 'layer_scale', 'trunk_scale', 'mlp_ratio'
 MAX_DEPTH = 1000  # a file may ask for anything
-STATISTICS = 'mean', 'var'  # the leaves that are no parameters
-# What published encoders expect that were trained and evaluated as most are.
-IMAGENET = {'size': 224, 'crop_fraction': 0.875, 'filter': 'bilinear', 'mean': [0.485, 0.456, 0.406],
-            'std': [0.229, 0.224, 0.225]}
+STATISTICS = 'mean', 'var'  # the leaves that are not parameters
+# The preprocessing of most published encoders.
+IMAGENET = Preprocessing(size=224, crop_fraction=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,55 +37,64 @@ class Pretrained:
   """A trained encoder or tokenizer.
 
   Attributes:
-    kind, config: which module, and its sizes.
+    kind, config: the module, one of `KINDS`, and its fields.
     arrays: float32, by our flat names; running statistics of batch norm among them.
-    preprocessing: what its images go through: size, crop_fraction, filter, mean, std; and where it is so squash (to a
-      square, not cropped) and high_pass_sigma. None where the source does not say.
-    source: where it is from: licence, and what else is known.
+    preprocessing: what its images go through; None if its source does not say.
+    source: where it comes from: its licence, and what else is known.
   """
 
   kind: str
   config: dict
   arrays: Arrays
-  preprocessing: dict | None
+  preprocessing: Preprocessing | None
   source: dict
 
   @property
   def sides(self) -> tuple[int, int]:
-    """Of two square images, in pixels: its own and a larger one."""
-    own = self.config.get('image_size') or (self.preprocessing or IMAGENET)['size']
+    """The sides of two square images, in pixels: the network's own and a larger one."""
+    own = self.config.get('image_size') or (self.preprocessing or IMAGENET).size
     return own, own + self.config.get('patch_size', 32)
 
   def encode(self, images: np.ndarray) -> dict[str, np.ndarray]:
     """Float32 images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, in full float32 on any device.
 
-    Of a tokenizer {'z': [B, h, w, E], 'decoded': [B, H, W, 3]}: what it decodes without quantising, which would turn
-    the least difference into another code.
+    For a tokenizer {'z': [B, h, w, E], 'decoded': [B, H, W, 3]}: it decodes z without quantising it, because the
+    smallest difference could choose another code. Compiled once per network and shape of images.
     """
     with jax.default_matmul_precision('highest'):
-      out = jax.jit(forward(self.kind, self.config))(variables(self.arrays), jnp.asarray(images))
+      out = _compiled(module(self.kind, self.config))(variables(self.arrays), jnp.asarray(images))
     return {name: np.asarray(value) for name, value in out.items()}
 
 
-class Asked(NamedTuple):
-  """What the user says of a file: attention heads where it does not, and that other channels may be adapted."""
+class ImportOptions(NamedTuple):
+  """What the user specifies for an import.
+
+  Attributes:
+    heads: the number of attention heads, for files that do not contain it.
+    adapt_channels: whether weights for other than 3 channels are adapted.
+  """
 
   heads: int | None = None
   adapt_channels: bool = False
 
 
-class Found(NamedTuple):
-  """An encoder in a file of another library: its arrays by that library's names, and what is known of it."""
+class ForeignNetwork(NamedTuple):
+  """A network in a file of another library.
+
+  Attributes:
+    state: its arrays, by that library's names.
+    kind, config, preprocessing, source: as in `Pretrained`.
+  """
 
   state: Arrays
   kind: str
   config: dict
-  preprocessing: dict | None
+  preprocessing: Preprocessing | None
   source: dict
 
 
-class Run(NamedTuple):
-  """What a run has beside its encoder, flat, by our names; both sorts of parameters have the encoder's too."""
+class RunState(NamedTuple):
+  """The state of a whole run, flat, by our names; `params` and `ema_params` include the encoder's."""
 
   method: str
   epoch: int
@@ -98,15 +103,15 @@ class Run(NamedTuple):
   model_state: Arrays
 
 
-def encoder_only(flag: str, run: Run | None) -> None:
-  """Refuses the rest of a run where a format has no place for it."""
+def encoder_only(flag: str, run: RunState | None) -> None:
+  """Raises ConfigError if there is a run's state, for a format that can only hold the encoder."""
   if run is not None:
     raise ConfigError(f'--what=full: --format={flag} has a place for the encoder alone; choose --what=encoder, or '
                       '--format=safetensors')
 
 
 def variables(arrays: Mapping[str, np.ndarray]) -> dict:
-  """Flat arrays as flax's collections."""
+  """Flat arrays as Flax's collections."""
   trees = {'params': {}, 'batch_stats': {}}
   for name, value in arrays.items():
     trees['batch_stats' if name.rpartition('.')[2] in STATISTICS else 'params'][name] = value
@@ -118,67 +123,70 @@ def flat(*trees: Mapping) -> Arrays:
   return {name: np.asarray(value) for tree in trees for name, value in flatten_dict(tree, sep='.').items()}
 
 
+def digest(params: Params) -> str:
+  """The first 16 digits of the SHA-256 of all values."""
+  sha256 = hashlib.sha256()
+  for leaf in jax.tree.leaves(params):
+    sha256.update(np.ascontiguousarray(leaf))
+  return sha256.hexdigest()[:16]
+
+
 def module(kind: str, config: Mapping, dtype: jnp.dtype = jnp.float32) -> nn.Module:
   """The network, for computation in `dtype`.
 
   Raises:
-    ConfigError: a size cannot be right.
+    ConfigError: there is no such kind, or a field is unknown, missing or out of range.
   """
   if kind not in KINDS:
     raise ConfigError(f'kind={kind!r}: must be one of {", ".join(KINDS)}')
-  for field in ('depth', 'class_depth'):
-    if not 0 < config.get(field, 1) <= MAX_DEPTH:
-      raise ConfigError(f'{field}={config[field]}: must be in 1 ... {MAX_DEPTH}')
-  return section(KINDS[kind][0], config, part(kind), dtype=dtype)
+  network = schema.build(KINDS[kind].module, config, part(kind), dtype=dtype)
+  for field in ('depth', 'class_depth', 'encoder_blocks', 'decoder_blocks'):
+    if getattr(network, field, 1) > MAX_DEPTH:
+      raise ConfigError(f'{part(kind)}.{field}={config[field]}: must be at most {MAX_DEPTH}')
+  return network
 
 
-def forward(kind: str, config: Mapping) -> Callable:
+def forward(network: nn.Module) -> Callable:
   """The function (variables, images) -> named outputs, see `Pretrained.encode`."""
-  model = module(kind, config)
-  if kind != 'vqgan':
-    return model.apply
+  if not isinstance(network, VQGAN):
+    return network.apply
 
-  def through(variables, images):
-    z = model.apply(variables, images, method='encode')
-    return {'z': z, 'decoded': model.apply(variables, z, method='decode')}
+  def autoencode(variables, images):
+    z = network.apply(variables, images, method='encode')
+    return {'z': z, 'decoded': network.apply(variables, z, method='decode')}
 
-  return through
+  return autoencode
 
 
 def part(kind: str) -> str:
-  """What a network of this kind is of a run, and the name of its file."""
+  """The name of a network of this kind among a run's parameters, and of its file."""
   return 'tokenizer' if kind == 'vqgan' else 'encoder'
 
 
-def check_preprocessing(said: dict | None) -> None:
-  """Whether it says all that it must; see `Pretrained`.
-
-  Raises:
-    ConfigError: it does not.
-  """
-  if said is None:
-    return
-  whole = isinstance(said, dict) and {'size', 'crop_fraction', 'filter', 'mean', 'std'} <= said.keys()
-  if not whole or type(said['size']) is not int or not 0 < said['size'] <= 10_000 or not said['crop_fraction'] > 0 or (
-      len(said['mean']), len(said['std'])) != (3, 3):
-    raise ConfigError(f'preprocessing={said}: must say size, crop_fraction, filter, and mean and std of 3 channels')
+def described(network: nn.Module) -> tuple[str, dict]:
+  """The kind of a module and the fields that define its network."""
+  return encoder.describe(network, KINDS)
 
 
-def described(encoder: nn.Module) -> tuple[str, dict]:
-  """The kind and the sizes of a module."""
-  kind = next(kind for kind, (cls, _) in KINDS.items() if type(encoder) is cls)
-  return kind, {field: getattr(encoder, field) for field in KINDS[kind][1]}
+def plain(preprocessing: Preprocessing | None) -> dict | None:
+  """Preprocessing as plain data, for JSON."""
+  return None if preprocessing is None else dataclasses.asdict(preprocessing)
 
 
 def initial(kind: str, config: Mapping) -> Arrays:
-  """Arrays of a new encoder."""
+  """The arrays of a newly initialised network."""
   return flat(*_init(kind, config)().values())
 
 
 def shapes(kind: str, config: Mapping) -> dict[str, tuple[int, ...]]:
-  """Of the arrays that such an encoder has, by our flat names."""
+  """The shapes of a network's arrays, by our flat names; nothing is computed."""
   tree = jax.eval_shape(_init(kind, config))
-  return {name: leaf.shape for part in tree.values() for name, leaf in flatten_dict(part, sep='.').items()}
+  return {name: leaf.shape for collection in tree.values() for name, leaf in flatten_dict(collection, sep='.').items()}
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(network: nn.Module) -> Callable:
+  return jax.jit(forward(network))
 
 
 def _init(kind, config):

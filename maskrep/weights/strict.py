@@ -1,4 +1,4 @@
-"""Whether a file holds the arrays that it should: what is missing, unexpected or of another shape, and what is near."""
+"""Comparing the arrays of a file with those of a network: missing, unexpected, wrongly shaped, and near names."""
 
 from collections.abc import Iterable, Mapping
 import difflib
@@ -12,13 +12,14 @@ SHOWN = 10  # names of each kind
 
 
 def check(
-  what: str, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray], allow: str = ''
+  what: str, wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray], allow: str = ''
 ) -> list[str]:
-  """Compares names and shapes; returns the wanted names that are allowed not to be there, or to be of another shape.
+  """Compares names and shapes; returns the wanted names that are missing or of another shape, and allowed to be.
 
   Args:
     what: the flag and its value, for the error.
-    wanted: shapes by name.
+    wanted: the shapes of the network, by name.
+    state: the arrays of the file, by name.
     allow: regular expression of whole names that may differ; '' allows none.
 
   Raises:
@@ -27,29 +28,29 @@ def check(
   try:
     allowed = re.compile(allow) if allow else None
   except re.error as error:
-    raise ConfigError(f'--allow={allow}: is no regular expression ({error}); give one as head.* is') from error
-  free = lambda name: bool(allowed and allowed.fullmatch(name))  # noqa: E731
-  wrong = [name for name in wanted if name not in found or tuple(found[name].shape) != tuple(wanted[name])]
-  missing = [name for name in wrong if name not in found and not free(name)]
-  unexpected = sorted(name for name in found if name not in wanted and not free(name))
-  shaped = [name for name in wrong if name in found and not free(name)]
+    raise ConfigError(f'--allow={allow}: is not a regular expression ({error}); give one such as head.*') from error
+  is_allowed = lambda name: bool(allowed and allowed.fullmatch(name))  # noqa: E731
+  wrong = [name for name in wanted if name not in state or tuple(state[name].shape) != tuple(wanted[name])]
+  missing = [name for name in wrong if name not in state and not is_allowed(name)]
+  unexpected = sorted(name for name in state if name not in wanted and not is_allowed(name))
+  misshapen = [name for name in wrong if name in state and not is_allowed(name)]
   lines = (
     [f'missing: {name}{nearest(name, unexpected)}' for name in missing[:SHOWN]] + _more('missing', missing)
     + [f'unexpected: {name}{nearest(name, missing or wanted)}' for name in unexpected[:SHOWN]]
     + _more('unexpected', unexpected)
-    + [f'shape: {name} is {list(found[name].shape)} and not {list(wanted[name])}' for name in shaped[:SHOWN]]
-    + _more('of another shape', shaped))
+    + [f'shape: {name} is {list(state[name].shape)} and not {list(wanted[name])}' for name in misshapen[:SHOWN]]
+    + _more('of another shape', misshapen))
   if lines:
-    raise ConfigError(f'{what}: does not hold what it should:\n  ' + '\n  '.join(lines) + '\ngive the --format that it '
-                      'has, or let names go with --allow=REGEX')
+    raise ConfigError(f'{what}: does not hold the arrays of this network:\n  ' + '\n  '.join(lines) + '\ngive the '
+                      '--format that it has, or allow names to differ with --allow=REGEX')
   return wrong
 
 
 def need(what: str, state: Mapping[str, np.ndarray], name: str, axes: int) -> np.ndarray:
-  """The array that tells a size.
+  """An array from whose shape sizes are read.
 
   Raises:
-    ConfigError: there is none of that name with so many axes.
+    ConfigError: there is none of that name, it has not that many axes, or it is empty.
   """
   if name not in state:
     raise ConfigError(f'{what}: has no {name}{nearest(name, state)}; give the --format that it has')
@@ -61,7 +62,7 @@ def need(what: str, state: Mapping[str, np.ndarray], name: str, axes: int) -> np
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-  """' (near: NAME)', or nothing where none is."""
+  """' (near: NAME)', or '' if no name is similar."""
   near = difflib.get_close_matches(name, list(names), 1)
   return f' (near: {near[0]})' if near else ''
 

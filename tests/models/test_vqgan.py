@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
-from maskrep.models.tokenizers import TOKENIZERS
 import numpy as np
 import pytest
 
@@ -16,6 +15,7 @@ from configs.base.vqgan import vqgan_f16
 from maskrep.models.discriminator import PatchDiscriminator
 from maskrep.models.vqgan import VQGAN, code_scores, straight_through
 from maskrep.weights.formats import taming_vqgan
+from tests.support.encoders import PUBLISHED
 
 SHARED = dict(channels=16, multipliers=(1, 1, 2), encoder_blocks=2, embedding=12, codebook_size=23, groups=8)
 TINY = {
@@ -176,12 +176,12 @@ def test_taming_is_the_tokenizer_of_janus(torchvision):
 
 
 def test_the_config_is_the_published_tokenizer():
-  assert VQGAN(**vqgan_f16()) == TOKENIZERS['vqgan_imagenet_f16_1024'].model
+  assert VQGAN(**vqgan_f16()) == PUBLISHED['vqgan_imagenet_f16_1024']
 
 
-@pytest.mark.parametrize(('name', 'tokenizer'), TOKENIZERS.items())
-def test_published_sizes_make_a_grid_of_16_by_16(name, tokenizer):
-  model, x = tokenizer.model, jax.ShapeDtypeStruct((2, 256, 256, 3), jnp.float32)
+@pytest.mark.parametrize(('name', 'model'), PUBLISHED.items())
+def test_published_sizes_make_a_grid_of_16_by_16(name, model):
+  x = jax.ShapeDtypeStruct((2, 256, 256, 3), jnp.float32)
   variables = jax.eval_shape(model.init, jax.random.key(0), x)
   see = lambda method, *a: jax.eval_shape(lambda v, *a: model.apply(v, *a, method=method), variables, *a)  # noqa: E731
   ids = see('ids', x)

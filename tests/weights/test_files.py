@@ -1,4 +1,4 @@
-"""Files of weights: what is written is read back; what is damaged or hostile is one line, and runs nothing."""
+"""Files of weights: reading returns what was written; damaged or hostile files are refused in one line."""
 
 import argparse
 import io
@@ -108,7 +108,7 @@ def test_flipped_bytes_in_the_header_never_crash(written):
     for flip in (0x01, 0x80, 0xFF):
       written.write_bytes(content[:at] + bytes([content[at] ^ flip]) + content[at + 1:])
       try:
-        for array in files.read(written).values():  # a flipped letter of a name or value is a file like any other
+        for array in files.read(written).values():  # a changed letter in a name or value leaves a valid file
           assert array.dtype.kind in 'fiub'
       except ConfigError as error:
         assert len(str(error).splitlines()) == 1
@@ -135,11 +135,11 @@ def test_one_kind_under_the_name_of_another_is_refused(written):
 
 def test_other_paths_are_refused(tmp_path):
   assert 'does not exist' in refusal(tmp_path / 'none.npz')
-  assert 'not of a kind that is read' in refusal(tmp_path / 'x.h5')
+  assert 'not a supported kind of file' in refusal(tmp_path / 'x.h5')
   (tmp_path / 'folder.npz').mkdir()
-  assert 'is no file' in refusal(tmp_path / 'folder.npz')
+  assert 'is not a file' in refusal(tmp_path / 'folder.npz')
   np.savez(tmp_path / 'empty.npz')
-  assert 'holds no arrays' in refusal(tmp_path / 'empty.npz')
+  assert 'has no arrays' in refusal(tmp_path / 'empty.npz')
   np.save(tmp_path / 'one.npy', np.zeros(3))
   (tmp_path / 'one.npy').rename(tmp_path / 'one.npz')
   assert 'one array' in refusal(tmp_path / 'one.npz')
@@ -164,11 +164,11 @@ def test_no_pickle_is_executed(zipped, suffix, tmp_path):
     np.savez(path, w=np.zeros(2), x=np.array([RunsCode(proof)], object))
   else:
     path.write_bytes(pickle.dumps({'x': RunsCode(proof)}))
-  said = refusal(path)
+  message = refusal(path)
   assert not proof.exists()
   if suffix.startswith(('.p', '.c')):
-    assert 'mkdir' in said and 'could run code' in said
-  # The file is what it seems: read by a reader that does not care, it does run code.
+    assert 'mkdir' in message and 'could run code' in message
+  # A reader without the check does run its code.
   if suffix != '.npz':
     torch.load(io.BytesIO(path.read_bytes()), weights_only=False)
     assert proof.exists()
@@ -242,7 +242,7 @@ def test_msgpack_arrays_that_lie_are_refused(tmp_path):
 def test_sparse_tensors_and_two_of_one_name_are_refused(tmp_path):
   torch = pytest.importorskip('torch')
   torch.save({'x': torch.eye(3).to_sparse()}, tmp_path / 'x.pt')
-  assert "'x' is no dense tensor" in refusal(tmp_path / 'x.pt')
+  assert "'x' is not a dense tensor" in refusal(tmp_path / 'x.pt')
   torch.save({'a': {'b': torch.zeros(2)}, 'a.b': torch.ones(2)}, tmp_path / 'y.pt')
   assert "two arrays named 'a.b'" in refusal(tmp_path / 'y.pt')
 

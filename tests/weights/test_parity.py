@@ -1,4 +1,7 @@
-"""Certificates: what is not a number, of another shape or too far is not certified, and nothing of it is left."""
+"""Certificates: outputs that are NaN, of another shape or too different are not certified, and no file is left."""
+
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ import pytest
 from maskrep.cli import export
 from maskrep.errors import ConfigError, RunError
 from maskrep.weights import native, parity
-from maskrep.weights.formats import timm_vit
+from maskrep.weights.formats import table, timm_vit
 from maskrep.weights.staged import staged
 from tests.support.encoders import VIT, pretrained, run
 
@@ -16,13 +19,13 @@ def peers(change):
   return ours, lambda side: ('peer', lambda images: change(ours.encode(images)))
 
 
-@pytest.mark.parametrize(('change', 'said'), [
+@pytest.mark.parametrize(('change', 'expected'), [
   (lambda out: out | {'patches': out['patches'] * np.nan}, 'differs: max .difference. nan'),
   (lambda out: out | {'patches': out['patches'] + 1e-2}, 'differs: max .difference. 1'),
   (lambda out: out | {'cls': out['cls'][:, :1]}, 'computes other arrays'), (lambda out: {'cls': out['cls']}, 'other')])
-def test_what_differs_is_refused(change, said, tmp_path):
+def test_outputs_that_differ_are_refused(change, expected, tmp_path):
   (tmp_path / 'file').touch()
-  with pytest.raises(RunError, match=said):
+  with pytest.raises(RunError, match=expected):
     parity.certify(*peers(change), tmp_path / 'file', (12,))
   assert not (tmp_path / 'parity.json').exists()
 
@@ -34,6 +37,38 @@ def test_nothing_is_left_of_an_export_that_differs(tmp_path, monkeypatch, capsys
     name: value + 1 for name, value in ours.encode(images).items()}))
   run(export, 1, workdir=tmp_path / 'ours', format='timm', output=tmp_path / 'out' / 'w.safetensors')
   assert 'nothing was written' in capsys.readouterr().err and not list((tmp_path / 'out').iterdir())
+
+
+@pytest.mark.parametrize(('name', 'library', 'file'), [
+  ('saved_model', 'tensorflow', 'out/model'), ('onnx', 'jax2onnx', 'out/model.onnx')])
+def test_exports_of_the_forward_pass_are_certified(name, library, file, tmp_path):
+  pytest.importorskip(library)
+  native.save(tmp_path / 'ours', pretrained('vit', VIT))
+  run(export, workdir=tmp_path / 'ours', format=name, output=tmp_path / file)
+  (certificate,) = (json.loads(path.read_text()) for path in (tmp_path / 'out').rglob('parity.json'))
+  assert certificate['verified'] and certificate['max_abs_difference'].keys() == {'12'}, certificate['status']
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+def test_the_exported_forward_pass_is_what_is_certified(offset, tmp_path, monkeypatch):
+  """With a library in place of jax2onnx that keeps the function."""
+  exported = {}
+
+  def write(encode, size, path):
+    exported.update(encode=encode, size=size)
+    path.touch()
+    return path
+
+  peer = lambda path: ('peer', lambda images: {  # noqa: E731
+    name: np.asarray(value) + offset for name, value in exported['encode'](images).items()})
+  monkeypatch.setitem(table.FORWARD_FORMATS, 'onnx', SimpleNamespace(
+    KINDS=('vit',), SUFFIXES=('.onnx',), export=write, peer=peer))
+  native.save(tmp_path / 'ours', pretrained('vit', VIT))
+  run(export, offset, workdir=tmp_path / 'ours', format='onnx', output=tmp_path / 'out' / 'w.onnx')
+  assert exported['size'] == 12 and (tmp_path / 'out' / 'w.onnx').exists() == (not offset)
+  if not offset:
+    certificate = json.loads((tmp_path / 'out' / 'parity.json').read_text())
+    assert certificate['verified'] and certificate['max_abs_difference'].keys() == {'12'}
 
 
 def test_the_hash_of_a_folder_is_of_all_of_it(tmp_path):
@@ -49,10 +84,10 @@ def test_nothing_is_replaced(tmp_path):
   (tmp_path / 'run' / 'config.json').write_text('{}')
   native.save(tmp_path / 'ours', pretrained('vit', VIT))
   before = sorted(tmp_path.rglob('*'))
-  for output, said in (('run/encoder.npz', 'is in a run'), ('run', 'is in a run'), ('ours', 'is there already')):
-    with pytest.raises(ConfigError, match=said), staged(tmp_path / output):
+  for output, expected in (('run/encoder.npz', 'is in a run'), ('run', 'is in a run'), ('ours', 'exists already')):
+    with pytest.raises(ConfigError, match=expected), staged(tmp_path / output):
       pass
-  with pytest.raises(ConfigError, match='encoder.json is there already, of another'):
+  with pytest.raises(ConfigError, match='encoder.json exists already, of another'):
     with staged(tmp_path / 'ours' / 'encoder.npz') as partial:
       partial.touch()
       partial.with_name('encoder.json').touch()

@@ -1,4 +1,4 @@
-"""What does not fit is named, with what is near; what is let go starts anew."""
+"""Arrays that do not fit are named, with near names; those that --allow matches are initialised or left out."""
 
 import json
 import re
@@ -31,7 +31,8 @@ CHANGES = {
                  ['has no patch_embed.proj.weight (near: embed.proj.weight)']),
   'one channel': (lambda s: s | {'patch_embed.proj.weight': s['patch_embed.proj.weight'][:, :1]},
                   ['is for 1 channels, and images here have 3', '--adapt_channels']),
-  'no square': (lambda s: s | {'pos_embed': s['pos_embed'][:, :-1]}, ['pos_embed has 8 patches, which is no square']),
+  'no square': (lambda s: s | {'pos_embed': s['pos_embed'][:, :-1]},
+                ['pos_embed has 8 patches, which is not a square']),
   'a stray block': (lambda s: s | {'blocks.99999.norm1.weight': s['norm.weight']},
                     ['unexpected: blocks.99999.norm1.weight', 'missing: blocks.2.norm1.weight']),
   'empty': (lambda s: s | {'patch_embed.proj.weight': np.zeros((24, 3, 0, 0), np.float32)},
@@ -41,22 +42,22 @@ CHANGES = {
 
 
 @pytest.mark.parametrize('change', CHANGES)
-def test_what_does_not_fit_is_reported_and_nothing_written(change, tmp_path, capsys):
-  wrong, said = CHANGES[change]
-  files.write_safetensors(tmp_path / 'w.safetensors', wrong(STATE), {})
+def test_arrays_that_do_not_fit_are_reported_and_nothing_is_written(change, tmp_path, capsys):
+  change, messages = CHANGES[change]
+  files.write_safetensors(tmp_path / 'w.safetensors', change(STATE), {})
   run(import_weights, 2, format='timm', input=tmp_path / 'w.safetensors', output=tmp_path / 'out', heads=3)
   error = capsys.readouterr().err
-  assert all(each in error for each in said), error
+  assert all(message in error for message in messages), error
   assert error.startswith('maskrep: --input=') and not (tmp_path / 'out').exists()
 
 
-def test_what_is_let_go_starts_anew(tmp_path, capsys):
+def test_allowed_arrays_are_initialised(tmp_path, capsys):
   wrong = renamed(STATE) | {'norm.weight': STATE['norm.weight'][:5]}
   files.write_safetensors(tmp_path / 'w.safetensors', wrong, {})
   run(import_weights, format='timm', input=tmp_path / 'w.safetensors', output=tmp_path / 'out', heads=3,
       allow=r'blocks\.1\.norm_?2\..*|norm\.weight')
-  said = capsys.readouterr().out
-  assert all(part in said for part in (
+  output = capsys.readouterr().out
+  assert all(part in output for part in (
     'by --allow, ', 'blocks.1.norm2.weight is new', 'blocks.1.norm_2.bias is left out'))
   certificate = json.loads((tmp_path / 'out' / 'parity.json').read_text())
   assert 'not the network of the file' in certificate['status'] and len(certificate['source']['changed']) == 5
@@ -70,8 +71,8 @@ def test_what_is_let_go_starts_anew(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('channels', [1, 4])
-def test_channels_are_adapted_where_asked(channels, tmp_path):
-  """An image of three equal channels gives what one of as many equal channels as the file is for gave."""
+def test_channels_are_adapted_on_request(channels, tmp_path):
+  """The output for equal channels stays the same, whatever their number."""
   filters = np.random.default_rng(0).normal(size=(24, channels, 4, 4)).astype(np.float32)
   files.write_safetensors(tmp_path / 'w.safetensors', STATE | {'patch_embed.proj.weight': filters}, {})
   run(import_weights, format='timm', input=tmp_path / 'w.safetensors', output=tmp_path / 'out', heads=3,
@@ -86,59 +87,59 @@ def test_a_whole_name_must_match():
   with pytest.raises(ConfigError, match='missing: ab'):
     strict.check('x', {'ab': (1,)}, {}, 'a')
   assert strict.check('x', {'ab': (1,)}, {}, 'a.') == ['ab']
-  with pytest.raises(ConfigError, match='--allow=[(]: is no regular expression'):
+  with pytest.raises(ConfigError, match='--allow=[(]: is not a regular expression'):
     strict.check('x', {}, {}, '(')
 
 
 FLAGS = {
   'no heads': ({}, '--heads'), 'heads that do not divide': ({'heads': 5}, '--heads=5: must divide the width, 24'),
-  'no such file': ({'input': '/does/not/exist'}, 'is not there'), 'a misspelt flag': ({'head': 3}, 'head'),
-  'no such format': ({'format': 'tim'}, 'timm'), 'a folder': ({'input': '/'}, 'is not of a kind that is read'),
+  'no such file': ({'input': '/does/not/exist'}, '/does/not/exist: does not exist'),
+  'a misspelt flag': ({'head': 3}, 'head'),
+  'no such format': ({'format': 'tim'}, 'timm'), 'a folder': ({'input': '/'}, 'is not a supported kind of file'),
   'another format': ({'format': 'extrema', 'heads': 3}, 'has no state_dict.module.momentum_encoder.* but for example'),
   'channels that fit': ({'heads': 3, 'adapt_channels': True}, '--adapt_channels: the weights are for 3 channels'),
   'channels that always fit': ({'format': 'taming', 'adapt_channels': True}, '--adapt_channels: the weights are for 3'),
   'no such place': ({'heads': 3, 'output': '/proc/nope/out'}, '--output=/proc/nope/out: cannot be written'),
-  'a place that is taken': ({'heads': 3, 'output': '/tmp'}, '--output=/tmp: is there already'),
+  'a place that is taken': ({'heads': 3, 'output': '/tmp'}, '--output=/tmp: exists already'),
 }
 
 
 @pytest.mark.parametrize('case', FLAGS)
 def test_flags_are_answered_in_one_line(case, tmp_path, capsys):
-  flags, said = FLAGS[case]
+  flags, expected = FLAGS[case]
   files.write_safetensors(tmp_path / 'w.safetensors', STATE, {})
   run(import_weights, 2, **{'format': 'timm', 'input': tmp_path / 'w.safetensors', 'output': tmp_path / 'out'} | flags)
   error = capsys.readouterr().err
-  assert said in error and error.count('\n') == 1, error
+  assert expected in error and error.count('\n') == 1, error
 
 
 def test_heads_that_the_file_contradicts_are_refused(tmp_path, capsys):
   native.save(tmp_path, pretrained('vit', VIT))
   run(import_weights, 2, format='safetensors', input=tmp_path / 'encoder.safetensors', output=tmp_path / 'x', heads=4)
-  assert '--heads=4: encoder.safetensors says 3; leave the flag out' in capsys.readouterr().err
+  assert '--heads=4: encoder.safetensors has 3; leave the flag out' in capsys.readouterr().err
 
 
 def test_exports_that_cannot_be_are_refused(tmp_path, capsys):
   native.save(tmp_path / 'ours', pretrained('cait', CAIT))
   others = 'timm_cait, extrema, safetensors, npz, saved_model, onnx'
-  for flags, said in (({'format': 'timm'}, f'is a cait; choose one of {others}'),
+  for flags, expected in (({'format': 'timm'}, f'is a cait; choose one of {others}'),
                       ({'format': 'npz'}, 'must end with .npz'), ({'format': 'detectron2'}, 'is a cait'),
                       ({'format': 'timm_cait'}, 'must end with .safetensors'),
                       ({'format': 'extrema', 'what': 'full'}, 'holds an encoder alone'),
-                      ({'format': 'onnx'}, 'must end with .onnx'), ({'format': 'taming'}, 'is a cait'),
-                      ({'format': 'npz', 'workdir': tmp_path}, 'holds no run')):
+                      ({'format': 'onnx'}, 'must end with .onnx'), ({'format': 'taming'}, 'is a cait')):
     run(export, 2, **{'workdir': tmp_path / 'ours', 'output': tmp_path / 'w.tar'} | flags)
     error = capsys.readouterr().err
-    assert said in error and error.count('\n') == 1, error
+    assert expected in error and error.count('\n') == 1, error
 
 
-SAID = {'kind': 'vit', 'config': VIT, 'preprocessing': None, 'source': {}}
-HEADLESS = json.dumps(SAID | {'config': VIT | {'heads': 0}})
+DESCRIPTION = {'kind': 'vit', 'config': VIT, 'preprocessing': None, 'source': {}}
+HEADLESS = json.dumps(DESCRIPTION | {'config': VIT | {'heads': 0}})
 
 
-@pytest.mark.parametrize(
-  'damage', ['{', '{"kind": "vit"}', '[' * 200_000, HEADLESS, json.dumps(SAID | {'config': VIT | {'depth': 10**9}}),
-             json.dumps(SAID | {'preprocessing': {'size': 32}}),
-             json.dumps(SAID | {'source': []}), '{"kind": "x", "config": {}, "preprocessing": 0, "source": 0}'])
+@pytest.mark.parametrize('damage', [
+  '{', '{"kind": "vit"}', '[' * 200_000, HEADLESS, json.dumps(DESCRIPTION | {'config': VIT | {'depth': 10**9}}),
+  json.dumps(DESCRIPTION | {'preprocessing': {'size': 32}}), json.dumps(DESCRIPTION | {'preprocessing': []}),
+  json.dumps(DESCRIPTION | {'source': []}), '{"kind": "x", "config": {}, "preprocessing": 0, "source": 0}'])
 def test_a_damaged_import_is_named(damage, tmp_path):
   native.save(tmp_path, pretrained('vit', VIT))
   (tmp_path / 'encoder.json').write_text(damage)

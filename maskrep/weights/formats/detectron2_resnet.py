@@ -1,7 +1,7 @@
-"""detectron2's pickle of a ResNet, as its own `convert-torchvision-to-d2.py` makes it; written only.
+"""detectron2's pickle of a ResNet, as its own `convert-torchvision-to-d2.py` writes it; export only.
 
-Load it with `MODEL.WEIGHTS`, `MODEL.RESNETS.STRIDE_IN_1X1=False`, `INPUT.FORMAT="RGB"` and the mean and deviation of
-the run, times 255, as `MODEL.PIXEL_MEAN` and `MODEL.PIXEL_STD`. C4 and FPN take what is theirs of it.
+Load it with `MODEL.WEIGHTS`, `MODEL.RESNETS.STRIDE_IN_1X1=False`, `INPUT.FORMAT="RGB"` and the mean and standard
+deviation of the run, times 255, as `MODEL.PIXEL_MEAN` and `MODEL.PIXEL_STD`. C4 and FPN ignore what they do not use.
 """
 
 import io
@@ -21,7 +21,7 @@ read = from_foreign = None  # a pickle is never opened
 
 
 class _Pickler(pickle.Pickler):
-  """Names nothing but numpy.ndarray: what NumPy 2 would name, NumPy 1 does not have, with which detectron2 may run."""
+  """Refers to numpy.ndarray alone: NumPy 1, with which detectron2 may run, lacks the names that NumPy 2 refers to."""
 
   def reducer_override(self, obj):
     if type(obj) is np.ndarray:
@@ -37,8 +37,8 @@ def to_foreign(arrays, config):
 def write(path, state, pretrained, run):
   encoder_only('detectron2', run)
   if pretrained.config['stem'] != 'imagenet':
-    raise ConfigError(f'--format=detectron2: its ResNets have the imagenet stem, and this one the '
-                      f'{pretrained.config["stem"]} one; choose --format=torchvision')
+    raise ConfigError(f'--format=detectron2: its ResNets have the imagenet stem, this one has the '
+                      f'{pretrained.config["stem"]} stem; choose --format=torchvision')
   content = io.BytesIO()
   _Pickler(content, protocol=4).dump({'model': state, '__author__': 'maskrep', 'matching_heuristics': True})
   write_atomic(path, content.getbuffer())
@@ -46,9 +46,9 @@ def write(path, state, pretrained, run):
 
 
 def peer(state, config, side):
-  """detectron2 is in no package index; torchvision's ResNet has the same layers."""
-  name, forward = torchvision_resnet.running(state, config, renamed)
-  return f'{name} in the place of detectron2', forward
+  """detectron2 is not in any package index; torchvision's ResNet has the same layers."""
+  name, forward = torchvision_resnet.load_peer(state, config, renamed)
+  return f'{name} in place of detectron2', forward
 
 
 def renamed(name: str) -> str:

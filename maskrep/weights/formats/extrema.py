@@ -1,21 +1,23 @@
-"""ExtreMA's checkpoints: `state_dict`, in it the teacher as `module.momentum_encoder.*`, with its projector as `head`.
+"""ExtreMA's checkpoints: `state_dict`, with the teacher as `module.momentum_encoder.*` and its projector as `head`.
 
-The encoder is CaiT's class attention on a plain ViT. Theirs keeps its fixed positions as an array.
+The encoder is CaiT's class attention on a plain ViT. Its file stores the fixed positions as an array.
 """
+
+import dataclasses
 
 from maskrep.errors import ConfigError
 from maskrep.weights import files, names
 from maskrep.weights.formats import channels, timm_cait
-from maskrep.weights.pretrained import IMAGENET, Found
+from maskrep.weights.pretrained import IMAGENET, ForeignNetwork
 
 KINDS = ('cait',)
 SUFFIXES = ('.tar', '.pth', '.pt')
-LICENCE = 'not known: see where the file is from'
+LICENCE = 'unknown: see where the file is from'
 PREFIX = 'module.momentum_encoder.'
 NAMES = timm_cait.table('blocks_token')
-# Heads by width. Not of 384: MoCo v3's code gives that 12, others 6.
+# Heads by width. Not for 384: MoCo v3's code has 12, others 6.
 KNOWN = {768: 12, 1024: 16}
-# Of a torch.nn.Sequential of linear layers, each but the last with a norm and a GELU behind it.
+# The names in a torch.nn.Sequential of linear layers, each but the last followed by a norm and a GELU.
 HEADS = {f'{ours}.{layer}{i}': f'{theirs}.{3 * (i - 1) + place}' for ours, theirs in
          (('projector', f'{PREFIX}head'), ('predictor', 'module.predictor'))
          for place, layer in enumerate(('fc', 'norm')) for i in range(1, 10)}
@@ -30,24 +32,25 @@ def from_foreign(state, config, wanted):
   return names.from_foreign(NAMES, state, wanted)
 
 
-def read(what, path, asked):
+def read(what, path, options):
   """The teacher without its head."""
-  held = files.read(path)
-  state = names.without(f'state_dict.{PREFIX}', held)
+  arrays = files.read(path)
+  state = names.without(f'state_dict.{PREFIX}', arrays)
   if not state:
-    raise ConfigError(f'{what}: has no state_dict.{PREFIX}* but for example {next(iter(held))}; give the --format that '
-                      'it has')
+    raise ConfigError(f'{what}: has no state_dict.{PREFIX}* but for example {next(iter(arrays))}; give the --format '
+                      'that it has')
   state = {name: value for name, value in state.items() if not name.startswith('head.')}
-  state = channels.three(what, state, 'patch_embed.proj.weight', asked)
-  config = timm_cait.sizes(what, NAMES, state, asked.heads, KNOWN)
-  return Found(state, 'cait', config, IMAGENET | {'size': config['image_size']}, {'licence': LICENCE})
+  state = channels.three(what, state, 'patch_embed.proj.weight', options)
+  config = timm_cait.sizes(what, NAMES, state, options.heads, KNOWN)
+  preprocessing = dataclasses.replace(IMAGENET, size=config['image_size'])
+  return ForeignNetwork(state, 'cait', config, preprocessing, {'licence': LICENCE})
 
 
 def write(path, state, pretrained, run):
   contents = names.with_prefix(PREFIX, state)
   if run is not None:
     if run.method != 'extrema':
-      raise ConfigError(f'--what=full: a run of {run.method} has no heads of ExtreMA; choose --what=encoder')
+      raise ConfigError(f'--what=full: a run of {run.method} does not have the heads of ExtreMA; choose --what=encoder')
     # The teacher's projector; only the student has a predictor.
     heads = [names.with_prefix(f'{head}.', names.without(f'{head}.', params))
              for head, params in (('projector', run.ema_params), ('predictor', run.params))]
@@ -57,8 +60,8 @@ def write(path, state, pretrained, run):
 
 
 def peer(state, config, side):
-  """The authors' code is no package; timm's `Cait` has the same layers."""
+  """The authors' code is not a package; timm's `Cait` has the same layers."""
   renamed = {name.replace('blocks_token.', 'blocks_token_only.'): value for name, value in state.items()}
   units = names.to_foreign(timm_cait.NAMES, timm_cait.units(config))
   name, forward = timm_cait.peer(units | renamed, config, side)
-  return f"{name} in the place of the authors' code", forward
+  return f"{name} in place of the authors' code", forward

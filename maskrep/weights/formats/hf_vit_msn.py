@@ -1,21 +1,24 @@
 """Hugging Face's `ViTMSNModel`: a folder that `from_pretrained` opens.
 
-The names are those in its files, which every version of transformers opens; those of its modules in memory differ.
+The names are those in its files, which every version of transformers opens; its modules in memory have others.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 import tempfile
 
+from maskrep import schema
 from maskrep.errors import ConfigError
+from maskrep.models.encoder import Preprocessing
 from maskrep.weights import files, names, peers
 from maskrep.weights.formats import channels, torch_vit
-from maskrep.weights.pretrained import IMAGENET, Found, encoder_only
+from maskrep.weights.pretrained import IMAGENET, ForeignNetwork, encoder_only
 from maskrep.workdir.files import write_atomic
 
 KINDS = ('vit',)
 SUFFIXES = ()
-LICENCE = 'Apache 2.0, where it is facebook/vit-msn-*'
+LICENCE = 'Apache 2.0, if it is facebook/vit-msn-*'
 NAMES = {
   'cls': 'embeddings.cls_token', 'pos': 'embeddings.position_embeddings',
   'embed': 'embeddings.patch_embeddings.projection', 'norm': 'layernorm',
@@ -36,35 +39,36 @@ def from_foreign(state, config, wanted):
   return names.from_foreign(NAMES, state, wanted)
 
 
-def read(what, path, asked):
+def read(what, path, options):
   config = _json(what, path / 'config.json')
   for field, ours in FIXED.items():
     if field != 'num_channels' and config.get(field, ours) != ours:
-      raise ConfigError(f'{what}: its config.json has {field}={config[field]!r}, and this encoder {ours!r}; choose '
+      raise ConfigError(f'{what}: its config.json has {field}={config[field]!r}, and our encoder {ours!r}; choose '
                         'other weights')
   if type(config.get('num_attention_heads')) is not int:
-    raise ConfigError(f'{what}: its config.json says no num_attention_heads; take the whole folder from its source')
-  found = [path / name for name in ('model.safetensors', 'pytorch_model.bin') if (path / name).exists()]
-  if not found:
+    raise ConfigError(f'{what}: its config.json has no num_attention_heads; take the whole folder from its source')
+  candidates = [path / name for name in ('model.safetensors', 'pytorch_model.bin') if (path / name).exists()]
+  if not candidates:
     raise ConfigError(f'{what}: has no model.safetensors; give a folder that save_pretrained wrote')
-  # A classifier is not ours, and beside one the names have a prefix.
-  state = {name.removeprefix('vit.'): value for name, value in files.read(found[0]).items()
+  # A classifier is left out; a model with one has a prefix in its names.
+  state = {name.removeprefix('vit.'): value for name, value in files.read(candidates[0]).items()
            if not name.startswith('classifier.')}
-  state = channels.three(what, state, f'{NAMES["embed"]}.weight', asked)
+  state = channels.three(what, state, f'{NAMES["embed"]}.weight', options)
   config = torch_vit.sizes(what, NAMES, state, config['num_attention_heads'])
-  said = path / 'preprocessor_config.json'
-  preprocessing = (_preprocessing(what, _json(what, said)) if said.exists()
-                   else IMAGENET | {'size': config['image_size']})
-  return Found(state, 'vit', config, preprocessing, {'licence': LICENCE})
+  processor = path / 'preprocessor_config.json'
+  preprocessing = (_preprocessing(what, _json(what, processor)) if processor.exists()
+                   else dataclasses.replace(IMAGENET, size=config['image_size']))
+  return ForeignNetwork(state, 'vit', config, preprocessing, {'licence': LICENCE})
 
 
 def write(folder, state, pretrained, run):
   encoder_only('hf_msn', run)
   if pretrained.preprocessing is None:
-    raise ConfigError('--format=hf_msn: its preprocessor_config.json needs what these weights do not say; write '
-                      '"preprocessing" into their encoder.json: size, crop_fraction, filter, mean and std')
-  if pretrained.preprocessing['filter'] not in FILTERS:
-    raise ConfigError(f'--format=hf_msn: its filter {pretrained.preprocessing["filter"]!r} must be one of '
+    raise ConfigError('--format=hf_msn: its preprocessor_config.json needs the preprocessing, which is unknown for '
+                      'these weights; write "preprocessing" into their encoder.json: size, crop_fraction, filter, mean '
+                      'and std')
+  if pretrained.preprocessing.filter not in FILTERS:
+    raise ConfigError(f'--format=hf_msn: its filter {pretrained.preprocessing.filter!r} must be one of '
                       f'{", ".join(FILTERS)}')
   folder.mkdir()
   write_atomic(folder / 'config.json', json.dumps(_config_json(pretrained.config), indent=1) + '\n')
@@ -94,42 +98,42 @@ def _config_json(config):
     'patch_size': config['patch_size'], 'torch_dtype': 'float32'}
 
 
-def _preprocessor_json(ours):
+def _preprocessor_json(ours: Preprocessing) -> dict:
   """A processor that resizes the shorter side and crops the centre, or squashes, as our evaluation does."""
-  size = ours['size']
-  square = {'height': size, 'width': size}
-  squash = ours.get('squash', False)
+  square = {'height': ours.size, 'width': ours.size}
   return {
     'image_processor_type': 'BitImageProcessor', 'do_convert_rgb': True, 'do_resize': True,
-    'size': square if squash else {'shortest_edge': round(size / ours['crop_fraction'])},
-    'resample': FILTERS[ours['filter']], 'do_center_crop': not squash, 'crop_size': square, 'do_rescale': True,
-    'rescale_factor': 1 / 255, 'do_normalize': True, 'image_mean': list(ours['mean']), 'image_std': list(ours['std'])}
+    'size': square if ours.squash else {'shortest_edge': round(ours.size / ours.crop_fraction)},
+    'resample': FILTERS[ours.filter], 'do_center_crop': not ours.squash, 'crop_size': square, 'do_rescale': True,
+    'rescale_factor': 1 / 255, 'do_normalize': True, 'image_mean': list(ours.mean), 'image_std': list(ours.std)}
 
 
-def _preprocessing(what, theirs):
-  """What a preprocessor_config.json says, in our terms."""
+def _preprocessing(what: str, theirs: dict) -> Preprocessing:
+  """The preprocessing that a preprocessor_config.json describes."""
   def side(value):
     return value if isinstance(value, int) else value.get('shortest_edge') or value['height']
 
   try:
-    whole, cropped = side(theirs['size']), theirs.get('do_center_crop', False)
-    size = side(theirs['crop_size']) if cropped else whole
-    # Without a shortest edge the picture becomes a square whatever its shape.
+    resized, cropped = side(theirs['size']), theirs.get('do_center_crop', False)
+    size = side(theirs['crop_size']) if cropped else resized
+    # Without a shortest edge the image becomes a square whatever its shape.
     squash = not cropped and 'shortest_edge' not in (theirs['size'] if isinstance(theirs['size'], dict) else ())
     filters = {number: name for name, number in FILTERS.items()}
-    return {'size': size, 'crop_fraction': size / whole, 'filter': filters[theirs['resample']],
-            'mean': list(theirs['image_mean']), 'std': list(theirs['image_std'])} | ({'squash': True} if squash else {})
-  except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-    raise ConfigError(f'{what}: its preprocessor_config.json has no usable {error}; mend it, or take it away for '
+    return schema.build(Preprocessing, {
+      'size': size, 'crop_fraction': size / resized, 'filter': filters[theirs['resample']],
+      'mean': tuple(theirs['image_mean']), 'std': tuple(theirs['image_std']), 'squash': squash}, 'preprocessing')
+  except (KeyError, TypeError, AttributeError, ZeroDivisionError, ConfigError) as error:
+    reason = error if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}'
+    raise ConfigError(f'{what}: its preprocessor_config.json cannot be used ({reason}); correct it, or remove it for '
                       "ImageNet's") from error
 
 
-def _json(what, path):
+def _json(what: str, path: Path) -> dict:
   try:
-    found = json.loads(path.read_text())
+    fields = json.loads(path.read_text())
   except (OSError, ValueError, RecursionError) as error:
     raise ConfigError(f'{what}: its {path.name} cannot be read ({error}); give a folder that save_pretrained wrote'
                       ) from error
-  if not isinstance(found, dict):
-    raise ConfigError(f'{what}: its {path.name} is no object; give a folder that save_pretrained wrote')
-  return found
+  if not isinstance(fields, dict):
+    raise ConfigError(f'{what}: its {path.name} is not an object; give a folder that save_pretrained wrote')
+  return fields

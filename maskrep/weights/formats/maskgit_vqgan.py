@@ -1,11 +1,11 @@
 """MaskGIT's VQGAN: `tokenizer_imagenet256`.
 
-The code is github.com/google-research/maskgit, in Flax Linen: `encoder`, `decoder` and `quantizer`, whose layers have
-no names of their own, so that Flax numbers those of a class in the order in which they are called (`ResBlock_0`,
-`Conv_1`, ...). Its checkpoint is Flax's msgpack of `{'params': ...}`.
+The code is github.com/google-research/maskgit, in Flax Linen: `encoder`, `decoder` and `quantizer`. Their layers are
+unnamed, so Flax numbers those of a class in the order in which they are called (`ResBlock_0`, `Conv_1`, ...). The
+checkpoint is Flax's msgpack of `{'params': ...}`.
 
-What follows from that structure is tested against Flax's own numbering. What could not be verified without the file:
-the names `ResBlock`, `GroupNorm`, `quantizer` and `codebook`, that all is under `params`, and that there is no more.
+The numbers are tested against Flax's own. Not verified, for lack of the file: the names `ResBlock`, `GroupNorm`,
+`quantizer` and `codebook`, that all arrays are under `params`, and that there are no others.
 """
 
 import numpy as np
@@ -14,32 +14,32 @@ from maskrep.errors import ConfigError
 from maskrep.weights import files, peers
 from maskrep.weights.formats import channels, vqgan
 from maskrep.weights.formats.torch_vit import count
-from maskrep.weights.pretrained import Found, encoder_only
+from maskrep.weights.pretrained import ForeignNetwork, encoder_only
 from maskrep.weights.strict import need
 
 KINDS = ('vqgan',)
 SUFFIXES = ('.msgpack',)
-LICENCE = 'Apache 2.0, where it is from google-research/maskgit'
-# Which no array tells.
+LICENCE = 'Apache 2.0, if it is from google-research/maskgit'
+# Cannot be inferred from the arrays.
 FIXED = {'design': 'maskgit', 'input_range': (0.0, 1.0), 'groups': vqgan.GROUPS, 'attention_levels': ()}
 
 PARTS = {'norm1': 'GroupNorm_0', 'conv1': 'Conv_0', 'norm2': 'GroupNorm_1', 'conv2': 'Conv_1', 'shortcut': 'Conv_2'}
 
 
 def to_foreign(arrays, config):
-  modules = called(config)
+  modules = module_names(config)
   return {renamed(name, modules): np.array(value) for name, value in arrays.items()}
 
 
 def from_foreign(state, config, wanted):
-  modules = called(config)
+  modules = module_names(config)
   return {name: np.asarray(state[renamed(name, modules)], np.float32) for name in wanted}
 
 
-def read(what, path, asked):
-  channels.refuse(asked)
+def read(what, path, options):
+  channels.refuse(options)
   state = files.read(path, '.msgpack')  # the authors' file has no suffix
-  return Found(state, 'vqgan', sizes(what, state), vqgan.PREPROCESSING, {'licence': LICENCE})
+  return ForeignNetwork(state, 'vqgan', sizes(what, state), vqgan.PREPROCESSING, {'licence': LICENCE})
 
 
 def write(path, state, pretrained, run):
@@ -50,23 +50,24 @@ def write(path, state, pretrained, run):
 
 
 def peer(state, config, side):
-  raise peers.Absent("MaskGIT's code is no package, and no library has its tokenizer; put a known image through both")
+  raise peers.PeerMissing("MaskGIT's code is not a package, and no library has its tokenizer; compare the outputs for "
+                          'a known image')
 
 
 def sizes(what, state):
-  """Of the tokenizer, by the shapes of its arrays and how many there are.
+  """The fields of the tokenizer, inferred from the number of its arrays and their shapes.
 
   Raises:
-    ConfigError: an array that tells them is missing, or so many layers are of no such tokenizer.
+    ConfigError: an array is missing, or the number of layers is not that of such a tokenizer.
   """
   channels = need(what, state, 'params.encoder.Conv_0.kernel', 4).shape[-1]
   levels = count('params.decoder.Conv_{}', state) - 1
   # As many blocks in the middle as in each level.
   blocks = {side: count(f'params.{side}.ResBlock_{{}}', state) for side in ('encoder', 'decoder')}
-  if levels < 1 or any(not found or found % (levels + 1) for found in blocks.values()):
+  if levels < 1 or any(not number or number % (levels + 1) for number in blocks.values()):
     raise ConfigError(f'{what}: its {blocks["encoder"]} and {blocks["decoder"]} blocks do not make {levels} levels of '
                       'a MaskGIT VQGAN and a middle; give a checkpoint of that code')
-  blocks = {side: found // (levels + 1) for side, found in blocks.items()}
+  blocks = {side: number // (levels + 1) for side, number in blocks.items()}
   firsts = [f'params.encoder.ResBlock_{i * blocks["encoder"]}.Conv_0.kernel' for i in range(levels)]
   widths = [need(what, state, name, 4).shape[-1] for name in firsts]
   codes, embedding = need(what, state, 'params.quantizer.codebook', 2).shape
@@ -76,8 +77,8 @@ def sizes(what, state):
     'codebook_size': codes}
 
 
-def called(config) -> dict[str, str]:
-  """Ours: theirs, of modules, in the order in which each side calls them."""
+def module_names(config) -> dict[str, str]:
+  """Our name of each module -> theirs, numbered in the order in which each side calls them."""
   levels = range(len(config['multipliers']))
   middle, of_level = {}, {}
   for side in ('encoder', 'decoder'):

@@ -1,9 +1,9 @@
 """An encoder as an ONNX file, by jax2onnx, which translates the operations of jax one by one.
 
-It may do so wrongly without a word: with jax 0.10.2, jax2onnx 0.13 and 0.17.1 lose the padding of max-pooling, and so
-the ResNets with the ImageNet stem. So what it makes is kept only if ONNX Runtime computes the same, see `peer`.
-TensorFlow's converter, tf2onnx 1.17, is no way: it does not know XlaCallModule, the operation that a SavedModel of jax
-consists of.
+It may translate wrongly without an error: with jax 0.10.2, jax2onnx 0.13 and 0.17.1 lose the padding of max-pooling,
+so that ResNets with the ImageNet stem fail. So a file is kept only if ONNX Runtime computes the same, see `peer`.
+TensorFlow's converter, tf2onnx 1.17, is not an alternative: it does not know XlaCallModule, the operation that a
+SavedModel of jax consists of.
 """
 
 from collections.abc import Callable
@@ -24,18 +24,18 @@ Encode = Callable[[jax.Array], dict[str, jax.Array]]
 
 
 def export(encode: Encode, size: int, path: Path) -> Path:
-  """Writes an ONNX file with the input `images`, for any number of them; returns it.
+  """Writes an ONNX file with the input `images`, for any batch size; returns its path.
 
   Args:
     encode: float32 `images` [B, size, size, 3] -> named arrays [B, ...], the outputs of the file. Arrays that it closes
-      over are stored in the file. B is not known when it is traced: `images.shape[0]`, not `len`.
+      over are stored in the file. B is symbolic during tracing: use `images.shape[0]`, not `len`.
     size: height and width of the images.
     path: of the file.
 
   Raises:
     ConfigError: jax2onnx or ONNX Runtime is not installed, or it cannot translate `encode`.
   """
-  # It tells at length, with tracebacks, of operations of other libraries that it cannot translate.
+  # It logs tracebacks about operations of other libraries that it cannot translate.
   logging.getLogger('jax2onnx').setLevel(logging.ERROR)
   try:
     from jax2onnx import to_onnx
@@ -46,15 +46,15 @@ def export(encode: Encode, size: int, path: Path) -> Path:
   names = sorted(jax.eval_shape(encode, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)))
   try:
     model = to_onnx(encode, [('batch', size, size, 3)], input_names=['images'], output_names=names).SerializeToString()
-  except Exception as error:  # whatever it throws at what it does not know, or at more than 2 GB
-    said = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
-    raise ConfigError(f'{path}: jax2onnx cannot translate this ({said}); choose --format=saved_model') from error
+  except Exception as error:  # of any type: an unknown operation, or more than 2 GB
+    reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
+    raise ConfigError(f'{path}: jax2onnx cannot translate this ({reason}); choose --format=saved_model') from error
   write_atomic(path, model)
   return path
 
 
 def peer(path: Path) -> Peer:
-  """The file, as ONNX Runtime runs it."""
+  """The file, run by ONNX Runtime."""
   import onnxruntime
 
   session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])

@@ -1,8 +1,8 @@
 """An encoder as a TensorFlow SavedModel, which serves without jax: `tf.saved_model.load(folder).signatures[...]`.
 
-`jax.export` makes StableHLO, and TensorFlow runs that in its operation XlaCallModule. `jax2tf.convert` of jax 0.10 does
-the same, but what it writes for `erf` (and so for GELU) is newer than what TensorFlow 2.21, the newest, can read; and
-orbax-export rests on jax2tf.
+`jax.export` writes StableHLO, which TensorFlow runs in its operation XlaCallModule. `jax2tf.convert` of jax 0.10 does
+the same, but its StableHLO for `erf` (and so for GELU) is newer than TensorFlow 2.21, the newest, can read; and
+orbax-export is built on jax2tf.
 """
 
 from collections.abc import Callable
@@ -21,30 +21,30 @@ from maskrep.weights.peers import Peer
 PLATFORMS = 'cpu', 'cuda', 'tpu'
 KINDS = 'vit', 'cait', 'resnet'
 SUFFIXES = ()
-STABLEHLO = '1.13.7'  # what TensorFlow 2.21 reads; later ones read it too
+STABLEHLO = '1.13.7'  # the newest that TensorFlow 2.21 reads; later versions read it too
 SIGNATURE = 'serving_default'
 
 Encode = Callable[[jax.Array], dict[str, jax.Array]]
 
 
 def export(encode: Encode, size: int, folder: Path) -> Path:
-  """Writes a SavedModel with one signature, `serving_default`, for any number of images; returns it.
+  """Writes a SavedModel with one signature, `serving_default`, for any batch size; returns the folder.
 
   Args:
     encode: float32 `images` [B, size, size, 3] -> named arrays [B, ...], the outputs of the signature. Arrays that it
-      closes over become variables of the SavedModel. B is not known when it is traced: `images.shape[0]`, not `len`.
+      closes over become variables of the SavedModel. B is symbolic during tracing: use `images.shape[0]`, not `len`.
     size: height and width of the images.
-    folder: is made.
+    folder: where to write it.
 
   Raises:
     ConfigError: TensorFlow is not installed.
   """
   tf, xla = _tensorflow(folder)
-  # TensorFlow would take all memory of the GPUs that jax uses, for nothing.
+  # Else TensorFlow reserves all memory of the GPUs that jax uses, without need.
   tf.config.set_visible_devices([], 'GPU')
 
   images = jax.ShapeDtypeStruct((*jax.export.symbolic_shape('batch'), size, size, 3), jnp.float32)
-  # With the weights as arguments they are stored as variables: a graph cannot be larger than 2 GB.
+  # Weights are passed as arguments, so that they become variables: a graph cannot be larger than 2 GB.
   closed, outputs = jax.make_jaxpr(encode, return_shape=True)(images)
   weights = [np.asarray(weight) for weight in closed.consts]
   program = jax.jit(lambda weights, images: jax.core.eval_jaxpr(closed.jaxpr, weights, images))
@@ -70,7 +70,7 @@ def export(encode: Encode, size: int, folder: Path) -> Path:
 
 
 def peer(folder: Path) -> Peer:
-  """The signature, as TensorFlow runs it."""
+  """The signature, run by TensorFlow."""
   tf, _ = _tensorflow(folder)
   model = tf.saved_model.load(str(folder))
 
@@ -91,11 +91,11 @@ def _tensorflow(folder):
 
 
 def _portable(exported: jax.export.Exported) -> bytes:
-  """The program in a StableHLO that TensorFlow reads."""
+  """The program in a version of StableHLO that TensorFlow reads."""
   stablehlo.register_stablehlo_passes()
   with mlir.make_ir_context():
     module = mlir.ir.Module.parse(exported.mlir_module())
-    # TensorFlow does not carry the batch size into composites, such as that for erf.
+    # TensorFlow does not propagate the batch size into composites, such as that for erf.
     passes = 'func.func(stablehlo-legalize-composite-to-call),inline'
     passmanager.PassManager.parse(f'builtin.module({passes})').run(module.operation)
     return stablehlo.serialize_portable_artifact(module, STABLEHLO)

@@ -1,4 +1,4 @@
-"""The formats that encoders and tokenizers are exported to and imported from."""
+"""The formats for exporting and importing encoders and tokenizers."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,47 +18,47 @@ from maskrep.weights.formats import (
   torchvision_resnet,
 )
 from maskrep.weights.names import Arrays
-from maskrep.weights.native import Own
+from maskrep.weights.native import NativeFormat
 from maskrep.weights.peers import Peer
-from maskrep.weights.pretrained import Asked, Found, Pretrained, Run
+from maskrep.weights.pretrained import ForeignNetwork, ImportOptions, Pretrained, RunState
 
 
 class Format(Protocol):
-  """What a module of a format has. `state` is the network's arrays by the other library's names."""
+  """A format of arrays: the attributes of its module. `state` is the network's arrays by the other library's names."""
 
   KINDS: tuple[str, ...]  # of networks that it can hold
-  SUFFIXES: tuple[str, ...]  # of the file that it writes; () where it writes a folder
+  SUFFIXES: tuple[str, ...]  # of the file that it writes; () if it writes a folder
 
   def to_foreign(self, arrays: Arrays, config: dict) -> Arrays:
     """Our arrays -> state."""
 
   def from_foreign(self, state: Arrays, config: dict, wanted: Iterable[str]) -> Arrays:
-    """The inverse, of the `wanted` of our names."""
+    """The inverse, for those of our names that are `wanted`."""
 
-  def read(self, what: str, path: Path, asked: Asked) -> Found:
-    """The network in a file or folder, and its sizes.
+  def read(self, what: str, path: Path, options: ImportOptions) -> ForeignNetwork:
+    """The network in a file or folder. The attribute is None if a file could run code.
 
-    `what` is the flag and its value, for errors. None in place of the function where a file could run code.
+    `what` is the flag and its value, for errors.
     """
 
-  def write(self, path: Path, state: Arrays, pretrained: Pretrained, run: Run | None) -> Path:
-    """Writes it, with the rest of a run where one is given; returns the file that holds the arrays."""
+  def write(self, path: Path, state: Arrays, pretrained: Pretrained, run: RunState | None) -> Path:
+    """Writes a network, with the rest of its run if that is given; returns the file that contains the arrays."""
 
   def peer(self, state: Arrays, config: dict, side: int) -> Peer:
-    """The other library's model of square images."""
+    """The other library's model, for square images of `side` pixels."""
 
 
-class Program(Protocol):
-  """What a module of a format has that holds what is computed, and goes out only."""
+class ForwardFormat(Protocol):
+  """A format that contains the forward pass, for export only: the attributes of its module."""
 
   KINDS: tuple[str, ...]
   SUFFIXES: tuple[str, ...]
 
   def export(self, encode: Callable, size: int, path: Path) -> Path:
-    """Writes a function of images of this size; returns the file, or one of the folder."""
+    """Writes a function of images of this size; returns the path of the file or folder."""
 
   def peer(self, path: Path) -> Peer:
-    """What was written there, run by the other library."""
+    """The written file or folder, run by the other library."""
 
 
 FORMATS: dict[str, Format] = {
@@ -71,7 +71,7 @@ FORMATS: dict[str, Format] = {
   'detectron2': detectron2_resnet,
   'taming': taming_vqgan,
   'maskgit': maskgit_vqgan,
-  'safetensors': Own('safetensors'),
-  'npz': Own('npz'),
+  'safetensors': NativeFormat('safetensors'),
+  'npz': NativeFormat('npz'),
 }
-PROGRAMS: dict[str, Program] = {'saved_model': savedmodel, 'onnx': onnx}
+FORWARD_FORMATS: dict[str, ForwardFormat] = {'saved_model': savedmodel, 'onnx': onnx}

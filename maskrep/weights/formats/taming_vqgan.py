@@ -1,9 +1,9 @@
 """taming-transformers' VQGAN: `vqgan_imagenet_f16_1024.ckpt`.
 
 The code is github.com/CompVis/taming-transformers; its checkpoints are PyTorch Lightning's, with these names under
-`state_dict` and, under `loss.*`, the discriminator and the perceptual loss, which are not of the tokenizer. Names and
-shapes are tested against the VQGAN of Transformers' Janus, which comes from that code; the published file was not at
-hand. If it holds objects of Lightning, then `files.read` refuses it, and its `state_dict` must be saved alone first.
+`state_dict`; the discriminator and the perceptual loss, under `loss.*`, are left out. Names and shapes are tested
+against the VQGAN of Transformers' Janus, which comes from that code; the published file was not available. If it
+contains objects of Lightning, `files.read` refuses it, and its `state_dict` must be saved alone first.
 """
 
 import re
@@ -11,16 +11,16 @@ import re
 from maskrep.weights import files, names, peers
 from maskrep.weights.formats import channels, vqgan
 from maskrep.weights.formats.torch_vit import count
-from maskrep.weights.pretrained import Found, encoder_only
+from maskrep.weights.pretrained import ForeignNetwork, encoder_only
 from maskrep.weights.strict import need
 
 KINDS = ('vqgan',)
 SUFFIXES = ('.ckpt', '.pth', '.pt')
-LICENCE = 'MIT, where it is from CompVis/taming-transformers'
-# Which no array tells.
+LICENCE = 'MIT, if it is from CompVis/taming-transformers'
+# Cannot be inferred from the arrays.
 FIXED = {'design': 'taming', 'input_range': (-1.0, 1.0), 'groups': vqgan.GROUPS}
 
-# Ours: theirs; # is a number. Both count levels from the largest, in the decoder too.
+# Our name: theirs; # is a number. Both number levels from the largest, in the decoder too.
 PLACES = {
   'encoder.level#_block#': 'encoder.down.#.block.#',
   'encoder.level#_attention#': 'encoder.down.#.attn.#',
@@ -46,12 +46,12 @@ def from_foreign(state, config, wanted):
   return names.renamed_back(theirs, state, wanted)
 
 
-def read(what, path, asked):
-  channels.refuse(asked)
+def read(what, path, options):
+  channels.refuse(options)
   state = files.read(path)
   state = names.without('state_dict.', state) or state
   state = {name: value for name, value in state.items() if not name.startswith('loss.')}
-  return Found(state, 'vqgan', sizes(what, state), vqgan.PREPROCESSING, {'licence': LICENCE})
+  return ForeignNetwork(state, 'vqgan', sizes(what, state), vqgan.PREPROCESSING, {'licence': LICENCE})
 
 
 def write(path, state, pretrained, run):
@@ -62,12 +62,12 @@ def write(path, state, pretrained, run):
 
 
 def peer(state, config, side):
-  """The authors' code is no package; Transformers' Janus has the same layers, counted from the other end."""
+  """The authors' code is not a package; Transformers' Janus has the same layers, numbered from the other end."""
   janus, torch = peers.library('transformers.models.janus.modeling_janus'), peers.library('torch')
   last = len(config['multipliers']) - 1
   if config['attention_levels'] != (last,) or config['decoder_blocks'] != config['encoder_blocks'] + 1:
-    raise peers.Absent('the VQGAN of Janus, which stands in for it, has attention in its smallest level alone, and one '
-                       'block more in the decoder')
+    raise peers.PeerMissing('the VQGAN of Janus, used in its place, has attention in its smallest level alone, and '
+                            'one block more in the decoder')
   model = janus.JanusVQVAE(janus.JanusVQVAEConfig(
     base_channels=config['channels'], channel_multiplier=list(config['multipliers']),
     num_res_blocks=config['encoder_blocks'], latent_channels=config['embedding'], embed_dim=config['embedding'],
@@ -82,19 +82,19 @@ def peer(state, config, side):
     return {'z': z.numpy().transpose(0, 2, 3, 1), 'decoded': made.numpy().transpose(0, 2, 3, 1)}
 
   version = peers.library('transformers').__version__
-  return f'transformers {version}, JanusVQVAE in the place of taming-transformers', run
+  return f'transformers {version}, JanusVQVAE in place of taming-transformers', run
 
 
 def flipped(state, last):
-  """Janus counts the decoder's levels from the smallest."""
+  """The state with the levels of the decoder numbered as in Janus, from the smallest."""
   return {re.sub(r'up\.(\d)', lambda i: f'up.{last - int(i[1])}', name): value for name, value in state.items()}
 
 
 def sizes(what, state):
-  """Of the tokenizer, by the shapes of its arrays.
+  """The fields of the tokenizer, inferred from the shapes of its arrays.
 
   Raises:
-    ConfigError: an array that tells them is missing or cannot be.
+    ConfigError: an array is missing, or its shape is not that of such a tokenizer.
   """
   channels = need(what, state, 'encoder.conv_in.weight', 4).shape[0]
   levels = range(count('encoder.down.{}', state))
@@ -113,13 +113,13 @@ def theirs(name: str) -> str:
     return CODEBOOK
   module, _, leaf = name.rpartition('.')
   place, _, part = module.rpartition('.')
-  module = _placed(module) or f'{_placed(place)}.{PARTS[part]}'
+  module = _place(module) or f'{_place(place)}.{PARTS[part]}'
   return f'{module}.{"bias" if leaf == "bias" else "weight"}'
 
 
-def _placed(module):
-  """Their name of a place, None where it is none."""
+def _place(module):
+  """Their name for one of `PLACES`, None if the module is not one of them."""
   for ours, place in PLACES.items():
-    if found := re.fullmatch(re.escape(ours).replace(r'\#', r'(\d+)'), module):
-      return place.replace('#', '{}').format(*found.groups())
+    if match := re.fullmatch(re.escape(ours).replace(r'\#', r'(\d+)'), module):
+      return place.replace('#', '{}').format(*match.groups())
   return None

@@ -1,7 +1,7 @@
 """timm's `Cait`, without its classifier: a state dict in safetensors.
 
-Our trunk has neither talking heads nor LayerScale, unless it was imported with them. So the class to load an export
-into is `Cait(..., attn_block=timm.layers.Attention)`, and the LayerScale of its trunk is 1.
+Our trunk has neither talking heads nor LayerScale, unless it was imported with them. So load an export into
+`Cait(..., attn_block=timm.layers.Attention)`; the LayerScale of its trunk is 1.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from maskrep.errors import ConfigError
 from maskrep.models.position import sincos
 from maskrep.weights import files, names, peers
 from maskrep.weights.formats import channels, timm_config, torch_state, torch_vit
-from maskrep.weights.pretrained import Found
+from maskrep.weights.pretrained import ForeignNetwork
 from maskrep.weights.strict import need
 
 KINDS = ('cait',)
@@ -19,14 +19,14 @@ write = torch_state.writer('timm_cait')
 
 
 def table(class_blocks: str) -> names.Table:
-  """Names where the blocks of class attention are called so."""
-  of_class = {
+  """The table of names if the blocks of class attention are called `class_blocks`."""
+  attention = {
     f'class_{ours}': theirs.replace('blocks', class_blocks) for ours, theirs in torch_vit.BLOCKS.items()}
-  of_class['class_block{}.attn.qkv'] = tuple(f'{class_blocks}.{{}}.attn.{part}' for part in 'qkv')
+  attention['class_block{}.attn.qkv'] = tuple(f'{class_blocks}.{{}}.attn.{part}' for part in 'qkv')
   scales = {f'{kind}block{{}}.scale{i}': f'{blocks}.{{}}.gamma_{i}'
             for kind, blocks in (('', 'blocks'), ('class_', class_blocks)) for i in (1, 2)}
   talking = {'block{}.attn.talk_before': 'blocks.{}.attn.proj_l', 'block{}.attn.talk_after': 'blocks.{}.attn.proj_w'}
-  return torch_vit.NAMES | of_class | scales | talking
+  return torch_vit.NAMES | attention | scales | talking
 
 
 NAMES = table('blocks_token_only')
@@ -40,11 +40,11 @@ def from_foreign(state, config, wanted):
   return names.from_foreign(NAMES, state, wanted)
 
 
-def read(what, path, asked):
+def read(what, path, options):
   state = {name: value for name, value in files.read(path).items() if not name.startswith('head.')}
-  state = channels.three(what, state, 'patch_embed.proj.weight', asked)
-  config = sizes(what, NAMES, state, asked.heads, torch_vit.HEADS)
-  return Found(state, 'cait', config, *timm_config.beside(what, path, r'cait_.*'))
+  state = channels.three(what, state, 'patch_embed.proj.weight', options)
+  config = sizes(what, NAMES, state, options.heads, torch_vit.HEADS)
+  return ForeignNetwork(state, 'cait', config, *timm_config.beside(what, path, r'cait_.*'))
 
 
 def peer(state, config, side):
@@ -59,7 +59,7 @@ def peer(state, config, side):
 
 
 def units(config):
-  """The LayerScale of blocks that have none."""
+  """A LayerScale of 1 for blocks that have none."""
   depths = {'': config['depth']} if not config['trunk_scale'] else {}
   depths |= {'class_': config['class_depth']} if not config['layer_scale'] else {}
   return {f'{kind}block{i}.scale{j}': np.ones(config['width'], np.float32)
@@ -67,10 +67,10 @@ def units(config):
 
 
 def with_positions(arrays, config):
-  """With the positions that our module computes and theirs stores.
+  """The arrays with fixed positions, which our module computes and theirs stores.
 
   Raises:
-    ConfigError: the representation of the image is not class attention's.
+    ConfigError: the encoder does not have class attention.
   """
   if config['instance'] != 'class_attention':
     raise ConfigError(f'--workdir: its encoder.instance is {config["instance"]!r}, and these formats have class '
@@ -80,17 +80,17 @@ def with_positions(arrays, config):
 
 
 def sizes(what, table, state, heads, known):
-  """What our module is for such arrays: fixed positions that are ours, and LayerScale of 1, are not kept."""
-  if talks := 'blocks.0.attn.proj_l.weight' in state:
+  """The fields of our module, inferred from the arrays. Positions that it would compute, and a LayerScale of 1, go."""
+  if talking_heads := 'blocks.0.attn.proj_l.weight' in state:
     heads = len(need(what, state, 'blocks.0.attn.proj_l.weight', 2))
-  found = torch_vit.sizes(what, table, state, heads, class_slot=0, known=known)
-  grid, width = found['image_size'] // found['patch_size'], found['width']
+  vit = torch_vit.sizes(what, table, state, heads, class_slot=0, known=known)
+  grid, width = vit['image_size'] // vit['patch_size'], vit['width']
   pos = state['pos_embed'][0]
   fixed = width % 4 == 0 and pos.shape[1] == width and np.allclose(pos, sincos((grid, grid), width), atol=1e-5)
   class_blocks = table['class_block{}.norm1'].partition('.')[0]
   scale = {kind: float(any((value != 1).any() for name, value in state.items()
                            if name.startswith(f'{kind}.') and '.gamma_' in name)) for kind in ('blocks', class_blocks)}
-  return found | {
+  return vit | {
     'class_depth': torch_vit.count(table['class_block{}.norm1'], state), 'instance': 'class_attention',
     'layer_scale': scale[class_blocks], 'trunk_scale': scale['blocks'], 'positions': 'sincos' if fixed else 'learned',
-    'talking_heads': talks}
+    'talking_heads': talking_heads}

@@ -1,34 +1,39 @@
-"""What timm's `config.json` says of the file of weights beside it, as in its folders on the Hugging Face hub."""
+"""timm's `config.json` next to a file of weights, as in its folders on the Hugging Face hub."""
 
 import json
 from pathlib import Path
 import re
 from typing import Any
 
+from maskrep import schema
 from maskrep.errors import ConfigError
+from maskrep.models.encoder import Preprocessing
 
 
-def beside(what: str, path: Path, architecture: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-  """The preprocessing, None where nothing tells it, and the source.
+def beside(what: str, path: Path, architecture: str) -> tuple[Preprocessing | None, dict[str, Any]]:
+  """The preprocessing, None without such a file, and the source of the weights.
 
   Args:
     what: the flag and its value, for errors.
-    architecture: regular expression of those whose layers are ours.
+    architecture: regular expression of the architectures whose layers are ours.
 
   Raises:
-    ConfigError: it cannot be used, or is of an architecture that has other layers under the same names.
+    ConfigError: it cannot be used, or its architecture has other layers under the same names.
   """
   config = path.with_name('config.json')
   if not config.exists():
-    return None, {'licence': 'not known', 'architecture': 'assumed: no config.json of timm lies beside the file'}
+    return None, {'licence': 'unknown', 'architecture': 'assumed: there is no config.json of timm next to the file'}
   try:
-    said = json.loads(config.read_text())
-    name, how = said['architecture'], said['pretrained_cfg']
-    preprocessing = {'size': how['input_size'][-1], 'crop_fraction': how['crop_pct'], 'filter': how['interpolation'],
-                     'mean': how['mean'], 'std': how['std']}
-  except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-    raise ConfigError(f'{what}: config.json beside it is none of timm ({type(error).__name__}: {error}); take both '
-                      'from their source again, or put the file elsewhere') from error
+    fields = json.loads(config.read_text())
+    name, pretrained = fields['architecture'], fields['pretrained_cfg']
+    preprocessing = schema.build(Preprocessing, {
+      'size': pretrained['input_size'][-1], 'crop_fraction': pretrained['crop_pct'],
+      'filter': pretrained['interpolation'], 'mean': tuple(pretrained['mean']), 'std': tuple(pretrained['std']),
+    }, 'preprocessing')
+  except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, ConfigError) as error:
+    reason = error if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}'
+    raise ConfigError(f'{what}: the config.json next to it is not one of timm ({reason}); take both from their source '
+                      'again, or put the file elsewhere') from error
   if not isinstance(name, str) or not re.fullmatch(architecture, name):
-    raise ConfigError(f'{what}: is of {name!r} by its config.json, whose layers are others; choose other weights')
-  return preprocessing, {'architecture': name, 'licence': how.get('license', 'not said')}
+    raise ConfigError(f'{what}: its config.json names {name!r}, which has other layers; choose other weights')
+  return preprocessing, {'architecture': name, 'licence': pretrained.get('license', 'unknown')}

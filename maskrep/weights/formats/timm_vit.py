@@ -2,7 +2,7 @@
 
 from maskrep.weights import files, names, peers
 from maskrep.weights.formats import channels, timm_config, torch_state, torch_vit
-from maskrep.weights.pretrained import Found
+from maskrep.weights.pretrained import ForeignNetwork
 
 KINDS = ('vit',)
 SUFFIXES = ('.safetensors',)
@@ -17,11 +17,11 @@ def from_foreign(state, config, wanted):
   return names.from_foreign(torch_vit.NAMES, state, wanted)
 
 
-def read(what, path, asked):
+def read(what, path, options):
   state = {name: value for name, value in files.read(path).items() if not name.startswith('head.')}
-  state = channels.three(what, state, 'patch_embed.proj.weight', asked)
-  config = torch_vit.sizes(what, torch_vit.NAMES, state, asked.heads)
-  return Found(state, 'vit', config, *timm_config.beside(what, path, r'vit_.*|deit_.*'))
+  state = channels.three(what, state, 'patch_embed.proj.weight', options)
+  config = torch_vit.sizes(what, torch_vit.NAMES, state, options.heads)
+  return ForeignNetwork(state, 'vit', config, *timm_config.beside(what, path, r'vit_.*|deit_.*'))
 
 
 def peer(state, config, side):

@@ -1,4 +1,4 @@
-"""A PyTorch state dict of the network alone, in safetensors."""
+"""Writing a PyTorch state dict of the network alone, in safetensors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ from maskrep.weights.pretrained import encoder_only
 
 
 def writer(flag: str) -> Callable:
-  """`write` of the format that is called so; see formats.py."""
+  """The function `write` of the format `flag`; see table.py."""
 
   def write(path, state, pretrained, run) -> Path:
     encoder_only(flag, run)

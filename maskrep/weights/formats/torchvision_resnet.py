@@ -1,6 +1,6 @@
-"""Weights of a `maskrep.models.resnet.ResNet` under torchvision's names, which timm's ResNets share.
+"""A ResNet under torchvision's names, which timm's ResNets share.
 
-A backbone has no classifier and no count of batches: `fc.*` and `*.num_batches_tracked` are not ours.
+`fc.*` and `*.num_batches_tracked` are left out: our backbone has no classifier and does not count batches.
 """
 
 import re
@@ -9,7 +9,7 @@ from maskrep.errors import ConfigError
 from maskrep.models.resnet import BOTTLENECK, STAGES
 from maskrep.weights import files, names, peers
 from maskrep.weights.formats import channels, timm_config, torch_state
-from maskrep.weights.pretrained import Found
+from maskrep.weights.pretrained import ForeignNetwork
 from maskrep.weights.strict import need
 
 KINDS = ('resnet',)
@@ -28,23 +28,23 @@ def from_foreign(state, config, wanted):
   return names.renamed_back(theirs, state, wanted)
 
 
-def read(what, path, asked):
+def read(what, path, options):
   state = {name: value for name, value in files.read(path).items() if not NOT_OURS.fullmatch(name)}
-  state = channels.three(what, state, 'conv1.weight', asked)
-  # Those with other pooling or stems' names have the same arrays.
-  return Found(state, 'resnet', sizes(what, state), *timm_config.beside(what, path, r'resnet\d+'))
+  state = channels.three(what, state, 'conv1.weight', options)
+  # ResNets with other pooling have the same arrays; timm's config.json distinguishes them.
+  return ForeignNetwork(state, 'resnet', sizes(what, state), *timm_config.beside(what, path, r'resnet\d+'))
 
 
 def peer(state, config, side):
-  return running(state, config, lambda name: name)
+  return load_peer(state, config, lambda name: name)
 
 
-def running(state, config, rename):
-  """torchvision's model with the arrays that are called `rename(torchvision's name)`."""
+def load_peer(state, config, rename):
+  """torchvision's model with the arrays of `state`, whose names are `rename(torchvision's name)`."""
   torchvision, torch = peers.library('torchvision'), peers.library('torch')
   if (config['width'], config['stem']) != (1.0, 'imagenet'):
-    raise peers.Absent(f'torchvision has no ResNet of width {config["width"]} with the {config["stem"]} stem, only of '
-                       'width 1.0 with the imagenet stem')
+    raise peers.PeerMissing(f'torchvision has no ResNet of width {config["width"]} with the {config["stem"]} stem, '
+                            'only of width 1.0 with the imagenet stem')
   resnet = torchvision.models.resnet
   block = resnet.Bottleneck if BOTTLENECK[config['depth']] else resnet.BasicBlock
   model = resnet.ResNet(block, list(STAGES[config['depth']]))
@@ -62,10 +62,10 @@ def running(state, config, rename):
 
 
 def sizes(what, state):
-  """Depth, width and stem, by the shapes.
+  """Depth, width and stem, inferred from the arrays.
 
   Raises:
-    ConfigError: an array that tells them is missing, or no ResNet has such stages.
+    ConfigError: an array is missing, or no ResNet here has such stages.
   """
   width, _, kernel, _ = need(what, state, 'conv1.weight', 4).shape
   stages = tuple(len({name.split('.')[1] for name in state if name.startswith(f'layer{i}.')}) for i in range(1, 5))

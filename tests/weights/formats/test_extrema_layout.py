@@ -1,4 +1,4 @@
-"""ExtreMA's checkpoints against a re-statement of its encoder in PyTorch."""
+"""ExtreMA's checkpoints against a re-implementation of its encoder in PyTorch."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures('torchvision')
 F = torch.nn.functional
 
 
-def restated(state, images, heads):
+def reimplemented(state, images, heads):
   """Arrays by the names in `module.momentum_encoder`, NCHW images -> (class token, patches)."""
   p = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
   linear = lambda x, name: F.linear(x, p[f'{name}.weight'], p[f'{name}.bias'])  # noqa: E731
@@ -47,7 +47,7 @@ def positioned(state, positions):
 
 
 @pytest.mark.parametrize('order', ['columns first', 'rows first'])
-def test_is_the_restatement_and_keeps_positions_of_any_order(order, tmp_path):
+def test_equals_the_reimplementation_and_keeps_positions_of_any_order(order, tmp_path):
   """MoCo v3's code, which others build on, swaps rows and columns in its positions."""
   native.save(tmp_path / 'made', pretrained('cait', CAIT))
   run(export, workdir=tmp_path / 'made', format='extrema', output=tmp_path / 'made.pth.tar')
@@ -57,7 +57,7 @@ def test_is_the_restatement_and_keeps_positions_of_any_order(order, tmp_path):
   swapped = sincos((3, 3), 24).reshape(3, 3, 24).swapaxes(0, 1).reshape(9, 24)
   if order == 'rows first':
     state = positioned(state, swapped)
-  # As released: the teacher with its head, the student, the predictor, what the optimiser knows.
+  # As released: the teacher with its head, the student, the predictor, the optimiser's state.
   head = {f'head.{i}.{leaf}': np.ones(3, np.float32) for i in (0, 1, 3, 4, 6) for leaf in ('weight', 'bias')}
   contents = {f'module.momentum_encoder.{name}': value for name, value in (state | head).items()}
   contents |= {'module.base_encoder.cls_token': state['cls_token'], 'module.predictor.0.weight': head['head.0.weight']}
@@ -72,7 +72,7 @@ def test_is_the_restatement_and_keeps_positions_of_any_order(order, tmp_path):
     new = (side // 4, side // 4)
     there = sincos(new, 24) if order == 'columns first' else resampling_matrix(new, (3, 3)) @ swapped
     with torch.no_grad():
-      cls, patches = restated(positioned(state, there), torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), 3)
+      cls, patches = reimplemented(positioned(state, there), torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), 3)
     got = ours.encode(images)
     difference = max(np.abs(got['cls'] - cls).max(), np.abs(got['patches'] - patches).max())
     print(f'{order}, {side} pixels: {difference:.1e}')

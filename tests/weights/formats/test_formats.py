@@ -1,5 +1,6 @@
-"""Encoders out to the real classes of other libraries, and in from what those save."""
+"""Encoders exported to the real classes of other libraries, and imported from the files that those save."""
 
+import dataclasses
 import importlib
 import json
 import pickle
@@ -17,20 +18,20 @@ from tests.support.encoders import CAIT, MASKGIT, RESNET, VIT, VQGAN, pretrained
 torch = pytest.importorskip('torch')
 pytestmark = pytest.mark.usefixtures('torchvision')
 
-CASES = {  # the encoder, and where its format puts it
+CASES = {  # the network, and the file of its format
   'timm': ('vit', VIT, 'w.safetensors'), 'hf_msn': ('vit', VIT, 'w'), 'msn': ('vit', VIT, 'w.pth.tar'),
   'timm_cait': ('cait', CAIT, 'w.safetensors'), 'extrema': ('cait', CAIT, 'w.pth.tar'),
   'torchvision': ('resnet', RESNET, 'w.safetensors'),
   'taming': ('vqgan', VQGAN, 'w.ckpt'), 'maskgit': ('vqgan', MASKGIT, 'w.msgpack'),
   'safetensors': ('vit', VIT, 'w.safetensors'), 'npz': ('resnet', RESNET | {'width': 1 / 16}, 'w.npz')}
-# Why the others are not.
+# The reasons.
 UNCERTIFIED = {'safetensors': 'these are our own names', 'npz': 'these are our own names',
-               'maskgit': "MaskGIT's code is no package"}
+               'maskgit': "MaskGIT's code is not a package"}
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_out_and_in_is_the_same_bits_and_certified(name, tmp_path, monkeypatch):
-  small = IMAGENET | {'size': 32}  # 256 pixels take long
+def test_export_and_import_return_the_same_bits_and_are_certified(name, tmp_path, monkeypatch):
+  small = dataclasses.replace(IMAGENET, size=32)  # 256 pixels take long
   monkeypatch.setattr('maskrep.weights.formats.vqgan.PREPROCESSING', small)
   monkeypatch.setattr('maskrep.weights.pretrained.IMAGENET', small)
   kind, config, file = CASES[name]
@@ -40,9 +41,10 @@ def test_out_and_in_is_the_same_bits_and_certified(name, tmp_path, monkeypatch):
   run(import_weights, format=name, input=path, output=tmp_path / 'back', **({'heads': 3} if 'heads' in config else {}))
   for folder in (path if name == 'hf_msn' else path.parent, tmp_path / 'back'):
     if name not in UNCERTIFIED:
-      found = proof(folder)
-      assert found['network']['kind'] == kind and len(found['network']) == 1 + len(config)
-      assert found['inputs']['seed'] == 0 and {'licence'} <= found['source'].keys() and len(found['sha256']) == 64
+      certificate = proof(folder)
+      assert certificate['network']['kind'] == kind and len(certificate['network']) == 1 + len(config)
+      assert certificate['inputs']['seed'] == 0 and len(certificate['sha256']) == 64
+      assert 'licence' in certificate['source']
     else:
       status = json.loads((folder / 'parity.json').read_text())['status']
       assert status.startswith(f'not verified: {UNCERTIFIED[name]}')
@@ -56,7 +58,7 @@ def test_out_and_in_is_the_same_bits_and_certified(name, tmp_path, monkeypatch):
 
 
 def module_like(config):
-  """LayerScale's first values are forgotten."""
+  """The fields without the initial values of LayerScale, which an export does not keep."""
   return {name: bool(value) if name in ('layer_scale', 'trunk_scale') else value for name, value in config.items()}
 
 
@@ -64,12 +66,13 @@ def test_detectron2_gets_the_names_of_its_own_converter(tmp_path):
   native.save(tmp_path / 'ours', pretrained('resnet', RESNET))
   run(export, workdir=tmp_path / 'ours', format='detectron2', output=tmp_path / 'out.pkl')
   proof(tmp_path)
-  held = pickle.loads((tmp_path / 'out.pkl').read_bytes())
-  assert held.keys() == {'model', '__author__', 'matching_heuristics'} and held['matching_heuristics'] is True
-  names = set(held['model'])
+  contents = pickle.loads((tmp_path / 'out.pkl').read_bytes())
+  assert contents.keys() == {'model', '__author__', 'matching_heuristics'}
+  assert contents['matching_heuristics'] is True
+  names = set(contents['model'])
   assert {'stem.conv1.weight', 'stem.conv1.norm.running_var', 'res2.0.conv1.weight', 'res5.1.conv2.norm.bias',
           'res3.0.shortcut.weight', 'res3.0.shortcut.norm.running_mean'} <= names
-  assert len(names) == 100 and all(type(value) is np.ndarray for value in held['model'].values())
+  assert len(names) == 100 and all(type(value) is np.ndarray for value in contents['model'].values())
   named = {argument for opcode, argument, _ in pickletools.genops((tmp_path / 'out.pkl').read_bytes())
            if opcode.name in ('SHORT_BINUNICODE', 'BINUNICODE')}
   assert 'numpy' in named and not any(str(name).startswith('numpy.') for name in named), 'NumPy 1 has other modules'
@@ -92,7 +95,7 @@ def timm_vit(folder):
 
 
 def timm_cait(folder):
-  """With what CaiT has and ExtreMA has not: talking heads, LayerScale in the trunk, learned positions."""
+  """With what CaiT has and ExtreMA does not: talking heads, LayerScale in the trunk, learned positions."""
   model = importlib.import_module('timm').models.Cait(
     12, 4, num_classes=7, embed_dim=24, depth=3, num_heads=4, depth_token_only=1, init_values=0.5)
   return 'timm_cait', _safetensors(folder, randomise(model)), ''
@@ -131,10 +134,10 @@ def _safetensors(folder, model):
 
 @pytest.mark.parametrize('saved', [timm_vit, timm_cait, hugging_face, hugging_face_classifier, torchvision_resnet50,
                                    timm_resnet18], ids=lambda saved: saved.__name__)
-def test_in_from_what_the_real_class_saves(saved, tmp_path, monkeypatch):
+def test_import_of_what_the_real_class_saves(saved, tmp_path, monkeypatch):
   (tmp_path / 'theirs').mkdir()
   name, path, heads = saved(tmp_path / 'theirs')
-  monkeypatch.setattr('maskrep.weights.pretrained.IMAGENET', {'size': 64})
+  monkeypatch.setattr('maskrep.weights.pretrained.IMAGENET', dataclasses.replace(IMAGENET, size=64))
   run(import_weights, format=name, input=path, output=tmp_path / 'ours', **({'heads': heads} if heads else {}))
   proof(tmp_path / 'ours')
 

@@ -1,6 +1,6 @@
-"""Names of the published tokenizers against a re-statement in PyTorch, and against Flax's own numbering.
+"""Names of the published tokenizers against a re-implementation in PyTorch, and against Flax's own numbering.
 
-Through a file and back is in test_formats.py; taming's names against Janus in tests/models/test_vqgan.py too.
+Exporting and importing are tested in test_formats.py; taming's names against Janus in tests/models/test_vqgan.py too.
 """
 
 import dataclasses
@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from maskrep.cli import import_weights
-from maskrep.models.tokenizers import TOKENIZERS
 from maskrep.weights import files, native
 from maskrep.weights.formats import maskgit_vqgan, taming_vqgan
 from maskrep.weights.pretrained import IMAGENET, described, shapes, variables
 from tests.models.test_vqgan import SIZES, TINY, Peer, images, randomised
-from tests.support.encoders import run
+from tests.support.encoders import PUBLISHED, run
 
 LAYOUTS = {'taming': taming_vqgan, 'maskgit': maskgit_vqgan}
 # Both codes have 32 groups.
@@ -27,7 +26,7 @@ MODELS = {name: dataclasses.replace(model, channels=32, groups=32) for name, mod
 
 @pytest.fixture(autouse=True)
 def small_images(monkeypatch):
-  monkeypatch.setattr('maskrep.weights.formats.vqgan.PREPROCESSING', IMAGENET | {'size': 32})
+  monkeypatch.setattr('maskrep.weights.formats.vqgan.PREPROCESSING', dataclasses.replace(IMAGENET, size=32))
 
 
 def apart(a, b):
@@ -47,11 +46,11 @@ def test_a_file_as_the_authors_write_theirs(design, tmp_path):
                              'optimizer_states': [{'state': {0: {'exp_avg': np.zeros(3)}}}]})
   else:
     files.write_msgpack(file, state)
-    file = file.rename(file.with_suffix(''))  # as the authors call theirs
+    file = file.rename(file.with_suffix(''))  # as the authors name theirs
   run(import_weights, format=design, input=file, output=tmp_path / 'ours')
-  found = native.load('', tmp_path / 'ours')
-  assert found.config == described(model)[1]
-  back = variables(found.arrays)
+  ours = native.load('', tmp_path / 'ours')
+  assert ours.config == described(model)[1]
+  back = variables(ours.arrays)
   jax.tree.map(np.testing.assert_array_equal, back['params'], params)
   peer = Peer(back, model)
   for size in SIZES:
@@ -66,10 +65,10 @@ def test_a_file_as_the_authors_write_theirs(design, tmp_path):
     assert max(differences) < 1e-4
 
 
-@pytest.mark.parametrize('name', TOKENIZERS)
-def test_the_published_sizes_have_as_many_names_as_arrays_and_tell_themselves(name):
-  kind, config = described(TOKENIZERS[name].model)
-  # Arrays that take no memory.
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_the_published_sizes_have_as_many_names_as_arrays_and_are_inferred(name):
+  kind, config = described(PUBLISHED[name])
+  # Arrays that need no memory.
   arrays = {ours: np.broadcast_to(np.float32(0), shape) for ours, shape in shapes(kind, config).items()}
   layout = LAYOUTS[config['design']]
   state = layout.to_foreign(arrays, config)
@@ -89,7 +88,7 @@ def test_the_published_sizes_have_as_many_names_as_arrays_and_tell_themselves(na
 
 
 class ResBlock(nn.Module):
-  """MaskGIT's, of layers without names."""
+  """MaskGIT's block of unnamed layers."""
 
   features: int
 
@@ -130,7 +129,7 @@ class Quantizer(nn.Module):
 
 
 class MaskGIT(nn.Module):
-  """Its tokenizer's structure; Flax numbers the layers."""
+  """The structure of its tokenizer; Flax numbers the layers."""
 
   def setup(self):
     self.encoder, self.decoder = Side((32, 32, 64), 12, False), Side((32, 32, 64), 3, True)
@@ -155,16 +154,16 @@ def test_names_of_maskgit_are_those_that_flax_gives(size):
   assert maskgit_vqgan.to_foreign(flatten_dict(ours['params'], sep='.'), config).keys() == state.keys()
 
 
-@pytest.mark.parametrize(('design', 'stranger', 'said'), [
+@pytest.mark.parametrize(('design', 'extra', 'expected'), [
   ('taming', 'encoder.down.0.block.0.conv3.weight', 'unexpected: encoder.down.0.block.0.conv3.weight (near: '),
-  ('taming', 'stranger', 'unexpected: stranger'),
+  ('taming', 'extra', 'unexpected: extra'),
   ('maskgit', 'params.encoder.Dense_0.kernel', 'unexpected: params.encoder.Dense_0.kernel'),
   ('maskgit', 'params.decoder.ResBlock_99.Conv_0.kernel', 'blocks do not make 3 levels of a MaskGIT VQGAN')])
-def test_strangers_are_refused(design, stranger, said, tmp_path, capsys):
+def test_unexpected_arrays_are_refused(design, extra, expected, tmp_path, capsys):
   model = MODELS[design]
   kind, config = described(model)
   arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes(kind, config).items()}
-  state = LAYOUTS[design].to_foreign(arrays, config) | {stranger: np.zeros(1, np.float32)}
+  state = LAYOUTS[design].to_foreign(arrays, config) | {extra: np.zeros(1, np.float32)}
   if design == 'taming':
     pytest.importorskip('torch')
     files.write_torch(tmp_path / 'w.ckpt', state)
@@ -172,10 +171,10 @@ def test_strangers_are_refused(design, stranger, said, tmp_path, capsys):
     files.write_msgpack(tmp_path / 'w.msgpack', state)
   (file,) = tmp_path.iterdir()
   run(import_weights, 2, format=design, input=file, output=tmp_path / 'out')
-  assert said in capsys.readouterr().err and not (tmp_path / 'out').exists()
+  assert expected in capsys.readouterr().err and not (tmp_path / 'out').exists()
 
 
-def test_no_weights_of_maskgit_are_refused(tmp_path, capsys):
+def test_a_file_that_is_not_of_maskgit_is_refused(tmp_path, capsys):
   files.write_msgpack(tmp_path / 'w.msgpack', {'model.weight': np.zeros(1)})
   run(import_weights, 2, format='maskgit', input=tmp_path / 'w.msgpack', output=tmp_path / 'out')
   assert 'has no params.encoder.Conv_0.kernel' in capsys.readouterr().err
