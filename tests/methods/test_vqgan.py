@@ -33,7 +33,8 @@ def objective():
   return TrainVQGAN(
     tokenizer=tokenizer, discriminator=PatchDiscriminator(width=8, layers=2, groups=4), view=recipe,
     preprocessing=Preprocessing.of(recipe, 1.0), reconstruction_kind='l2', commitment_weight=0.25,
-    entropy_weight=0.1, entropy_temperature=0.3, discriminator_weight=0.2, adaptive_weight=False, discriminator_start_step=START, microbatch=0)
+    entropy_weight=0.1, entropy_temperature=0.3, discriminator_weight=0.2, adaptive_weight=False,
+    discriminator_start_step=START, microbatch=0)
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maskrep.models.cait import CaiT
-from maskrep.models.represent import represent
+from maskrep.models.encoder import represent
 from maskrep.models.vit import ViT
 
 SIZES = dict(patch_size=4, width=16, heads=2, image_size=12)
