@@ -235,7 +235,8 @@ def _outside(value: Any, annotation: Any) -> str:
   if typing.get_origin(annotation) is Annotated:
     base, *ranges = typing.get_args(annotation)
     finite = 'finite and ' if isinstance(value, float) and not math.isfinite(value) else ''
-    return next((f'must be {finite}{allowed}' for allowed in ranges if value not in allowed), '') or _outside(value, base)
+    problems = (f'must be {finite}{allowed}' for allowed in ranges if value not in allowed)
+    return next(problems, '') or _outside(value, base)
   if typing.get_origin(annotation) is tuple and isinstance(value, tuple):
     items = typing.get_args(annotation)
     each = items[:1] * len(value) if items[-1] is Ellipsis else items
