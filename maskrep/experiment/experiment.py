@@ -26,6 +26,8 @@ from maskrep.types import Objective
 # round-off alone.
 FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'data.stall_timeout_s', 'train.log_every_steps',
                'train.checkpoint_every_steps', 'train.keep_checkpoints', 'train.fsdp', 'encoder.remat', 'encoder.scan')
+# What every objective has, so that a run is not found to lack something only when it is evaluated.
+OBJECTIVE = {name for name in Objective.__annotations__ | vars(Objective) if not name.startswith('_')}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,9 @@ class Experiment:
       data=read('data', Data), optim=read('optim', Optim), train=read('train', Train), eval=read('eval', Eval))
     objective = module.from_config(read)
     read.finish()
+    if missing := OBJECTIVE - set(dir(objective)):
+      raise ConfigError(f'config.method={method!r}: its objective, a {type(objective).__name__}, has no '
+                        f'{" and no ".join(sorted(missing))}; see maskrep.types.Objective')
     return cls(config=config, method=method, objective=objective, **common)
 
   @property

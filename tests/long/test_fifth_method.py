@@ -138,6 +138,17 @@ def test_what_is_no_method_is_one_line(method, says, folder, tmp_path, capsys):
   assert len(error.splitlines()) == 1 and not (tmp_path / 'run').exists()
 
 
+def test_an_objective_that_lacks_something_is_refused_before_it_trains(folder, config):
+  """And not when a run that took days is evaluated."""
+  text = (folder / 'outside' / 'patch_colours.py').read_text()
+  text = text.replace('masked, pooling = ', 'masked, pooled_by = ').replace('def rules', 'def rule')
+  (folder / 'outside' / 'half.py').write_text(text)
+  config = config.copy_and_resolve_references()
+  config.method = 'outside.half'
+  with pytest.raises(ConfigError, match='its objective, a PatchColours, has no pooling and no rules; see'):
+    Experiment.parse(config)
+
+
 def test_a_misspelt_field_of_its_own_section_is_named(config):
   config = config.copy_and_resolve_references()
   config.masking = {'ratoi': 0.5}
