@@ -124,7 +124,7 @@ def build(cls, fields: Mapping[str, Any], path: str, **given):
                         f'not {type(value).__name__}')
   required = {field.name for field in dataclasses.fields(cls)
               if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING}
-  if missing := sorted((required & known) - fields.keys()):
+  if missing := sorted((required & known) - set(fields)):
     raise ConfigError(f'{path}.{missing[0]}: is missing; add it to the config file')
   try:
     return cls(**fields, **given)
