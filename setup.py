@@ -39,7 +39,7 @@ setup(
     'tpu': ['jax[tpu]'],
     'test': ['pytest', 'pytest-xdist', 'hypothesis', 'pyyaml', 'ruff', 'torch==2.13.0', 'torchvision==0.28.0',
              'timm==1.0.31', 'transformers'],
-    'tensorflow': ['tensorflow>=2.21'],  # reads the StableHLO of interop/savedmodel.py
+    'tensorflow': ['tensorflow>=2.21'],  # reads the StableHLO of weights/formats/savedmodel.py
     'onnx': ['jax2onnx>=0.13', 'onnxruntime>=1.24'],  # 0.17 asks for an older orbax-checkpoint than we do
     'prepare': ['tensorflow'],
   },

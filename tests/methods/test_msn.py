@@ -10,6 +10,7 @@ import pytest
 from scipy import special
 
 from configs import msn_vitb16
+from maskrep.errors import ConfigError
 from maskrep.experiment.experiment import Experiment
 from maskrep.methods import losses
 from maskrep.methods.msn import MSN
@@ -171,6 +172,21 @@ def test_shared_mask_is_the_authors(msn, batch):
   assert keep.shape == (12, 11) and (keep == keep[0]).all()
   later = batch | {'position': batch['position'] + 6}
   assert (np.asarray(jax.jit(shared.views)(jax.random.key(2), later)['keep_idx']) != keep).any()
+
+
+def test_another_encoder_is_one_field(batch):
+  """A CaiT, as `--config.encoder.kind=cait` makes of any MSN config; a ResNet cannot leave out patches."""
+  config = shrink(msn_vitb16.get_config())
+  config.encoder.kind = 'cait'
+  objective = Experiment.parse(config).objective
+  params, model_state = jax.jit(objective.init)(jax.random.key(0))
+  assert 'class_block1' in params['encoder']
+  views = jax.jit(objective.views)(jax.random.key(2), batch)
+  gradient = jax.jit(jax.grad(lambda p: loss_of(objective, p, views, params, model_state)[0]))(params)
+  assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient['encoder']['class_block1']['mlp']))
+  config.encoder.kind = 'resnet'
+  with pytest.raises(ConfigError, match="^config.encoder.kind='resnet': cannot leave out patches.*choose vit or cait$"):
+    Experiment.parse(config)
 
 
 def test_prototypes_are_neither_decayed_nor_clipped_as_in_the_authors_code(msn, drawn):
