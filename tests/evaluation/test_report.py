@@ -81,7 +81,7 @@ def test_the_newest_of_equal_records_counts(tmp_path, capsys):
   assert newest(records) == [records[1], records[3]]
   assert main(['report', f'--workdir={folder}']) == 0
   said = capsys.readouterr().out
-  assert said.rstrip().endswith('Left out, as later records repeat them: 2')
+  assert said.rstrip().endswith('Replaced by later records: 2')
   assert [row[1] for row in tables(said)['lowshot'][1:]] == ['50.0 ± 1.2', '60.0', '43.2 ± 1.2', '60.0']
 
 
@@ -103,7 +103,7 @@ def test_damaged_lines_are_named_and_left_out(tmp_path, capsys):
   assert main(['report', f'--workdir={folder}']) == 0
   said = capsys.readouterr()
   assert said.err.splitlines() == [
-    f'maskrep: {folder}/evaluations.jsonl: line {number} is damaged, and left out' for number in range(1, 11)]
+    f'maskrep: {folder}/evaluations.jsonl: line {number} is damaged and ignored' for number in range(1, 11)]
   assert len(tables(said.out)['lowshot']) == 3
 
 
