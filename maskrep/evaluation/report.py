@@ -10,8 +10,8 @@ import re
 
 from matplotlib.figure import Figure
 
+from maskrep.evaluation.markdown import markdown_table
 from maskrep.evaluation.result import FILE
-from maskrep.evaluation.table import markdown
 
 NOTHING = '-'
 COMPARED = 'encoder', 'encoding', 'data', 'settings', 'seed'  # where the rows of a protocol may differ
@@ -67,7 +67,7 @@ def tables(records: Sequence[Record]) -> str:
              NOTHING if record.seconds is None else f'{record.seconds:.1f}', f'{record.time:%Y-%m-%d %H:%M:%S}']
             for record in group for name, value, std in record.figures]
     head = ['figure', 'value in %', *differing, 'seconds', 'when']
-    parts += [f'## {protocol}', markdown(head, rows)]
+    parts += [f'## {protocol}', markdown_table(head, rows)]
   return '\n\n'.join(parts)
 
 

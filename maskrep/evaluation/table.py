@@ -1,6 +1,5 @@
 """The table that ends a run: k-NN and few-label accuracy of the trained encoder beside its baselines."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,13 +52,3 @@ def as_record(r: Row) -> dict:
   own = {} if r.accuracy is None else {'accuracy': r.accuracy}
   shots = {str(count): list(map(float, accuracies)) for count, accuracies in r.low_shot.items()}
   return {'features': r.name, 'knn': r.knn, 'recall_at_1': r.recall_at_1} | own | {'low_shot': shots}
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-  """A Markdown table whose source is aligned too: the first `names` columns to the left, the others to the right."""
-  cells = [[cell.replace('|', r'\|') for cell in line] for line in (head, *rows)]
-  widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-  lines = [' | '.join(cell.ljust(width) if i < names else cell.rjust(width)
-                      for i, (cell, width) in enumerate(zip(line, widths, strict=True))) for line in cells]
-  rule = ' | '.join('-' * width if i < names else '-' * (width - 1) + ':' for i, width in enumerate(widths))
-  return '\n'.join(f'| {line} |' for line in (lines[0], rule, *lines[1:]))
