@@ -33,16 +33,16 @@ def cached(folder: Path, key: dict, size: int, compute: Callable[[], Features]) 
   """
   name = hashlib.sha256(json.dumps({'format': FORMAT} | key, sort_keys=True).encode()).hexdigest()[:32]
   path = folder / f'{name}.npz'
-  found = _read(path) if jax.process_index() == 0 else None
+  features = _read(path) if jax.process_index() == 0 else None
   if jax.process_count() > 1:
-    found = _broadcast(found)
-  if found is None:
-    found = compute()
-    if jax.process_index() == 0 and len(found.labels) == size:
+    features = _broadcast(features)
+  if features is None:
+    features = compute()
+    if jax.process_index() == 0 and len(features.labels) == size:
       folder.mkdir(parents=True, exist_ok=True)
       with replacing(path) as file:
-        np.savez(file, key=np.array(json.dumps(key, sort_keys=True)), **found._asdict())
-  return found
+        np.savez(file, key=np.array(json.dumps(key, sort_keys=True)), **features._asdict())
+  return features
 
 
 def _read(path: Path) -> Features | None:
@@ -56,10 +56,10 @@ def _read(path: Path) -> Features | None:
     return None
 
 
-def _broadcast(found: Features | None) -> Features | None:
+def _broadcast(features: Features | None) -> Features | None:
   """Returns the features of process 0 in every process."""
-  shape = broadcast_one_to_all(np.array(found.features.shape if found else (-1, 0)))
+  shape = broadcast_one_to_all(np.array(features.features.shape if features else (-1, 0)))
   if shape[0] < 0:
     return None
-  local = found or Features(np.zeros(shape, np.float32), np.zeros(shape[0], np.int32))
+  local = features or Features(np.zeros(shape, np.float32), np.zeros(shape[0], np.int32))
   return Features(*map(np.asarray, broadcast_one_to_all(local)))

@@ -273,10 +273,10 @@ class FeatureExtractor:
                         f'images of {source.fingerprint} cannot be read; repair them, or raise the limit')
       return extracted
 
-    found = cached(self.workdir / 'features', key | {'images': source.fingerprint, 'canvas': self.data.canvas},
-                   len(source), extract)
-    self.images[source.fingerprint] = len(found.labels)
-    return found
+    key = key | {'images': source.fingerprint, 'canvas': self.data.canvas}
+    extracted = cached(self.workdir / 'features', key, len(source), extract)
+    self.images[source.fingerprint] = len(extracted.labels)
+    return extracted
 
 
 def _replicate(arrays):

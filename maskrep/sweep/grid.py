@@ -115,15 +115,15 @@ def _grid(
   values = {}
   for value in texts:
     if name == ENCODER:
-      found = _encoder(text, value, config)
+      fields = _encoder(text, value, config)
     else:
       _check_field(text, name, config)
       parsed = parse((*arguments, f'--config.{name}={value}'))
-      found = {name: str(_value(parsed, name))}
-    value = value.lower() if name == ENCODER else found[name]
+      fields = {name: str(_value(parsed, name))}
+    value = value.lower() if name == ENCODER else fields[name]
     if value in values:
       raise ConfigError(f'--grid {text}: {value} is given twice; leave one')
-    values[value] = found
+    values[value] = fields
   return name, values
 
 

@@ -21,16 +21,16 @@ def panels(results: Sequence[Result]) -> Figure:
   across = columns_grid(list(results[0][0].values))
   columns = list(dict.fromkeys(run.values[across] for run, _ in results))
   positions = _positions(columns)
-  sources = {found.memory_source for _, found in results if found.memory_source}
-  quantities = (('k-NN, top-1 in %', lambda found: None if found.knn is None else 100 * found.knn),
-                ('images/s', lambda found: found.images_per_second),
+  sources = {outcome.memory_source for _, outcome in results if outcome.memory_source}
+  quantities = (('k-NN, top-1 in %', lambda outcome: None if outcome.knn is None else 100 * outcome.knn),
+                ('images/s', lambda outcome: outcome.images_per_second),
                 (f'memory per device, GB ({" or ".join(sorted(sources)) or "not known"})',
-                 lambda found: None if found.memory_bytes is None else found.memory_bytes / 1e9))
+                 lambda outcome: None if outcome.memory_bytes is None else outcome.memory_bytes / 1e9))
   figure = Figure(figsize=(13, 4), layout='constrained')
   for i, (axes, (label, value)) in enumerate(zip(figure.subplots(1, 3), quantities, strict=True)):
     for row in dict.fromkeys(row_of(run) for run, _ in results):
-      found = {run.values[across]: value(outcome) for run, outcome in results if row_of(run) == row}
-      points = sorted((positions[column], math.nan if y is None else y) for column, y in found.items())
+      by_column = {run.values[across]: value(outcome) for run, outcome in results if row_of(run) == row}
+      points = sorted((positions[column], math.nan if y is None else y) for column, y in by_column.items())
       axes.plot(*zip(*points, strict=True), marker='o', label=row)
     axes.set(xlabel=across, ylabel=label)
     axes.set_xticks(list(positions.values()), columns)
