@@ -1,4 +1,4 @@
-"""Times the logistic regression of evaluation/metrics/logistic.py against scikit-learn's, at the size of ImageNet's 1 %.
+"""Times the logistic regression of evaluation/metrics/logistic.py against scikit-learn's, at ImageNet's 1 %.
 
 13 000 features of 768 dimensions and 1000 classes, drawn about a mean of each class, centred and of unit length. Both
 minimise the same function from zero weights, scikit-learn's L-BFGS in float32 to each --tol. What each has reached is

@@ -80,7 +80,7 @@ class NotEmpty:
     return len(value) > 0
 
   def __str__(self) -> str:
-    return f'not empty, for example {self.example}'
+    return f'at least one value, for example {self.example}'
 
 
 Share = Annotated[float, Range(0, 1, below=True, example='0.3')]
@@ -102,7 +102,7 @@ def check(instance: Any) -> None:
   for name, annotation in _annotations(type(instance)).items():
     value = getattr(instance, name)
     if problem := _outside(value, annotation):
-      raise ValueError(f'{name}={value!r}: must be {problem}')
+      raise ValueError(f'{name}={value!r}: {problem}')
 
 
 def build(cls, fields: Mapping[str, Any], path: str, **given):
@@ -124,7 +124,7 @@ def build(cls, fields: Mapping[str, Any], path: str, **given):
                         f'not {type(value).__name__}')
   required = {field.name for field in dataclasses.fields(cls)
               if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING}
-  if missing := sorted((required & known) - fields.keys()):
+  if missing := sorted((required & known) - set(fields)):
     raise ConfigError(f'{path}.{missing[0]}: is missing; add it to the config file')
   try:
     return cls(**fields, **given)
@@ -178,9 +178,9 @@ class Reader:
       ConfigError: it is missing, of another type or out of range.
     """
     value = self._field(name)
-    problem = _outside(value, annotation) if _is_of(value, annotation) else describe_type(annotation)
+    problem = _outside(value, annotation) if _is_of(value, annotation) else f'must be {describe_type(annotation)}'
     if problem:
-      raise ConfigError(f'config.{name}={value!r}: must be {problem}')
+      raise ConfigError(f'config.{name}={value!r}: {problem}')
     return value
 
   @functools.cached_property
@@ -231,11 +231,12 @@ def _base(annotation: Any) -> Any:
 
 
 def _outside(value: Any, annotation: Any) -> str:
-  """What a value of the right type must be and is not; '' if it is in range."""
+  """The range that a value of the right type is not in, as 'must be in [0, 1]'; '' if it is in range."""
   if typing.get_origin(annotation) is Annotated:
     base, *ranges = typing.get_args(annotation)
     finite = 'finite and ' if isinstance(value, float) and not math.isfinite(value) else ''
-    return next((f'{finite}{allowed}' for allowed in ranges if value not in allowed), '') or _outside(value, base)
+    problems = (f'must be {finite}{allowed}' for allowed in ranges if value not in allowed)
+    return next(problems, '') or _outside(value, base)
   if typing.get_origin(annotation) is tuple and isinstance(value, tuple):
     items = typing.get_args(annotation)
     each = items[:1] * len(value) if items[-1] is Ellipsis else items

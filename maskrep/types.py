@@ -107,7 +107,11 @@ class Objective(Protocol):
   def frozen(self) -> FrozenWeights | None: ...
 
   def init(self, key: Array) -> tuple[Params, Any]:
-    """Returns (params, model_state)."""
+    """Returns (params, model_state).
+
+    Running statistics of an encoder are `model_state['student']['encoder']`, and `['teacher']['encoder']` if those of
+    the teacher are its own: evaluation and export look for them there.
+    """
 
   def rules(self, params: Params) -> Any:
     """A pytree of `Rule`, of the structure of `params`, of which only the shapes are read."""

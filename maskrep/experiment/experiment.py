@@ -26,6 +26,8 @@ from maskrep.types import Objective
 # round-off alone.
 FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'data.stall_timeout_s', 'train.log_every_steps',
                'train.checkpoint_every_steps', 'train.keep_checkpoints', 'train.fsdp', 'encoder.remat', 'encoder.scan')
+# What every objective has, so that a run is not found to lack something only when it is evaluated.
+OBJECTIVE = {name for name in Objective.__annotations__ | vars(Objective) if not name.startswith('_')}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,9 @@ class Experiment:
       data=read('data', Data), optim=read('optim', Optim), train=read('train', Train), eval=read('eval', Eval))
     objective = module.from_config(read)
     read.finish()
+    if missing := OBJECTIVE - set(dir(objective)):
+      raise ConfigError(f'config.method={method!r}: its objective, a {type(objective).__name__}, has no '
+                        f'{" and no ".join(sorted(missing))}; see maskrep.types.Objective')
     return cls(config=config, method=method, objective=objective, **common)
 
   @property
@@ -99,20 +104,20 @@ class Experiment:
 def method_module(name: str) -> ModuleType:
   """The module of a method: one of `maskrep.methods`, or of the user's own by a dotted name.
 
-  It has `from_config(read: Reader) -> Objective`, and `tiny(config)`, which makes a config small for tests.
+  It has `from_config(read: Reader) -> Objective`. Those of `maskrep.methods` also have `tiny(config)`, which makes a
+  config small for tests.
 
   Raises:
     ConfigError: there is no such module, it cannot be imported, or it is no method.
   """
-  dotted = name if '.' in name else f'{methods.__name__}.{name}'
+  dotted = name if '.' in name and not name.startswith('.') else f'{methods.__name__}.{name}'
   try:
     module = importlib.import_module(dotted)
   except ImportError as error:
-    known = '' if '.' in name else f', must be one of {", ".join(known_methods())}, or the dotted name of a module'
-    raise ConfigError(f'config.method={name!r}: cannot be imported ({error}){known}') from error
+    reason = f'cannot be imported ({" ".join(str(error).split())})'
+    raise ConfigError(f'config.method={name!r}: {reason}; {_choices()}') from error
   if not hasattr(module, 'from_config'):
-    raise ConfigError(f'config.method={name!r}: {module.__name__} is no method, as it has no from_config; '
-                      f'those here are {", ".join(known_methods())}')
+    raise ConfigError(f'config.method={name!r}: {module.__name__} is no method, as it has no from_config; {_choices()}')
   return module
 
 
@@ -120,3 +125,8 @@ def known_methods() -> list[str]:
   """Names of the methods of `maskrep.methods`."""
   names = [each.name for each in pkgutil.iter_modules(methods.__path__)]
   return [name for name in names if hasattr(importlib.import_module(f'{methods.__name__}.{name}'), 'from_config')]
+
+
+def _choices() -> str:
+  return (f'must be one of {", ".join(known_methods())}, or the dotted name of a module of your own, in a folder on '
+          'PYTHONPATH')

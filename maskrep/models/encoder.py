@@ -129,8 +129,15 @@ def shrink(config) -> None:
 
 
 def describe(encoder: nn.Module, kinds: Mapping[str, Kind] = KINDS) -> tuple[str, dict]:
-  """The kind of a module and the fields that make it another network."""
-  kind = next(name for name, kind in kinds.items() if type(encoder) is kind.module)
+  """The kind of a module and the fields that make it another network.
+
+  Raises:
+    ConfigError: it is of none, but a method's own: it can be trained, and not be used without its run.
+  """
+  kind = next((name for name, kind in kinds.items() if type(encoder) is kind.module), None)
+  if kind is None:
+    raise ConfigError(f'a network of class {type(encoder).__name__} is of none of the kinds {", ".join(kinds)}, and '
+                      'cannot be used without its run; choose one of these in the config that trains it')
   return kind, {field: getattr(encoder, field) for field in kinds[kind].network}
 
 

@@ -26,7 +26,7 @@ def row_of(run: Run) -> str:
   rest = {name: value for name, value in run.values.items() if name != across}
   if list(rest) == ['encoder']:
     return rest['encoder']
-  return ', '.join(f'{name}={value}' for name, value in rest.items()) or run.config.method
+  return ', '.join(f'{name}={value}' for name, value in rest.items()) or run.config['method']
 
 
 def label_counts(results: Sequence[Result]) -> list[int]:

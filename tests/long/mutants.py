@@ -17,11 +17,11 @@ MUTANTS = {
     'maskrep/masking/tokens.py', 'return jax.vmap(subset)(keys)',
     'return jax.vmap(subset)(jax.numpy.broadcast_to(keys[:1], keys.shape))', 'tests/masking/test_tokens.py'),
   'the last patch is never seen': (
-    'maskrep/masking/tokens.py', 'jax.random.uniform(key, (num_patches,))',
-    'jax.random.uniform(key, (num_patches,)).at[-1].set(-1)', 'tests/masking/test_tokens.py'),
+    'maskrep/masking/tokens.py', 'jax.random.uniform(key, (num_patches,)), keep)',
+    'jax.random.uniform(key, (num_patches,)).at[-1].set(-1), keep)', 'tests/masking/test_tokens.py'),
   'float arithmetic drops a patch': (
-    'maskrep/masking/tokens.py', 'math.floor(num_patches * (1 - Fraction(str(ratio))))', 'int(num_patches * (1 - ratio))',
-    'tests/masking/test_tokens.py'),
+    'maskrep/masking/tokens.py', 'math.floor(num_patches * (1 - Fraction(str(ratio))))',
+    'int(num_patches * (1 - ratio))', 'tests/masking/test_tokens.py'),
   'gradient through the targets': (
     'maskrep/methods/msn.py', 'log_q = jax.lax.stop_gradient(log_q)', 'pass', 'tests/methods/test_msn.py'),
   'masks of an image overlap': (
@@ -45,9 +45,10 @@ MUTANTS = {
     'maskrep/models/vqgan.py', 'return z + jax.lax.stop_gradient(codes - z)', 'return codes',
     'tests/methods/test_vqgan.py'),
   'the tokenizer may change in mid run': (
-    'maskrep/experiment/plan.py', "f', tokenizer {weights.digest(frozen)}'", "''", 'tests/experiment/test_stored.py'),
+    'maskrep/experiment/opened.py', "f', tokenizer {digest(frozen)}'", "''", 'tests/experiment/test_stored.py'),
   'a resumed run starts warm again': (
-    'maskrep/experiment/plan.py', 'if train.init_from and not resumed else', 'if train.init_from else', 'tests/experiment/test_stored.py'),
+    'maskrep/experiment/opened.py', 'experiment.train.init_from and not resumed', 'experiment.train.init_from',
+    'tests/experiment/test_stored.py'),
   'a frozen encoder moves with its decay alone': (
     'maskrep/train/step.py', 'jnp.where(frozen_now, a, b)', 'jnp.where(frozen_now, a * 0.9999, b)',
     'tests/train/test_step.py'),
@@ -55,7 +56,7 @@ MUTANTS = {
     'maskrep/weights/parity.py', 'float(np.max([np.abs(got[part] - want[part]).max() for part in want]))',
     'max(0.0, *(float(np.abs(got[part] - want[part]).max()) for part in want))', 'tests/weights/test_parity.py'),
   'a warm start compares no heads': (
-    'maskrep/experiment/stored.py', '    check_fields(what, part, network, described(module))', '    pass',
+    'maskrep/experiment/stored.py', '    check_fields(what, part, network, describe(module, KINDS))', '    pass',
     'tests/weights/test_runs.py'),
   'positions of any order are taken for ours': (
     'maskrep/weights/formats/timm_cait.py', 'atol=1e-5)', 'atol=9)', 'tests/weights/formats/test_extrema_layout.py'),
@@ -63,15 +64,18 @@ MUTANTS = {
     'maskrep/evaluation/protocols/robustness.py', 'np.unique(labels) if subset', 'np.arange(logits.shape[1]) if subset',
     'tests/evaluation/protocols/test_robustness.py'),
   'all corruptions are as hard for AlexNet': (
-    'maskrep/evaluation/protocols/robustness.py', '* ALEXNET_ERRORS[name])', '* np.mean(list(ALEXNET_ERRORS.values())))',
-    'tests/evaluation/protocols/test_robustness.py'),
+    'maskrep/evaluation/protocols/robustness.py', '* ALEXNET_ERRORS[name])',
+    '* np.mean(list(ALEXNET_ERRORS.values())))', 'tests/evaluation/protocols/test_robustness.py'),
   'a query finds itself': (
     'maskrep/evaluation/metrics/knn.py', 'places = np.arange(size) if', 'places = np.full(size, -1) if',
     'tests/evaluation/metrics/test_knn.py'),
   "gradient through BYOL's targets": (
     'maskrep/methods/mscn.py', 'second = jax.lax.stop_gradient(second)', 'pass', 'tests/methods/test_mscn.py'),
   'evaluation does not filter': (
-    'maskrep/methods/mscn.py', "'batch_stats': stats}, self._filtered(images))", "'batch_stats': stats}, images)",
+    'maskrep/models/encoder.py', 'return high_pass_images(images, self.high_pass_sigma)', 'return images',
+    'tests/methods/test_mscn.py'),
+  'the filter of training is not that of evaluation': (
+    'maskrep/methods/mscn.py', "read['eval'].crop_fraction, views.high_pass_sigma)", "read['eval'].crop_fraction)",
     'tests/methods/test_mscn.py'),
   'all versions of a view are masked alike': (
     'maskrep/masking/pixels.py', 'mask_image(jax.random.fold_in(key, i), image', 'mask_image(key, image',
@@ -80,7 +84,8 @@ MUTANTS = {
     'maskrep/augment/views.py', 'crop.nearest(label_map, box, recipe.size, flip=flip)',
     'crop.nearest(label_map, box, recipe.size, flip=False)', 'tests/methods/test_segment.py'),
   'pixels of no class are judged': (
-    'maskrep/evaluation/metrics/segmentation.py', 'jnp.where(truth == NONE, classes**2, truth.astype(jnp.int32) * classes',
+    'maskrep/evaluation/metrics/segmentation.py',
+    'jnp.where(truth == NONE, classes**2, truth.astype(jnp.int32) * classes',
     'jnp.where(False, classes**2, (truth % classes).astype(jnp.int32) * classes',
     'tests/evaluation/metrics/test_segmentation.py'),
   'classes that are nowhere count as missed': (
@@ -102,7 +107,18 @@ MUTANTS = {
     'maskrep/methods/msn.py', "params['prototypes'], self.temperature)",
     "jax.lax.stop_gradient(params['prototypes']), self.temperature)", 'tests/methods/test_msn.py'),
   'prototypes are decayed': (
-    'maskrep/train/optim.py', " and names[0] != 'prototypes'", '', 'tests/train/test_optim.py'),
+    'maskrep/methods/msn.py', 'Rule(decay=False, clip=False)', 'Rule(clip=False)', 'tests/methods/test_msn.py'),
+  'prototypes are clipped': (
+    'maskrep/methods/msn.py', 'Rule(decay=False, clip=False)', 'Rule(decay=False)', 'tests/methods/test_msn.py'),
+  'nobody misses a section that is not read': (
+    'maskrep/schema.py', 'if name not in self._fields:', 'if False:', 'tests/cli/test_train.py'),
+  'a range is not looked at': (
+    'maskrep/schema.py', "    if problem := _outside(value, annotation):\n      raise", "    if False:\n      raise",
+    'tests/test_schema.py'),
+  'a part of a damaged checkpoint is taken': (
+    'maskrep/workdir/checkpoint.py',
+    '(stored.keys() | found.keys() if whole else found.keys())', '(stored.keys() | found.keys() if whole else ())',
+    'tests/workdir/test_partial_restore.py'),
   'features of another encoder are taken from the cache': (
     'maskrep/evaluation/extractor.py', "key = {'weights': self.digest, 'kind'", "key = {'kind'",
     'tests/cli/test_evaluate.py'),
@@ -110,7 +126,7 @@ MUTANTS = {
     'maskrep/experiment/probe.py', 'json.dumps([digest, same]', 'json.dumps([same]',
     'tests/experiment/test_probe.py'),
   'masked features are those of the whole image': (
-    'maskrep/evaluation/extractor.py', 'masking.random_keep(keys, patches, keep) if ratio else None', 'None',
+    'maskrep/evaluation/extractor.py', 'random_keep(keys, patches, keep) if ratio else None', 'None',
     'tests/cli/test_evaluate.py'),
   'the penalty is chosen by the examples that it is fitted to': (
     'maskrep/evaluation/metrics/logistic.py', 'np.where(fold == f, labels, -1)', 'np.where(fold == f, -1, labels)',
@@ -123,12 +139,13 @@ MUTANTS = {
   'what is frozen moves by its gradient': (
     'maskrep/train/optim.py', 'if s else jnp.zeros_like(update)', 'if s else update', 'tests/train/test_optim.py'),
   'what is frozen has moments': (
-    'maskrep/train/optim.py', 'optax.masked(self._optimizer(run_schedules), jax.tree.map(bool, scales))',
-    'self._optimizer(run_schedules)', 'tests/train/test_optim.py'),
+    'maskrep/train/optim.py', 'optax.masked(self._optimizer(run_schedules, rules), jax.tree.map(bool, scales))',
+    'self._optimizer(run_schedules, rules)', 'tests/train/test_optim.py'),
   'the average of what is frozen drifts': (
-    'maskrep/train/step.py', 'b if scale else a', 'b', 'tests/methods/test_classify.py'),
+    'maskrep/train/step.py', 'b if rule.learning_rate_scale else a', 'b', 'tests/methods/test_classify.py'),
   'a linear probe has a backward pass': (
-    'maskrep/methods/classify.py', 'p if s else jax.lax.stop_gradient(p)', 'p', 'tests/methods/test_classify.py'),
+    'maskrep/methods/classify.py', 'p if rule.learning_rate_scale else jax.lax.stop_gradient(p)', 'p',
+    'tests/methods/test_classify.py'),
   'the first layers learn fastest': (
     'maskrep/methods/classify.py', 'self.layer_decay ** (last + 1 - at)', 'self.layer_decay ** at',
     'tests/methods/test_classify.py'),

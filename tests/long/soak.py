@@ -1,4 +1,4 @@
-"""Kills a digits run again and again, anywhere, and sees it end as if it never was: python -m tests.long.soak --kills 50
+"""Kills a digits run again and again, anywhere, and sees it end as if it never was: python -m tests.long.soak
 
 Not a test that pytest collects: it takes minutes. A table of outcomes is printed; the exit code is 1 where anything was
 lost, damaged or different.

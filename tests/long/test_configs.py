@@ -16,6 +16,7 @@ from maskrep.devices.mesh import make_mesh
 from maskrep.experiment.experiment import Experiment
 from maskrep.experiment.run import run
 from maskrep.workdir.checkpoint import Checkpoints
+from tests.support.stored import final_state
 from tests.support.tiny import completed, shrink
 
 ROOT = Path(__file__).parent.parent.parent
@@ -89,12 +90,6 @@ def test_ablation_adds_one_piece_at_a_time():
              'position': np.zeros(8, np.uint32)}
     views = jax.eval_shape(objective.views, jax.random.key(0), batch)
     assert views['first'].shape == (8, objective.num_masks, 16, 16, 3) and views['second'].shape == (8, 16, 16, 3)
-
-
-def final_state(workdir: Path, config):
-  program = Experiment.parse(config).program(8, make_mesh())
-  with Checkpoints(workdir, 3) as checkpoints:
-    return checkpoints.restore(program.state)
 
 
 @pytest.fixture(scope='module')

@@ -16,7 +16,7 @@ RUN = (f'--config.train.epochs={STEPS * 64 / 1438}', '--config.optim.learning_ra
 LONG = '--config.train.epochs=1000.0'
 # Seconds after which a process that stands still is given up: 60 are too many for a test.
 IMPATIENT = '-c', """import sys
-from maskrep import distributed
+from maskrep.devices import distributed
 distributed.HEARTBEAT_S = 10
 import main
 main.leave(main.main(['main.py', *sys.argv[1:]]))"""

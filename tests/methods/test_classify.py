@@ -2,25 +2,20 @@
 
 import dataclasses
 import functools
-import re
 
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 import numpy as np
 import optax
 import pytest
 from sklearn.datasets import load_digits
 
-from configs.evaluation import finetune, linear
 from maskrep.augment.highpass import high_pass_images
 from maskrep.augment.regularisation import Regularisation
-from maskrep.errors import ConfigError
 from maskrep.evaluation.metrics.logistic import fit, predict
 from maskrep.experiment import stored
-from maskrep.experiment.experiment import Experiment
 from maskrep.methods.classify import Classify
 from maskrep.models.cait import CaiT
 from maskrep.models.encoder import FilteredView, Preprocessing
@@ -29,7 +24,6 @@ from maskrep.models.resnet import ResNet
 from maskrep.models.vit import ViT
 from maskrep.train.optim import Optim
 from maskrep.train.step import init_state, make_step
-from tests.support.tiny import completed, shrink
 
 
 class Tiny(nn.Module):
@@ -291,29 +285,3 @@ def test_a_probe_converges_to_logistic_regression():
 def test_what_cannot_be_is_refused(field, value, classify):
   with pytest.raises(ValueError, match=f'{field}={value!r}: must be'):
     dataclasses.replace(classify, **{field: value})
-
-
-@pytest.mark.parametrize(('kind', 'field', 'value', 'says'), [
-  ('vit', 'encoder.kind', '', "config.encoder.kind='': must be one of vit, cait, resnet"),
-  ('vit', 'views.size', 0, 'config.views.size=0: must be at least 1'),
-  ('vit', 'views.size', 60, 'config.views.size=60: must be a multiple of config.encoder.patch_size=16'),
-  ('vit', 'views.rand_deviation', -1.0, 'config.views.rand_deviation=-1.0: must be'),
-  ('cait', 'encoder.width', 18, 'config.encoder.width=18: must be a multiple of 4'),
-  ('vit', 'regularisation.num_classes', 0, 'config.regularisation.num_classes=0: must be at least 2'),
-  ('vit', 'objective.layers', 2, 'config.objective.layers=2: must be'),
-  ('resnet', 'objective.layer_decay', 0.5, 'config.objective.layer_decay=0.5: must be 1 for a ResNet'),
-  ('resnet', 'optim.ema_momentum', 0.9, 'config.optim.ema_momentum=0.9: must be 0 if running statistics')])
-def test_a_config_that_cannot_be_is_answered_by_one_line(kind, field, value, says):
-  config = shrink(completed(finetune.get_config(), kind))
-  config.update_from_flattened_dict({field: value})
-  with pytest.raises(ConfigError, match='^' + re.escape(says)):
-    Experiment.parse(config)
-
-
-def test_the_number_of_layers_is_a_field_of_the_probe():
-  config = shrink(completed(linear.get_config()))
-  config.objective.update(layers=2, pooling='both')
-  probe = Experiment.parse(config).objective
-  params, _ = jax.eval_shape(probe.init, jax.random.key(0))
-  assert params['classifier']['dense']['kernel'].shape == (2 * 2 * 16, 10)
-  assert isinstance(config, ConfigDict) and probe.num_classes == 10

@@ -173,6 +173,18 @@ def test_shared_mask_is_the_authors(msn, batch):
   assert (np.asarray(jax.jit(shared.views)(jax.random.key(2), later)['keep_idx']) != keep).any()
 
 
+def test_prototypes_are_neither_decayed_nor_clipped_as_in_the_authors_code(msn, drawn):
+  rules = msn.rules(drawn[1])
+  assert jax.tree.structure(rules) == jax.tree.structure(drawn[1])
+  prototypes = rules.pop('prototypes')
+  assert not prototypes.decay and not prototypes.clip and not prototypes.encoder
+  assert all(rule.clip and rule.learning_rate_scale == 1 for rule in jax.tree.leaves(rules))
+  assert all(rule.encoder for rule in jax.tree.leaves(rules['encoder']))
+  assert not any(rule.encoder for rule in jax.tree.leaves(rules['head']))
+  decayed = jax.tree.map(lambda rule: rule.decay, rules['head']['fc1'])
+  assert decayed == {'kernel': True, 'bias': False} and not rules['head']['bn1']['scale'].decay
+
+
 def test_encode_is_the_encoder_alone(msn, drawn):
   params = drawn[1]
   images = jnp.asarray(drawn[0]['target'])

@@ -1,10 +1,12 @@
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskrep.errors import ConfigError
 from maskrep.models.cait import CaiT
-from maskrep.models.encoder import represent
+from maskrep.models.encoder import describe, represent
 from maskrep.models.vit import ViT
 
 SIZES = dict(patch_size=4, width=16, heads=2, image_size=12)
@@ -34,3 +36,9 @@ def test_what_has_no_layers_says_so():
   for encoder, layers in ((CaiT(**SIZES, depth=2), 2), (ViT(**SIZES, depth=2), 3)):
     with pytest.raises(ValueError, match=f'layers={layers}'):
       represent(encoder, {}, images, pooling='class_token', layers=layers)
+
+
+def test_a_network_of_no_kind_says_so():
+  assert describe(ViT(**SIZES, depth=2))[0] == 'vit'
+  with pytest.raises(ConfigError, match='class Dense is of none of the kinds vit, cait, resnet'):
+    describe(nn.Dense(3))

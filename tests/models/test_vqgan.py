@@ -250,12 +250,11 @@ def test_other_sizes_are_refused(size, tiny):
 
 
 @pytest.mark.parametrize(('field', 'value', 'match'), [
-  ('design', 'vqgan', 'must be taming or maskgit'), ('attention_levels', (2,), 'has no attention'),
+  ('design', 'vqgan', 'must be one of taming, maskgit'), ('attention_levels', (2,), 'has no attention'),
   ('groups', 32, 'groups')])
 def test_what_cannot_be_built_is_refused(field, value, match):
-  model = dataclasses.replace(TINY['maskgit'], **{field: value})
   with pytest.raises(ValueError, match=match):
-    jax.eval_shape(model.init, jax.random.key(0), images())
+    dataclasses.replace(TINY['maskgit'], **{field: value})
 
 
 def test_discriminator_sees_patches_of_one_image():

@@ -61,7 +61,7 @@ def test_every_method_shows_the_views_it_draws(method, drawn):
     assert abs(np.median(whole) - 0.5) < 0.05 and views['second'].mean() < 0.2
   else:  # the pixels of digits: much is black, some is white
     assert whole.min() >= -1e-6 and whole.max() <= 1 + 1e-6 and np.median(whole) < 0.5 < whole.max()
-    back = (whole - np.array(objective.view.mean)) / np.array(objective.view.std)
+    back = (whole - np.array(objective.preprocessing.mean)) / np.array(objective.preprocessing.std)
     name = VIEWS[method][-1].split()[0]
     np.testing.assert_allclose(back, views[name], atol=1e-5)
 

@@ -34,3 +34,10 @@ def store(config: ConfigDict, folder: Path) -> TrainState:
   with Checkpoints(folder, 1) as checkpoints:
     checkpoints.save(state, 7)
   return state
+
+
+def final_state(workdir: Path, config: ConfigDict) -> TrainState:
+  """The newest checkpoint of a run of this config."""
+  program = Experiment.parse(config).program(8, make_mesh())
+  with Checkpoints(workdir, 3) as checkpoints:
+    return checkpoints.restore(program.state)

@@ -9,7 +9,7 @@ import pytest
 
 from maskrep.cli import train
 from maskrep.cli.sweep import main as sweep
-from maskrep.cli.sweep import parse
+from maskrep.cli.sweep import parse, parse_config
 from maskrep.errors import ConfigError
 from maskrep.sweep import launch
 from maskrep.sweep.grid import run_name, runs
@@ -49,7 +49,7 @@ def at_the_root(monkeypatch):
 
 
 def chosen(folder, *arguments: str):
-  return runs(parse(['sweep', f'--config={DIGITS}', f'--workdir={folder}', *arguments]))
+  return runs(parse(['sweep', f'--config={DIGITS}', f'--workdir={folder}', *arguments]), parse_config)
 
 
 @pytest.mark.parametrize('name', BAD)
@@ -68,10 +68,11 @@ def test_the_product_of_all_grids_is_run(tmp_path):
   assert len({run.workdir for run in found}) == len(found) == 8
   last = found[-1]
   assert last.values == {'masking.ratio': '0.5', 'encoder': 'vit_s4', 'views.crop_scale': '(0.7, 1.0)'}
-  encoder = last.config.encoder
-  assert (encoder.width, encoder.depth, encoder.heads, encoder.patch_size) == (384, 12, 6, 4)
-  assert last.config.masking.ratio == 0.5 and last.config.views.crop_scale == (0.7, 1.0) and last.config.seed == 3
-  assert [run.config.masking.ratio for run in found] == [0.15] * 4 + [0.5] * 4
+  encoder = last.config['encoder']
+  assert [encoder[name] for name in ('width', 'depth', 'heads', 'patch_size')] == [384, 12, 6, 4]
+  assert last.config['masking']['ratio'] == 0.5 and last.config['views']['crop_scale'] == (0.7, 1.0)
+  assert last.config['seed'] == 3
+  assert [run.config['masking']['ratio'] for run in found] == [0.15] * 4 + [0.5] * 4
 
 
 def test_a_command_line_is_the_run_that_was_checked(tmp_path):
@@ -85,7 +86,7 @@ def test_a_command_line_is_the_run_that_was_checked(tmp_path):
     python, program, *arguments = echoed.stdout.splitlines()
     assert (python, program) == ('python', 'main.py') and shlex.split(line)[2:] == arguments
     values = train.parse(['main.py', *arguments])
-    assert values.config.to_dict() == run.config.to_dict() and values.workdir == str(run.workdir)
+    assert values.config.to_dict() == run.config and values.workdir == str(run.workdir)
 
 
 @pytest.mark.parametrize('value', ['folder:/a b/ç', '../up', "('a', 'b')", 'x' * 300, 'a|b;c'])
@@ -103,7 +104,7 @@ def test_a_plain_name_says_the_values():
 def test_a_folder_that_holds_another_run_is_refused(tmp_path):
   run, = chosen(tmp_path, '--grid=masking.ratio=0.3')
   run.workdir.mkdir()
-  store_config(run.workdir, run.config.to_dict(), free=())
+  store_config(run.workdir, run.config, free=())
   chosen(tmp_path, '--grid=masking.ratio=0.3')
   chosen(tmp_path, '--grid=masking.ratio=0.3', '--config.eval.knn_neighbours=3')  # free until it is finished
   (run.workdir / 'events.jsonl').write_text(json.dumps({'event': 'end', 'reason': 'finished'}) + '\n')

@@ -91,7 +91,7 @@ def results(tmp_path):
   for i, encoder in enumerate(('vit_s16', 'vit_b16')):
     for j, ratio in enumerate(('0.3', '0.15', '0.7')):
       run = Run(workdir=tmp_path / f'{encoder}-{ratio}', values={'encoder': encoder, 'masking.ratio': ratio},
-                arguments=(), config=msn_digits.get_config())
+                arguments=(), config=msn_digits.get_config().to_dict())
       folder(run.workdir, knn=0.5 + i / 10 + j / 100, peak=4_000_000_000 if j == 1 else None)
       chosen.append(run)
   folder(chosen[5].workdir, end=('NonFiniteError: a | b', 5))
@@ -147,7 +147,7 @@ def test_the_picture_has_three_panels_and_a_line_an_encoder(results):
 
 def test_a_sweep_of_names_with_nothing_finished_is_drawn_too(tmp_path):
   chosen = [Run(workdir=tmp_path / kind, values={'optim.optimizer_kind': kind}, arguments=(),
-                config=msn_digits.get_config()) for kind in ('adamw', 'lars')]
+                config=msn_digits.get_config().to_dict()) for kind in ('adamw', 'lars')]
   results = [(run, outcome(run.workdir)) for run in chosen]
   axes = picture.panels(results).axes[1]
   assert [text.get_text() for text in axes.get_xticklabels()] == ['adamw', 'lars']

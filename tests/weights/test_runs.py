@@ -12,13 +12,13 @@ from configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_d
 from maskrep.cli import evaluate, export, import_weights
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import ConfigError
-from maskrep.evaluation.evaluator import Judge
-from maskrep.experiment import plan as planning
+from maskrep.evaluation.evaluator import Evaluator
 from maskrep.experiment import stored
+from maskrep.models.encoder import describe
 from maskrep.weights import files, native
-from maskrep.weights.pretrained import Pretrained, described, flat
+from maskrep.weights.pretrained import Pretrained, flat
 from tests.support.encoders import CAIT, RESNET, VIT, VQGAN, pretrained, proof, run
-from tests.support.stored import first_state, store
+from tests.support.stored import first_state, opened, store
 from tests.support.tiny import shrink
 
 CONFIGS = {'vqgan': vqgan_digits, 'msn': msn_digits, 'extrema': extrema_digits, 'mscn': mscn_digits}
@@ -112,8 +112,8 @@ def test_an_import_starts_a_run(method, tmp_path):
   config.train.init_from = str(tmp_path)
   if method == 'extrema':
     config.encoder.positions = 'learned'
-  plan, cold = first_state(config)
-  warm = plan.warm_start(cold)
+  found, cold = first_state(config)
+  warm = found.warm_start(cold)
   stats = {name: value for name, value in ours.arrays.items() if name.rpartition('.')[2] in ('mean', 'var')}
   for branch in ('student', 'teacher'):
     if branch in warm.model_state:
@@ -129,7 +129,7 @@ def test_an_import_starts_a_run(method, tmp_path):
   assert len(set(pointers)) == len(pointers), 'a step that is given its state to reuse needs each array once'
   if method != 'mscn':
     images = np.random.default_rng(1).normal(size=(2, 16, 16, 3)).astype(np.float32)
-    got = plan.objective.encode(warm.params, warm.model_state, images)
+    got = found.experiment.objective.encode(warm.params, warm.model_state, images)
     np.testing.assert_allclose(got['cls'], ours.encode(images)['cls'], atol=1e-4)
 
 
@@ -138,10 +138,10 @@ def test_an_import_that_does_not_fit_is_refused(tmp_path):
   config = config_of('msn')
   config.train.init_from = str(tmp_path)
   with pytest.raises(ConfigError, match=r'train\.init_from=.*its encoder is another than this config asks for: block0'):
-    planning.make(config)
+    opened(config)
   (tmp_path / 'encoder.safetensors').write_bytes(b'{}')
   with pytest.raises(ConfigError, match='encoder.safetensors') as error:
-    planning.make(config)
+    opened(config)
   assert len(str(error.value).splitlines()) == 1
 
 
@@ -151,7 +151,7 @@ def test_as_many_heads_as_the_import_has(tmp_path):
   native.save(tmp_path, ours)
   config.train.init_from, config.encoder.heads = str(tmp_path), 4
   with pytest.raises(ConfigError, match='its encoder has heads=2, and config.encoder.heads is 4; give the same'):
-    planning.make(config)
+    opened(config)
 
 
 def test_an_imported_tokenizer_names_tokens(tmp_path, capsys):
@@ -161,37 +161,36 @@ def test_an_imported_tokenizer_names_tokens(tmp_path, capsys):
   config.target.weights = str(tmp_path)
   ours = pretrained('vqgan', dict(config.tokenizer))
   native.save(tmp_path, ours)
-  plan = planning.make(config)
-  frozen = flatten_dict(plan.frozen, sep='.')
+  frozen = flatten_dict(opened(config).frozen, sep='.')
   assert frozen.keys() == ours.arrays.keys()
   assert all((np.asarray(frozen[name]) == value).all() for name, value in ours.arrays.items())
   config.tokenizer.input_range = (0.0, 1.0)
   with pytest.raises(ConfigError, match=r'has input_range=\(-1.0, 1.0\), and config.tokenizer.input_range is \(0.0, 1'):
-    planning.make(config)
+    opened(config)
   assert evaluate.main(['', 'knn', f'--workdir={tmp_path}', '--config.data.source=digits']) == 2
-  assert 'is a tokenizer, and encoders are judged' in capsys.readouterr().err
+  assert 'holds a tokenizer, and encoders are evaluated' in capsys.readouterr().err
 
 
 def test_an_import_is_judged_as_its_run_is(tmp_path, capsys):
   """The same accuracies as the objective's own evaluation of its few labels."""
   config = config_of('mscn')
   config.eval.update(max_train_examples=1438, labels_per_class=(1, 5), label_draws=2, batch_size=120)
-  plan, state = first_state(config)
-  view = plan.objective.view
-  kind, sizes = described(plan.objective.encoder)
+  found, state = first_state(config)
+  experiment = found.experiment
+  objective = experiment.objective
+  kind, sizes = describe(objective.encoder)
   arrays = flat(state.ema_params['encoder'], stored.statistics(state.model_state))
-  made = Pretrained(kind=kind, config=sizes, arrays=arrays, preprocessing=plan.objective.preprocessing, source={})
+  made = Pretrained(kind=kind, config=sizes, arrays=arrays, preprocessing=objective.preprocessing, source={})
   native.save(tmp_path, made)
   arguments = ['', 'lowshot', f'--workdir={tmp_path}', '--config.data.source=digits', '--config.data.eval_split=test',
                '--config.data.canvas=8', '--config.encoding.batch_size=120', '--config.lowshot.labels_per_class=(1, 5)',
                '--config.lowshot.draws=2']
   assert evaluate.main(arguments) == 0
   record = json.loads((tmp_path / 'evaluations.jsonl').read_text())
-  judge = Judge(
-    objective=plan.objective, options=plan.eval, train_source=plan.loader.source, eval_source=plan.eval_source,
-    size=view.size, mean=view.mean, std=view.std, canvas=plan.data.canvas, threads=1, stall_timeout_s=60, seed=0,
-    mesh=make_mesh())
-  *_, trained = judge.table(state)
+  evaluator = Evaluator(
+    objective=objective, options=experiment.eval, train_source=found.loader.source, eval_source=found.eval_source,
+    canvas=experiment.data.canvas, threads=1, stall_timeout_s=60, seed=0, mesh=make_mesh())
+  *_, trained = evaluator.table(state)
   for figure, count in zip(record['figures'], (1, 5), strict=True):
     # One of 359 images, by round-off of the solver.
     np.testing.assert_allclose(figure['each'], trained.low_shot[count], atol=1.1 / 359)
@@ -203,12 +202,12 @@ def test_an_import_is_judged_as_its_run_is(tmp_path, capsys):
 def test_freezing_is_of_a_warm_start():
   config = config_of('msn')
   config.train.freeze_encoder_steps = 5
-  with pytest.raises(ConfigError, match='freeze_encoder_steps=5: must be 0, or above it with init_from'):
-    planning.make(config)
+  with pytest.raises(ConfigError, match='freeze_encoder_steps=5: must be 0 without init_from'):
+    opened(config)
 
 
 def test_the_ema_encoder_is_what_is_taken(runs):
   folder, state = runs['msn']
-  encoder, rest = stored.pretrained('--workdir', str(folder))
+  encoder, rest = stored.pretrained('--workdir', folder, full=True)
   np.testing.assert_array_equal(encoder.arrays['pos'], state.ema_params['encoder']['pos'])
   assert rest.method == 'msn' and json.dumps(encoder.source)

@@ -89,7 +89,7 @@ def test_examples_may_be_split_over_devices_with_padding():
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
-  ({}, 'must name a subset'), ({'labels_per_class': (0,)}, 'labels_per_class=.0,.: each must be above 0'),
+  ({}, 'must name a subset'), ({'labels_per_class': (0,)}, 'labels_per_class=.0,.: each must be at least 1'),
   ({'fractions': (1.5,)}, r'fractions=\(1.5,\): each must be in'), ({'fractions': (0.1,), 'l2': ()}, 'l2='),
   ({'fractions': (0.1,), 'l2': (1.0, 2.0)}, r'one per subset \(1\)'),
   ({'fractions': (0.1,), 'l2': (float('inf'),)}, 'l2='), ({'fractions': (0.1,), 'folds': 1}, 'folds=1'),

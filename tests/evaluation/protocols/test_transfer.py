@@ -128,7 +128,7 @@ def test_examples_without_a_label_are_left_out():
 
 @pytest.mark.parametrize('changes, remedy', [
   ({'tasks': ('cifar1O',)}, "tasks=.*'cifar1O' is not a task; nearest names: cifar10"),
-  ({'tasks': ()}, 'must name a task'),
+  ({'tasks': ()}, 'must be at least one value'),
   ({'tasks': ('cifar10', 'cifar10')}, "must name 'cifar10' once"),
   ({'l2s': (0.0, 1.0)}, 'l2s=.*above 0'),
   ({'l2s': ()}, 'l2s=.*above 0'),
