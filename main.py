@@ -5,4 +5,4 @@ import sys
 from maskrep.cli import train
 
 if __name__ == '__main__':
-  train.leave(train.main(sys.argv))
+  train.exit_process(train.main(sys.argv))

@@ -17,6 +17,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == '__main__':
-  from maskrep.cli.train import leave
+  from maskrep.cli.train import exit_process
 
-  leave(main(sys.argv))
+  exit_process(main(sys.argv))

@@ -1,4 +1,4 @@
-"""The errors a run ends with. No jax here: the data room raises them too."""
+"""The errors that end a command, each with its exit code. Does not import jax: the data room raises them too."""
 
 
 class RunError(Exception):
@@ -8,34 +8,34 @@ class RunError(Exception):
 
 
 class ConfigError(RunError):
-  """A field that cannot be right: the message names the field, its value and the remedy."""
+  """An invalid field or flag: the message names it, its value and the remedy."""
 
   exit_code = 2
 
 
 class DataError(RunError):
-  """A data set that is not whole, or more images that cannot be read than `data.max_broken_fraction` allows."""
+  """An incomplete data set, or more unreadable images than `data.max_broken_fraction` allows."""
 
   exit_code = 3
 
 
 class Stalled(DataError):
-  """No image came for twice `data.stall_timeout_s`. The threads that hang in a read are left behind."""
+  """No image arrived for 2 x `data.stall_timeout_s`. Threads blocked in a read are abandoned."""
 
 
 class CheckpointError(RunError):
-  """A checkpoint that can be neither written nor read."""
+  """A checkpoint that cannot be written, or none that can be read."""
 
   exit_code = 4
 
 
 class NonFiniteError(RunError):
-  """Loss, gradient or update was infinite or not a number too often."""
+  """Too many steps had a loss, gradient or update that was infinite or NaN."""
 
   exit_code = 5
 
 
 class Preempted(RunError):
-  """Stopped from outside, after everything was saved. The exit code is the EX_TEMPFAIL that schedulers start again."""
+  """Stopped by a signal, after everything was saved. The exit code is EX_TEMPFAIL: schedulers restart the job."""
 
   exit_code = 75

@@ -1,6 +1,6 @@
-"""Keys folded from (seed, named stream, position): a run carries no generator state.
+"""Random keys folded from (seed, named stream, position): a run carries no generator state.
 
-Threefry is counter based and partitionable, so the same key gives the same bits on any number of devices.
+Threefry is counter-based and partitionable, so the same key gives the same bits on any number of devices.
 """
 
 import zlib
@@ -11,12 +11,12 @@ from maskrep.types import Array
 
 
 def stream(seed: int, name: str) -> Array:
-  """The key of a named stream ('init', 'views', 'loss'): independent of every other name's."""
+  """The key of a named stream ('init', 'views', 'loss'): independent of the keys of all other names."""
   return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 
 def per_example(key: Array, position: Array) -> Array:
-  """One key for each example, from its place in the global stream: uint32 [B] -> keys [B]."""
+  """One key per example, from its position in the global stream: uint32 [B] -> keys [B]."""
   return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, position)
 
 
@@ -26,5 +26,5 @@ def fold(keys: Array, index: int) -> Array:
 
 
 def per_view(keys: Array, count: int) -> Array:
-  """`count` keys of each key, an example's views side by side: keys [B] -> keys [B * count]."""
+  """Splits each key into `count`, the views of an example side by side: keys [B] -> keys [B * count]."""
   return jax.vmap(lambda key: jax.random.split(key, count))(keys).reshape(-1)

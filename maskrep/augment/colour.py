@@ -1,7 +1,7 @@
 """Colour operations on planar images, float32 [3, H, W] in [0, 1], with the semantics of Pillow and torchvision.
 
-They are not dm-pix's: there brightness is a shift, contrast has a mean per channel, saturation is that of HSV, and hue,
-which is the same, takes seven times as long on a CPU.
+dm-pix differs: its brightness is a shift, its contrast has a mean per channel, its saturation is that of HSV, and its
+hue, which is the same, takes seven times as long on a CPU.
 """
 
 import jax
@@ -13,7 +13,7 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
 def greyscale(image: Array) -> Array:
-  """Luma of ITU-R 601 in all three planes."""
+  """ITU-R 601 luma in all three planes."""
   return jnp.broadcast_to(_luma(image), image.shape)
 
 
@@ -23,7 +23,7 @@ def solarise(image: Array) -> Array:
 
 
 def shift_hue(image: Array, turns: Array | float) -> Array:
-  """Turns the hue, in whole turns, keeping the value and saturation of HSV."""
+  """Rotates the hue by a number of turns, keeping the value and saturation of HSV."""
   red, green, blue = image
   high = jnp.max(image, axis=0)
   chroma = high - jnp.min(image, axis=0)
@@ -37,14 +37,14 @@ def shift_hue(image: Array, turns: Array | float) -> Array:
 
 
 def adjust(image: Array, factors: Array, order: Array) -> Array:
-  """Changes brightness, contrast, saturation and hue, clipped after each, in the given order.
+  """Adjusts brightness, contrast, saturation and hue in the given order, clipping after each.
 
   Args:
     image: float32 [3, H, W].
-    factors: float32 [4], for the four as named; 1, 1, 1 and 0 change nothing.
+    factors: float32 [4], of brightness, contrast, saturation and hue; 1, 1, 1 and 0 change nothing.
     order: int32 [4], a permutation of `BRIGHTNESS`, `CONTRAST`, `SATURATION`, `HUE`.
   """
-  # Under vmap a `lax.switch` would compute every branch at every place; the first three are one blend, so this is two.
+  # Under vmap `lax.switch` computes every branch at every step; the first three share one blend, so there are only two.
   def change(place, image):
     operation = order[place]
     factor = factors[operation]
@@ -69,7 +69,7 @@ def _luma(image: Array) -> Array:
 
 
 def _blend(image: Array, operation: Array, factor: Array) -> Array:
-  """Towards or away from black (brightness), the mean luma (contrast), or each pixel's own luma (saturation)."""
+  """Blends with black (brightness), the mean luma (contrast) or each pixel's luma (saturation), or extrapolates."""
   luma = _luma(image)
   towards = jnp.where(operation == CONTRAST, jnp.mean(luma), jnp.where(operation == SATURATION, luma, 0))
   return jnp.clip(factor * image + (1 - factor) * towards, 0, 1)

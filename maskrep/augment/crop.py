@@ -1,4 +1,4 @@
-"""Boxes in an image, and the antialiased resampling of what lies in them."""
+"""Boxes in an image, and antialiased resampling of their pixels."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ def random_crop_box(key: Array, size: Array, *, scale: tuple[float, float], rati
   """Draws the box of a random resized crop, distributed as in torchvision's `RandomResizedCrop.get_params`.
 
   Ten boxes are drawn at once, the area uniform in `scale` and the aspect log-uniform in `ratio`, and the first that
-  fits is taken; where none does, the largest central box with an aspect in `ratio`.
+  fits is returned; if none does, the largest central box with an aspect in `ratio`.
 
   Args:
     key: one key.
@@ -36,7 +36,7 @@ def random_crop_box(key: Array, size: Array, *, scale: tuple[float, float], rati
 
 
 def center_crop_box(size: Array, out_size: int, fraction: float) -> Array:
-  """The box, float32 [4], that resizing the shorter side to `out_size / fraction` and cropping the centre would show.
+  """Returns the box, float32 [4], equal to resizing the shorter side to `out_size / fraction` and cropping the centre.
 
   Rounds as torchvision's `Resize` and `CenterCrop` do. `size` is int32 [2].
   """
@@ -46,39 +46,38 @@ def center_crop_box(size: Array, out_size: int, fraction: float) -> Array:
 
 
 def resample(canvas: Array, box: Array, out_size: int, *, flip: Array | bool, within: Array) -> Array:
-  """Resizes a box to a square with the triangle filter, widened where it reduces, as Pillow's `resize(BILINEAR, box)`.
+  """Resizes a box to a square with the triangle filter, widened if it reduces, as Pillow's `resize(BILINEAR, box)`.
 
-  It is two products with weight matrices. `jax.image.scale_and_translate` makes the same matrices for the whole array
-  and cannot end them at a box, so padding and pixels outside the crop would leak in at the edges.
+  Two products with weight matrices. `jax.image.scale_and_translate` makes the same matrices for the whole array but
+  cannot limit them to a box, so padding and pixels outside the crop would leak in at the edges.
 
   Args:
     canvas: uint8 [S, S, C].
-    box: float32 [4], top, left, height and width of what the result shows.
-    out_size: the side of the result.
+    box: float32 [4], top, left, height and width.
+    out_size: side of the result.
     flip: bool scalar, whether to mirror left and right.
-    within: float32 [4], a box: the only pixels that may contribute. `box` itself after a random crop; the whole image
-      after a central one, where torchvision resizes before it crops.
+    within: float32 [4], the box of pixels that may contribute: `box` itself for a random crop; the whole image for a
+      central one, as torchvision resizes before it crops.
 
   Returns:
-    float32 [C, out_size, out_size] in [0, 1], planar: three long rows of pixels suit CPU vectors and accelerators
-    better than many rows of three.
+    float32 [C, out_size, out_size] in [0, 1], planar, which vectorises better than interleaved channels.
   """
   rows = _weights(canvas.shape[0], out_size, box[0::2], within[0::2])
   columns = _weights(canvas.shape[1], out_size, box[1::2], within[1::2])
   columns = jnp.where(flip, columns[::-1], columns)
-  # Default precision: float32 on a CPU. TF32 and bfloat16 hold the pixels exactly and round the weights, and what lies
-  # between the products, by at most one part in 500: about what Pillow loses by rounding to 8 bits after each pass.
+  # Default precision: float32 on a CPU. TF32 and bfloat16 represent the pixels exactly, and round the weights and the
+  # intermediate result by at most one part in 500: about as much as Pillow rounding to 8 bits after each pass.
   reduced = jnp.einsum('yh,hwc->ywc', rows, canvas.astype(jnp.float32))
   return jnp.clip(jnp.einsum('ywc,xw->cyx', reduced, columns) / 255, 0, 1)
 
 
 def nearest(label_map: Array, box: Array, out_size: int, *, flip: Array | bool) -> Array:
-  """As `resample` of the same box and flip, for classes, which have no mean: those of the pixels under the centres.
+  """Nearest-neighbour counterpart of `resample` for label maps, with the same box and flip.
 
   Args:
     label_map: uint8 [S, S].
-    box: float32 [4], whole numbers: top, left, height and width of what the result shows.
-    out_size: the side of the result.
+    box: float32 [4], whole numbers: top, left, height and width.
+    out_size: side of the result.
     flip: bool scalar, whether to mirror left and right.
 
   Returns:
@@ -101,6 +100,6 @@ def _weights(in_size: int, out_size: int, box: Array, within: Array) -> Array:
 
 
 def inside(box: Array, height: int, width: int) -> Array:
-  """Which pixels lie in a box of whole numbers (top, left, height and width): bool [height, width]."""
+  """Mask of the pixels in a box of whole numbers (top, left, height and width): bool [height, width]."""
   row, column = jnp.arange(height)[:, None], jnp.arange(width)
   return (row >= box[0]) & (row < box[0] + box[2]) & (column >= box[1]) & (column < box[1] + box[3])

@@ -6,17 +6,17 @@ import jax.numpy as jnp
 from maskrep.augment import crop
 from maskrep.types import Array
 
-AREA = (0.02, 1 / 3)  # share of the image's area, as in timm and torchvision; the paper's ends at 0.4
+AREA = (0.02, 1 / 3)  # share of the image's area, as in timm and torchvision; in the paper up to 0.4
 ASPECT = (0.3, 3.3)  # width over height
 
 
 def erase(key: Array, image: Array, *, probability: float) -> Array:
-  """Replaces the pixels of a random box by normal noise.
+  """Replaces the pixels of a random box with normal noise.
 
   Args:
     key: one key.
-    image: float32 [H, W, 3], normalised, about as high as wide: of ten boxes the first that fits is erased.
-    probability: how often.
+    image: float32 [H, W, 3], normalised and nearly square: the first of ten boxes that fits is erased.
+    probability: probability that a box is erased.
 
   Returns:
     float32 [H, W, 3].

@@ -1,4 +1,4 @@
-"""Gaussian high-pass filter, which hides the edges of masks from a ConvNet (MSCN, arXiv:2206.07700)."""
+"""Gaussian high-pass filter, to hide the edges of masks from a ConvNet (MSCN, arXiv:2206.07700)."""
 
 import math
 
@@ -10,10 +10,10 @@ from maskrep.types import Array
 
 
 def high_pass(image: Array, sigma: float) -> Array:
-  """An image less its Gaussian blur, channel by channel: float32 [H, W, C] -> [H, W, C], of mean near 0.
+  """Subtracts the Gaussian blur from an image, per channel: float32 [H, W, C] -> [H, W, C], of mean near 0.
 
-  The kernel ends at four standard deviations, and what lies beyond a border is the image's reflection in it (again and
-  again, where the kernel is wider than the image).
+  The kernel ends at four standard deviations; borders are reflected (repeatedly, if the kernel is wider than the
+  image).
 
   Raises:
     ValueError: sigma, in pixels, is not above 0.
@@ -25,5 +25,5 @@ def high_pass(image: Array, sigma: float) -> Array:
 
 
 def high_pass_images(images: Array, sigma: float) -> Array:
-  """`high_pass` of each of [B, H, W, C]; a sigma of 0 is no filter."""
+  """Applies `high_pass` to each image [B, H, W, C]; a sigma of 0 does nothing."""
   return jax.vmap(lambda image: high_pass(image, sigma))(images) if sigma else images

@@ -10,20 +10,20 @@ from maskrep.types import Array
 def mix(
   keys: Array, images: Array, targets: Array, *, mixup_alpha: float, cutmix_alpha: float
 ) -> tuple[Array, Array]:
-  """Mixes every example with the one before it, the first with the last, each with its own share.
+  """Mixes each example with the previous one, the first with the last, each with its own share.
 
-  A batch is shuffled, so a neighbour is as good a partner as one drawn, and devices that hold contiguous blocks send
-  each other one example: a reversed batch would send all of it.
+  As batches are shuffled, a neighbour is as good as a random partner; devices that hold contiguous blocks exchange
+  only one example, while a reversed batch would be exchanged entirely.
 
   Args:
     keys: [B], one per example.
     images: float32 [B, H, W, 3].
     targets: float32 [B, C], soft labels.
-    mixup_alpha: mixup's share is from Beta(alpha, alpha); 0 turns mixup off.
-    cutmix_alpha: the same for CutMix. Where both are on, each example draws one of them, either as likely.
+    mixup_alpha: mixup's share is drawn from Beta(alpha, alpha); 0 turns mixup off.
+    cutmix_alpha: the same for CutMix. If both are on, each example draws one of them with equal probability.
 
   Returns:
-    Images and targets, as they came. A target's share is exactly its image's: for CutMix, the share of the pixels.
+    Images and targets, of the same shapes. The share of a target is that of its image: for CutMix, of its pixels.
   """
   if mixup_alpha < 0 or cutmix_alpha < 0:
     raise ValueError(f'mixup_alpha {mixup_alpha} and cutmix_alpha {cutmix_alpha} must not be negative')
@@ -32,8 +32,8 @@ def mix(
 
   height, width = images.shape[1:3]
 
-  def own(key):
-    """How much each pixel keeps of its own image, float32 [H, W], and the mean of it."""
+  def draw(key):
+    """The share that each pixel keeps of its own image, float32 [H, W], and their mean."""
     choice_key, mixup_key, cutmix_key = jax.random.split(key, 3)
     if cutmix_alpha == 0:
       return _mixup(mixup_key, height, width, mixup_alpha)
@@ -44,43 +44,43 @@ def mix(
                strict=True)
     return tuple(jnp.where(first, a, b) for a, b in both)
 
-  kept, share = jax.vmap(own)(keys)
-  return _between(images, kept[..., None]), _between(targets, share[:, None])
+  kept, share = jax.vmap(draw)(keys)
+  return _mix_with_previous(images, kept[..., None]), _mix_with_previous(targets, share[:, None])
 
 
 def smooth_labels(labels: Array, classes: int, smoothing: float) -> Array:
-  """One-hot, mixed with `smoothing` of the uniform distribution: int32 [B] -> float32 [B, C].
+  """One-hot labels, mixed with a share `smoothing` of the uniform distribution: int32 [B] -> float32 [B, C].
 
-  That is `1 - smoothing + smoothing / classes` at the label and `smoothing / classes` elsewhere. A row sums to 1, so it
-  serves softmax and sigmoid cross-entropy alike; timm has the same values for both.
+  That is `1 - smoothing + smoothing / classes` at the label and `smoothing / classes` elsewhere. Rows sum to 1.
+  timm has the same values for softmax and sigmoid cross-entropy.
   """
   return (1 - smoothing) * jax.nn.one_hot(labels, classes) + smoothing / classes
 
 
 def symmetric_beta(key: Array, alpha: float) -> Array:
-  """One draw from Beta(alpha, alpha), float32: Bailey's polar method for Student's t, 1994, carried over to [0, 1].
+  """Draws from Beta(alpha, alpha), float32: Bailey's polar method for Student's t, 1994, transformed to [0, 1].
 
   With t of 2 alpha degrees of freedom, (1 + t / sqrt(2 alpha + t^2)) / 2 has this distribution. `jax.random.beta`
-  rejects, in a loop that ends when the whole batch is done: under jit all devices would meet after every round.
+  samples by rejection, in a loop until the whole batch is done: under jit all devices would synchronise per round.
   """
   radius, angle = jax.random.uniform(key, (2,), minval=jnp.finfo(jnp.float32).tiny)
   power, cosine = radius ** (1 / alpha), jnp.cos(2 * jnp.pi * angle)
-  # Rounding may step over the ends.
+  # Rounding may leave [0, 1].
   return jnp.clip(0.5 + 0.5 * cosine * jnp.sqrt((1 - power) / (power + (1 - power) * cosine**2)), 0, 1)
 
 
-def _between(own: Array, share: Array) -> Array:
-  return share * own + (1 - share) * jnp.roll(own, 1, axis=0)
+def _mix_with_previous(batch: Array, share: Array) -> Array:
+  return share * batch + (1 - share) * jnp.roll(batch, 1, axis=0)
 
 
 def _mixup(key: Array, height: int, width: int, alpha: float) -> tuple[Array, Array]:
-  """The same share at each pixel: float32 [H, W] and float32 scalar."""
+  """Draws one share for all pixels: float32 [H, W] and float32 scalar."""
   share = symmetric_beta(key, alpha)
   return jnp.full((height, width), share), share
 
 
 def _cutmix(key: Array, height: int, width: int, alpha: float) -> tuple[Array, Array]:
-  """0 in a box about a uniform centre, cut off at the border, and 1 elsewhere: float32 [H, W]; and the share of 1."""
+  """Draws 0 in a box with a uniform centre, clipped at the border, and 1 elsewhere: float32 [H, W], and their mean."""
   beta_key, centre_key = jax.random.split(key)
   size = jnp.array([height, width])
   half = jnp.floor(size * jnp.sqrt(1 - symmetric_beta(beta_key, alpha))) // 2

@@ -20,10 +20,10 @@ class Regularisation:
   """Label smoothing, mixup and CutMix, random erasing, in this order.
 
   Attributes:
-    num_classes: of the labels.
-    label_smoothing: the share of the label that is spread evenly over the classes.
-    mixup_alpha, cutmix_alpha: of the Beta distributions that shares are drawn from; 0 turns either off.
-    erase: the probability that a box of the image is replaced by noise.
+    num_classes: number of classes of the labels.
+    label_smoothing: the share of the label that is distributed evenly over the classes.
+    mixup_alpha, cutmix_alpha: parameters of the Beta distributions of the shares; 0 turns either off.
+    erase: the probability that a box of the image is replaced with noise.
   """
 
   num_classes: Annotated[int, Range(2)]

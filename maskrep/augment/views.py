@@ -1,4 +1,4 @@
-"""Views of padded canvases, each from a recipe and a key."""
+"""Random views of images on padded canvases, each from a recipe and a key."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from maskrep.types import Array
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class View:
-  """How one kind of view is made. `flip`, `jitter`, `grey`, `blur`, `solarise` are probabilities; 0 costs nothing."""
+  """The recipe of a view. `flip`, `jitter`, `grey`, `blur` and `solarise` are probabilities; 0 costs nothing."""
 
   size: Count  # pixels
   crop_scale: Scale  # share of the image's area
@@ -27,9 +27,9 @@ class View:
   blur: Probability
   blur_sigma: Annotated[tuple[float, float], Rising(math.inf, '(0.1, 2.0)')] = (0.1, 2.0)  # pixels
   solarise: Probability
-  rand_layers: NonNegativeInt = 0  # of RandAugment, on top of all else
-  rand_magnitude: NonNegative = 0.0  # 10 is the whole range of each operation
-  rand_deviation: NonNegative = 0.0  # of the magnitude
+  rand_layers: NonNegativeInt = 0  # of RandAugment, applied last
+  rand_magnitude: NonNegative = 0.0  # 10 is the full range of each operation
+  rand_deviation: NonNegative = 0.0  # standard deviation of the magnitude
   mean: Colours
   std: Colours
 
@@ -37,7 +37,7 @@ class View:
 
 
 def draw_crop(key: Array, size: Array, recipe: View) -> tuple[Array, Array]:
-  """The box of a random resized crop, float32 [4], and whether it is flipped, bool."""
+  """Draws the box of a random resized crop, float32 [4], and its flip, bool."""
   box_key, flip_key = jax.random.split(key)
   box = crop.random_crop_box(box_key, size, scale=recipe.crop_scale, ratio=recipe.crop_ratio)
   return box, jax.random.uniform(flip_key) < recipe.flip
@@ -50,10 +50,10 @@ def crop_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
 
 
 def colour_view(key: Array, image: Array, recipe: View) -> Array:
-  """Jitter, greyscale, blur and solarisation, float32 [3, H, W] in [0, 1] -> the same."""
+  """Jitter, greyscale, blur and solarisation: float32 [3, H, W] in [0, 1] -> the same shape."""
   draw_key, jitter_key = jax.random.split(key)
   jittered, grey, blurred, solarised, width = jax.random.uniform(draw_key, (5,))
-  # Where jitter or blur is not drawn its parameters are neutral: a select of images would have XLA compute them twice.
+  # If jitter or blur is not drawn, its parameters are neutral: selecting images would make XLA compute them twice.
   if recipe.jitter > 0:
     image = colour.jitter(jitter_key, image, jnp.where(jittered < recipe.jitter, jnp.array(recipe.jitter_strength), 0))
   if recipe.grey > 0:
@@ -61,7 +61,7 @@ def colour_view(key: Array, image: Array, recipe: View) -> Array:
   if recipe.blur > 0:
     low, high = recipe.blur_sigma
     sigma = jnp.where(blurred < recipe.blur, low + (high - low) * width, 1e-3)
-    # What lies beyond four deviations is less than 8 bits can show.
+    # Beyond four deviations the kernel is below the resolution of 8 bits.
     image = blur.gaussian_blur(image, sigma, math.ceil(4 * high))
   if recipe.solarise > 0:
     image = jnp.where(solarised < recipe.solarise, colour.solarise(image), image)
@@ -69,17 +69,17 @@ def colour_view(key: Array, image: Array, recipe: View) -> Array:
 
 
 def normalise(image: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
-  """float32 [3, H, W] -> [H, W, 3], shifted and scaled per channel."""
+  """Normalises each channel by its mean and standard deviation: float32 [3, H, W] -> [H, W, 3]."""
   return (jnp.moveaxis(image, 0, -1) - jnp.array(mean)) / jnp.array(std)
 
 
 def make_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
-  """One view of one image: uint8 [S, S, 3] and int32 [2] -> float32 [size, size, 3], normalised."""
+  """Makes one view of one image: uint8 [S, S, 3] and int32 [2] -> float32 [size, size, 3], normalised."""
   return make_view_of(*jax.random.split(key), canvas, size, recipe)
 
 
 def make_view_of(crop_key: Array, colour_key: Array, canvas: Array, size: Array, recipe: View) -> Array:
-  """As `make_view`, with a key for the crop and the flip and one for the colours, for views that share one of them."""
+  """Like `make_view`, with separate keys for crop and flip and for colours, so that views can share one of them."""
   image = colour_view(colour_key, crop_view(crop_key, canvas, size, recipe), recipe)
   if recipe.rand_layers:
     image = rand_augment(
@@ -89,7 +89,7 @@ def make_view_of(crop_key: Array, colour_key: Array, canvas: Array, size: Array,
 
 
 def make_view_and_map(key: Array, canvas: Array, label_map: Array, size: Array, recipe: View) -> tuple[Array, Array]:
-  """As `make_view`, and the same part of the picture's label map, uint8 [S, S] -> [size, size]."""
+  """Like `make_view`, with the same crop and flip of the label map, uint8 [S, S] -> [size, size]."""
   crop_key, colour_key = jax.random.split(key)
   box, flip = draw_crop(crop_key, size, recipe)
   image = make_view_of(crop_key, colour_key, canvas, size, recipe)
@@ -97,14 +97,14 @@ def make_view_and_map(key: Array, canvas: Array, label_map: Array, size: Array, 
 
 
 def make_views(keys: Array, canvases: Array, sizes: Array, recipe: View, count: int) -> Array:
-  """`count` independent views of every image of a batch.
+  """Makes `count` independent views of every image of a batch.
 
   Args:
     keys: [B], one per example.
     canvases: uint8 [B, S, S, 3].
     sizes: int32 [B, 2].
-    recipe: how each view is made.
-    count: views of each image.
+    recipe: recipe of each view.
+    count: number of views per image.
 
   Returns:
     float32 [B, count, size, size, 3]: `[b, i]` is `make_view(fold_in(keys[b], i), canvases[b], sizes[b], recipe)`.
@@ -121,7 +121,7 @@ def eval_views(
   canvases: Array, sizes: Array, *, size: int, crop_fraction: float, mean: tuple[float, ...], std: tuple[float, ...],
   squash: bool = False,
 ) -> Array:
-  """uint8 [B, S, S, 3] and int32 [B, 2] -> float32 [B, size, size, 3], normalised: the centre, or all, squashed."""
+  """uint8 [B, S, S, 3], int32 [B, 2] -> float32 [B, size, size, 3], normalised: the centre or, squashed, the whole."""
 
   def one(canvas, true_size):
     image = jnp.concatenate([jnp.zeros(2), true_size])

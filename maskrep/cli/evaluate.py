@@ -1,6 +1,6 @@
 """Evaluates a trained or imported encoder by one protocol: python -m maskrep evaluate PROTOCOL --workdir=DIR
 
-The results are printed, and added to DIR/evaluations.jsonl with all that it takes to repeat them: see maskrep report.
+Prints the results and appends them to DIR/evaluations.jsonl, with all that is needed to repeat them.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ DEFAULTS = Path('configs') / 'evaluation'
 
 
 class Protocol(NamedTuple):
-  """A protocol that leaves the encoder as it is."""
+  """A protocol that does not train the encoder: its options, and the function that runs it."""
 
   options: type
   evaluate: Callable[..., list[result.Result]]  # (extractor, options, seed=)
@@ -56,10 +56,10 @@ PROTOCOLS = (*FEATURE_PROTOCOLS, *TRAINED_PROTOCOLS)
 
 
 def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
-  """The protocol and the flags.
+  """Returns the protocol and the flags.
 
   Raises:
-    ConfigError: there is no such protocol, flag or field.
+    ConfigError: the protocol, a flag or a field does not exist.
   """
   protocol = argv[1] if len(argv) > 1 else ''
   if protocol not in PROTOCOLS:
@@ -69,21 +69,21 @@ def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
     argv.insert(1, f'--config={DEFAULTS / protocol}.py')
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
-    'config', None, f'Of the evaluation, {DEFAULTS}/PROTOCOL.py unless given; change a field with '
+    'config', None, f'The evaluation, by default {DEFAULTS}/PROTOCOL.py; change a field with '
     '--config.SECTION.FIELD=VALUE.', flag_values=values, sys_argv=argv)
-  flags.DEFINE_string('workdir', None, 'A run, or a folder that maskrep import wrote.', flag_values=values)
+  flags.DEFINE_string('workdir', None, 'A run, or a folder written by maskrep import.', flag_values=values)
   command.define_processes(values)
   command.parse(argv, values, ('workdir',), EXAMPLE)
   if (other := values.config.get('protocol', protocol)) != protocol:
-    raise ConfigError(f'config.protocol={other!r}: is what this config is for, and not {protocol}; give one of both')
+    raise ConfigError(f'config.protocol={other!r}: is not the {protocol} of the command line; change one of both')
   return protocol, values
 
 
 def evaluate(argv: list[str]) -> None:
-  """Runs one protocol, prints its results and adds them to evaluations.jsonl.
+  """Runs one protocol, prints its results and appends them to evaluations.jsonl.
 
   Raises:
-    RunError: there is no such encoder or data, or they do not fit the protocol.
+    RunError: the encoder or the data does not exist, or does not fit the protocol.
   """
   protocol, values = parse(argv)
   distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
@@ -154,18 +154,18 @@ def _pretrained(folder: Path, network: str) -> Pretrained:
 def _data(
   section: Mapping[str, Any], changed: Mapping[str, Any], folder: Path, pretrained: Pretrained
 ) -> dict[str, Any]:
-  """The section of the data: if it names no source, that of the run, with what the command line has `changed`."""
+  """The data section: if it names no source, that of the run, with the fields that the command line has `changed`."""
   if section.get('source', ''):
     return dict(section)
   if not holds_run(folder):
-    raise ConfigError(f"config.data.source='': means the data of a run, and --workdir={folder} holds an import; name "
+    raise ConfigError(f"config.data.source='': means the data of the run, but --workdir={folder} holds an import; name "
                       'the data, or give a --config that does')
-  ours = {field.partition('.')[2]: value for field, value in changed.items() if field.startswith('data.')}
-  return pretrained.source['config']['data'] | ours
+  overrides = {field.partition('.')[2]: value for field, value in changed.items() if field.startswith('data.')}
+  return pretrained.source['config']['data'] | overrides
 
 
 def _encoder(folder: Path, pretrained: Pretrained) -> dict:
-  """Which encoder it was, as plain data."""
+  """The evaluated encoder, as plain data."""
   source = pretrained.source
   return {'workdir': str(folder), 'kind': pretrained.kind, 'sizes': pretrained.config, 'step': source.get('step'),
           'network': 'online' if source.get('weights') == 'online' else 'ema',
@@ -173,4 +173,4 @@ def _encoder(folder: Path, pretrained: Pretrained) -> dict:
 
 
 def main(argv: list[str]) -> int:
-  return command.answer(evaluate, argv)
+  return command.run_command(evaluate, argv)

@@ -21,10 +21,10 @@ EXAMPLE = 'python -m maskrep export --workdir=runs/msn_vits16 --format=timm --ou
 
 def parse(argv: list[str]) -> flags.FlagValues:
   values = flags.FlagValues()
-  flags.DEFINE_string('workdir', None, 'A run, or a folder that maskrep import wrote.', flag_values=values)
+  flags.DEFINE_string('workdir', None, 'A run, or a folder written by maskrep import.', flag_values=values)
   flags.DEFINE_enum('format', None, [*FORMATS, *FORWARD_FORMATS], 'The format to write.', flag_values=values)
-  flags.DEFINE_string('output', None, 'The file; for hf_msn and saved_model the folder.', flag_values=values)
-  flags.DEFINE_enum('what', 'encoder', ['encoder', 'full'], 'The EMA encoder (or the tokenizer, of a run that trained '
+  flags.DEFINE_string('output', None, 'The file or, for hf_msn and saved_model, the folder.', flag_values=values)
+  flags.DEFINE_enum('what', 'encoder', ['encoder', 'full'], 'The EMA encoder (or the tokenizer, if the run trained '
                     'one), or the heads and prototypes too.', flag_values=values)
   return command.parse(argv, values, ('workdir', 'format', 'output'), EXAMPLE)
 
@@ -33,7 +33,7 @@ def export(argv: list[str]) -> None:
   """Writes the file, and parity.json beside it.
 
   Raises:
-    RunError: there is nothing to export, the format cannot hold it, or its outputs differ there.
+    RunError: there is nothing to export, the format cannot hold it, or the outputs of the export differ.
   """
   values = parse(argv)
   formats = FORMATS | FORWARD_FORMATS
@@ -42,12 +42,12 @@ def export(argv: list[str]) -> None:
     f'--workdir={values.workdir}', values.workdir, full=values.what == 'full')
   if pretrained.kind not in fmt.KINDS:
     others = [name for name, other in formats.items() if pretrained.kind in other.KINDS]
-    raise ConfigError(f'--format={values.format}: holds {", ".join(fmt.KINDS)}, and --workdir={values.workdir} is a '
+    raise ConfigError(f'--format={values.format}: holds {", ".join(fmt.KINDS)}, but --workdir={values.workdir} is a '
                       f'{pretrained.kind}; choose one of {", ".join(others)}')
   if fmt.SUFFIXES and path.suffix not in fmt.SUFFIXES:
     raise ConfigError(f'--output={values.output}: must end with {" or ".join(fmt.SUFFIXES)}')
   if values.what == 'full' and run is None:
-    raise ConfigError(f'--what=full: --workdir={values.workdir} holds an encoder alone; choose --what=encoder')
+    raise ConfigError(f'--what=full: --workdir={values.workdir} holds only an encoder; choose --what=encoder')
   write = _write_forward if values.format in FORWARD_FORMATS else _write_arrays
   with staged(path) as partial:
     summary = write(values.format, partial, pretrained, run if values.what == 'full' else None)
@@ -74,4 +74,4 @@ def _write_forward(name: str, path: Path, pretrained: Pretrained, run: RunState 
 
 
 def main(argv: list[str]) -> int:
-  return command.answer(export, argv)
+  return command.run_command(export, argv)

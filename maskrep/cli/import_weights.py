@@ -23,10 +23,10 @@ EXAMPLE = 'python -m maskrep import --format=hf_msn --input=vit-msn-small --outp
 def parse(argv: list[str]) -> flags.FlagValues:
   values = flags.FlagValues()
   flags.DEFINE_enum('format', None, list(FORMATS), 'The format of the input.', flag_values=values)
-  flags.DEFINE_string('input', None, 'The file; for hf_msn the folder.', flag_values=values)
+  flags.DEFINE_string('input', None, 'The file or, for hf_msn, the folder.', flag_values=values)
   flags.DEFINE_string('output', None, 'The folder to write, for train.init_from, target.weights, maskrep evaluate and '
                       'maskrep export.', flag_values=values)
-  flags.DEFINE_integer('heads', None, 'The number of attention heads, if it is not in the file and not known for its '
+  flags.DEFINE_integer('heads', None, 'The number of attention heads, if it is neither in the file nor known for its '
                        'width.', lower_bound=1, flag_values=values)
   flags.DEFINE_bool('adapt_channels', False, 'Accept weights for other than 3 channels; the output for equal channels '
                     'stays the same.', flag_values=values)
@@ -39,7 +39,7 @@ def import_weights(argv: list[str]) -> None:
   """Writes encoder.safetensors and encoder.json, or tokenizer.*, and parity.json.
 
   Raises:
-    RunError: the file cannot be read, does not hold the arrays of its network, or its outputs differ here.
+    RunError: the file cannot be read, lacks arrays of its network, or the outputs of the import differ.
   """
   values = parse(argv)
   fmt, path, what = FORMATS[values.format], Path(values.input).expanduser(), f'--input={values.input}'
@@ -55,7 +55,7 @@ def import_weights(argv: list[str]) -> None:
   state, changed = reconcile(what, network, fmt, values.allow)
   if values.adapt_channels:
     changed.append('first filters, by --adapt_channels')
-  changed = source.get('changed', []) + changed  # the source of an import has its own
+  changed = source.get('changed', []) + changed  # an import that is imported again has its own
   pretrained = Pretrained(
     kind=kind, config=config, arrays=fmt.from_foreign(state, config, shapes(kind, config)),
     preprocessing=network.preprocessing,
@@ -68,11 +68,11 @@ def import_weights(argv: list[str]) -> None:
 
 
 def reconcile(what: str, network: ForeignNetwork, fmt: Format, allow: str) -> tuple[Arrays, list[str]]:
-  """The arrays that such a network must have, by the other library's names, and how they differ from the file's.
+  """Returns the arrays that the network needs, by the other library's names, and their differences from the file.
 
   Args:
     what: the flag and its value, for errors.
-    allow: regular expression of the names that may differ.
+    allow: regular expression of names that may be missing, unexpected or of another shape.
 
   Raises:
     ConfigError: other names are missing, unexpected or of another shape.
@@ -92,4 +92,4 @@ def reconcile(what: str, network: ForeignNetwork, fmt: Format, allow: str) -> tu
 
 
 def main(argv: list[str]) -> int:
-  return command.answer(import_weights, argv)
+  return command.run_command(import_weights, argv)

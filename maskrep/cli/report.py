@@ -1,4 +1,4 @@
-"""Shows the evaluations of runs side by side: python -m maskrep report --workdir=DIR,DIR2 --output=report.png"""
+"""Compares the evaluations of runs: python -m maskrep report --workdir=DIR,DIR2 --output=report.png"""
 
 from pathlib import Path
 import sys
@@ -16,37 +16,37 @@ EXAMPLE = 'python -m maskrep report --workdir=runs/msn_digits,runs/extrema_digit
 
 def parse(argv: list[str]) -> flags.FlagValues:
   values = flags.FlagValues()
-  flags.DEFINE_list('workdir', None, 'Runs or imports, one or several.', flag_values=values)
-  flags.DEFINE_string('output', None, 'A PNG file for the picture; none is drawn without it.', flag_values=values)
+  flags.DEFINE_list('workdir', None, 'One or several runs or imports.', flag_values=values)
+  flags.DEFINE_string('output', None, 'A PNG file; without it no picture is drawn.', flag_values=values)
   command.parse(argv, values, ('workdir',), EXAMPLE)
   output = values.output
   if output is not None and not (output.endswith('.png') and Path(output).absolute().parent.is_dir()):
-    raise ConfigError(f'--output={output}: must be a file NAME.png in a folder that is there')
+    raise ConfigError(f'--output={output}: must be a file NAME.png in an existing folder')
   return values
 
 
 def report(argv: list[str]) -> None:
-  """Prints the tables and writes the picture; lines that are no records are told on standard error.
+  """Prints the tables and writes the picture; damaged lines are reported on standard error.
 
   Raises:
-    ConfigError: there is no record in a workdir.
+    ConfigError: a workdir has no record.
   """
   values = parse(argv)
   records = []
   for workdir in dict.fromkeys(values.workdir):
-    found, damaged = read(workdir)
-    records += found
+    loaded, damaged = read(workdir)
+    records += loaded
     for number in damaged:
-      print(f'maskrep: {Path(workdir) / FILE}: line {number} is damaged, and left out', file=sys.stderr)
-    if not found:
+      print(f'maskrep: {Path(workdir) / FILE}: line {number} is damaged and ignored', file=sys.stderr)
+    if not loaded:
       raise ConfigError(f'--workdir={workdir}: holds no record in {FILE}; run python -m maskrep evaluate first')
   kept = newest(records)
   print(tables(kept))
   if len(kept) < len(records):
-    print(f'\nLeft out, as later records repeat them: {len(records) - len(kept)}')
+    print(f'\nReplaced by later records: {len(records) - len(kept)}')
   if values.output:
     write_atomic(Path(values.output), png(kept))
 
 
 def main(argv: list[str]) -> int:
-  return command.answer(report, argv)
+  return command.run_command(report, argv)

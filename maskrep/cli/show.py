@@ -1,4 +1,4 @@
-"""Pictures of what a network is trained on: python -m maskrep show views|masks --config=FILE --output=FILE.png"""
+"""Draws the views or masks of training: python -m maskrep show views|masks --config=FILE --output=FILE.png"""
 
 import contextlib
 from pathlib import Path
@@ -21,11 +21,11 @@ from maskrep.workdir.files import write_atomic
 
 EXAMPLE = 'python -m maskrep show masks --config=configs/msn_digits.py --output=masks.png'
 SUBJECTS = {'views': columns, 'masks': masked_columns}
-ROWS = 4  # of the training data, where no images are named
+ROWS = 4  # images of the training data, if none are named
 
 
 class Images:
-  """Pictures from files, as a source."""
+  """Image files as a source."""
 
   num_classes = 0
   fingerprint = 'images'
@@ -36,7 +36,7 @@ class Images:
       try:
         self._examples.append(Example(decode(Path(path).read_bytes(), canvas=canvas), -1, path))
       except (BrokenImage, OSError) as error:
-        raise ConfigError(f'--images={path}: cannot be read ({error}); give files of images') from error
+        raise ConfigError(f'--images={path}: cannot be read ({error}); give image files') from error
 
   def __len__(self) -> int:
     return len(self._examples)
@@ -46,19 +46,19 @@ class Images:
 
 
 def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
-  """The subject and the flags."""
+  """Returns the subject and the flags."""
   if len(argv) < 2 or argv[1] not in SUBJECTS:
     raise ConfigError(f'{" ".join(argv[1:2]) or "no subject"}: must be {" or ".join(SUBJECTS)}, as in {EXAMPLE}')
   subject, argv = argv[1], [argv[0], *argv[2:]]
   values = flags.FlagValues()
   config_flags.DEFINE_config_file('config', None, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.',
                                   flag_values=values, sys_argv=argv)
-  flags.DEFINE_list('images', None, f'Files; the first {ROWS} of the training data where none are named.',
+  flags.DEFINE_list('images', None, f'Image files; by default the first {ROWS} images of the training data.',
                     flag_values=values)
   flags.DEFINE_string('output', None, 'A PNG file.', flag_values=values)
   command.parse(argv, values, ('config', 'output'), EXAMPLE)
   if not values.output.endswith('.png') or not Path(values.output).absolute().parent.is_dir():
-    raise ConfigError(f'--output={values.output}: must be a file NAME.png in a folder that is there')
+    raise ConfigError(f'--output={values.output}: must be a file NAME.png in an existing folder')
   return subject, values
 
 
@@ -66,7 +66,7 @@ def show(argv: list[str]) -> None:
   """Writes the picture.
 
   Raises:
-    ConfigError: the config cannot be right, images cannot be read, or the method draws no masks.
+    ConfigError: the config is invalid, images cannot be read, or the method draws no masks.
   """
   subject, values = parse(argv)
   experiment = Experiment.parse(values.config)
@@ -75,15 +75,15 @@ def show(argv: list[str]) -> None:
     raise ConfigError(f'--images={",".join(values.images)}: have no label maps, which '
                       f'config.method={experiment.method!r} cuts with them; show the training data')
   views = draw(objective, first_batch(experiment.data, values.images, objective.reads), experiment.seed)
-  found = SUBJECTS[subject](objective, views)
-  if not found:
-    raise ConfigError(f'config.method={experiment.method!r}: has no {subject}; ask for the views')
-  write_atomic(Path(values.output), sheet_png(found))
-  print(f'{values.output}: {", ".join(found)}')
+  images = SUBJECTS[subject](objective, views)
+  if not images:
+    raise ConfigError(f'config.method={experiment.method!r}: has no {subject}; use maskrep show views')
+  write_atomic(Path(values.output), sheet_png(images))
+  print(f'{values.output}: {", ".join(images)}')
 
 
 def first_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...]) -> Batch:
-  """The images named, or the first of the training data, in one batch with the fields that are read."""
+  """One batch, with the fields in `reads`, of the named images or the first of the training data."""
   source = Images(paths, data.canvas) if paths else open_source(data, data.train_split)
   rows = len(source) if paths else min(ROWS, len(source))
   batches = in_order(source, batch_size=rows, canvas=data.canvas, threads=data.threads,
@@ -97,5 +97,5 @@ def first_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...]) -> 
 
 
 def main(argv: list[str]) -> int:
-  return command.answer(show, argv)
+  return command.run_command(show, argv)
 

@@ -1,6 +1,6 @@
-"""Runs every combination of some values of a config, and puts what they found side by side: python -m maskrep sweep
+"""Trains every combination of some values of a config, and compares the results: python -m maskrep sweep
 
-Each run is main.py in a process of its own, so that one that fails ends alone. See docs/sweeps.md.
+Each run is main.py in its own process, so that one failure does not end the others. See docs/sweeps.md.
 """
 
 from collections.abc import Sequence
@@ -24,65 +24,65 @@ EXAMPLE = ('python -m maskrep sweep --config=configs/msn_vitb16.py --grid maskin
 
 def parse(argv: list[str]) -> flags.FlagValues:
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file('config', None, 'Of all runs; change a field for all with '
+  config_flags.DEFINE_config_file('config', None, 'The config of all runs; change a field of all with '
                                   '--config.SECTION.FIELD=VALUE.', flag_values=values, sys_argv=argv)
-  flags.DEFINE_multi_string('grid', None, 'SECTION.FIELD=VALUE,VALUE or encoder=vit_s16,vit_b16; the product of all '
-                            'grids is run.', flag_values=values)
-  flags.DEFINE_string('workdir', None, 'Where each run gets a folder, and the tables go.', flag_values=values)
-  flags.DEFINE_enum('launch', 'here', ['here', 'slurm', 'lines', 'none'], 'Start the runs here, one after another; '
-                    'write a SLURM array, or one command a line; none only collects what there is.',
+  flags.DEFINE_multi_string('grid', None, 'SECTION.FIELD=VALUE,VALUE or encoder=vit_s16,vit_b16; every combination of '
+                            'the grids is run.', flag_values=values)
+  flags.DEFINE_string('workdir', None, 'The folder of the tables, and of one folder per run.', flag_values=values)
+  flags.DEFINE_enum('launch', 'here', ['here', 'slurm', 'lines', 'none'], 'here: start the runs one after another; '
+                    'slurm: write a SLURM array; lines: write one command per line; none: only collect results.',
                     flag_values=values)
   return command.parse(argv, values, ('config', 'grid', 'workdir'), EXAMPLE)
 
 
 def parse_config(arguments: Sequence[str]) -> ConfigDict:
-  """The config, as main.py reads it."""
+  """Parses the config as main.py does."""
   argv, values = ['main.py', *arguments], flags.FlagValues()
   config_flags.DEFINE_config_file('config', None, flag_values=values, sys_argv=argv)
   return command.parse(argv, values, ('config',), EXAMPLE).config
 
 
 def sweep(argv: list[str]) -> None:
-  """Starts what is asked for, then writes and prints the tables.
+  """Starts the runs, or writes their commands, then writes and prints the tables.
 
   Raises:
-    ConfigError: a combination is not a config that can be run; nothing was started.
-    Preempted: a signal ended the run that was under way, and so the sweep.
-    RunError: some run has failed; the others were run.
+    ConfigError: a combination is not a valid config; nothing was started.
+    Preempted: a signal ended the current run, and with it the sweep.
+    RunError: a run failed; the others were run.
   """
   values = parse(argv)
-  # The runs need all of an accelerator's memory; this process only reads configs and tables.
+  # The runs need all memory of an accelerator; this process only reads configs and tables.
   jax.config.update('jax_platforms', 'cpu')
   if values.launch != 'none':
     launch.check_root()
-  chosen, folder = runs(values, parse_config), Path(values.workdir)
+  planned, folder = runs(values, parse_config), Path(values.workdir)
   make_writable(folder)
   stopped = ''
   if values.launch in ('lines', 'slurm'):
-    launch.write_lines(chosen, folder / 'commands.txt')
+    launch.write_lines(planned, folder / 'commands.txt')
   if values.launch == 'slurm':
-    launch.write_slurm(chosen, folder / 'sweep.sbatch')
+    launch.write_slurm(planned, folder / 'sweep.sbatch')
   if values.launch == 'here':
-    stopped = launch.here(chosen, folder)
+    stopped = launch.here(planned, folder)
 
-  noted = ends(folder)
-  results = [(run, outcome(run.workdir, noted.get(run.name))) for run in chosen]
+  last_ends = ends(folder)
+  results = [(run, outcome(run.workdir, last_ends.get(run.name))) for run in planned]
   text = table.as_markdown(results, config_flags.get_config_filename(values['config']))
   write_atomic(folder / 'sweep.csv', table.as_csv(results))
   write_atomic(folder / 'sweep.md', text)
   write_atomic(folder / 'sweep.png', picture.png(results))
   print(text, end='')
-  states = [found.state for _, found in results]
+  states = [result.state for _, result in results]
   if stopped:
-    raise Preempted(f'stopped by {stopped}; run the same command to go on')
+    raise Preempted(f'stopped by {stopped}; run the same command to resume')
   if values.launch in ('here', 'none') and 'failed' in states:
-    raise RunError(f'--workdir={folder}: {states.count("failed")} of {len(states)} runs failed; why is in '
-                   f'{folder / "sweep.md"} and in the .log beside each folder')
+    raise RunError(f'--workdir={folder}: {states.count("failed")} of {len(states)} runs failed; see '
+                   f'{folder / "sweep.md"} and the .log file beside each folder')
   if values.launch == 'here' and 'interrupted' in states:
     raise Preempted(f'--workdir={folder}: {states.count("interrupted")} of {len(states)} runs were stopped; run the '
-                    'same command to go on')
+                    'same command to resume')
 
 
 def main(argv: list[str]) -> int:
-  return command.answer(sweep, argv)
+  return command.run_command(sweep, argv)
 

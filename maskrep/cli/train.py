@@ -1,4 +1,4 @@
-"""Trains what a config describes, or goes on where it stopped: python main.py --config=FILE --workdir=DIR"""
+"""Trains the experiment of a config, or resumes it: python main.py --config=FILE --workdir=DIR"""
 
 import os
 from pathlib import Path
@@ -21,39 +21,39 @@ def parse(argv: list[str]) -> flags.FlagValues:
   """Reads the command line.
 
   Raises:
-    ConfigError: a flag or a config field that does not exist, or a value of another type.
+    ConfigError: a flag or a config field does not exist, or a value has another type.
   """
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
     'config', None, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.', flag_values=values,
     sys_argv=argv)
   flags.DEFINE_string(
-    'workdir', None, 'Where checkpoints, metrics and results go; given again, the run is resumed.', flag_values=values)
+    'workdir', None, 'The folder of checkpoints, metrics and results; a run in it is resumed.', flag_values=values)
   flags.DEFINE_list(
-    'allow_config_change', [], 'Fields, as SECTION.FIELD, that may differ from the run that is resumed.',
+    'allow_config_change', [], 'Fields, as SECTION.FIELD, that may differ from the config of the resumed run.',
     flag_values=values)
   command.define_processes(values)
-  flags.DEFINE_bool('dry_run', False, 'Compile the step and say what the run would cost, without data or --workdir.',
+  flags.DEFINE_bool('dry_run', False, 'Compile the step and print the cost of the run, without data or --workdir.',
                     flag_values=values)
-  flags.DEFINE_integer('devices', None, 'With --dry_run: as if there were so many, simulated on the CPU.',
+  flags.DEFINE_integer('devices', None, 'With --dry_run: the number of devices, simulated on the CPU.',
                        lower_bound=1, flag_values=values)
   command.parse(argv, values, (), EXAMPLE)
   if values.devices and not values.dry_run:
-    raise ConfigError(f'--devices={values.devices}: is for --dry_run; a run uses all devices that are there')
+    raise ConfigError(f'--devices={values.devices}: is for --dry_run; a run uses all devices')
   if values.config is None or (values.workdir is None and not values.dry_run):
     raise ConfigError(f'--config and --workdir: both are needed, as in {EXAMPLE}')
   return values
 
 
 def train(argv: list[str]) -> None:
-  started = time.monotonic() - time.process_time()  # importing this file took what the process has used so far
+  started = time.monotonic() - time.process_time()  # importing this file took the CPU time used so far
   values = parse(argv)
   allocator.keep_pages()
   if values.devices:
     os.environ['JAX_PLATFORMS'] = 'cpu'
     os.environ['XLA_FLAGS'] = (
       f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={values.devices}')
-  # Imported only now, after the allocator is set, and so that a misspelt flag is answered at once.
+  # Imported only now: after the allocator is set, and so that a misspelt flag is reported at once.
   from maskrep.devices import distributed
   from maskrep.experiment import dry_run, run
 
@@ -66,12 +66,12 @@ def train(argv: list[str]) -> None:
 
 def main(argv: list[str]) -> int:
   """Returns the exit code: see README.md."""
-  return command.answer(train, argv)
+  return command.run_command(train, argv)
 
 
-def leave(code: int) -> NoReturn:
-  """Ends the process, even where a thread hangs in a read: the interpreter would wait for it."""
-  # Closing a loader ends its threads, those that hang excepted.
+def exit_process(code: int) -> NoReturn:
+  """Ends the process, even if a thread is blocked in a read: sys.exit would wait for it."""
+  # Closing a loader ends its threads, except those that are blocked.
   if any(thread.name.startswith('read') for thread in threading.enumerate()):
     sys.stdout.flush()
     sys.stderr.flush()

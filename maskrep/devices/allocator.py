@@ -1,4 +1,4 @@
-"""Keeps freed memory mapped: on a CPU, XLA's buffers are as many page faults a step, a fifth of a small step's time."""
+"""Keeps freed memory mapped: on a CPU, page faults of XLA's buffers take a fifth of the time of a small step."""
 
 import ctypes
 from importlib import metadata
@@ -9,9 +9,9 @@ TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
 
 
 def keep_pages() -> None:
-  """Tells glibc to reuse memory in one arena. To be called before jax is imported: threads keep the arena they have.
+  """Makes glibc reuse memory in one arena. To be called before jax is imported: threads keep the arena they have.
 
-  Does nothing beside an accelerator, whose buffers are not glibc's, and elsewhere than on Linux.
+  Does nothing if there is an accelerator, whose buffers are not glibc's, or on other systems than Linux.
   """
   if sys.platform != 'linux' or list(metadata.entry_points(group='jax_plugins')):
     return

@@ -1,4 +1,4 @@
-"""Joins the processes of one run, as asked for on the command line or as the cluster's environment says."""
+"""Joins the processes of one run, by the flags of the command line or the cluster's environment."""
 
 import os
 import socket
@@ -8,9 +8,9 @@ import jax
 
 from maskrep.errors import ConfigError
 
-HEARTBEAT_S = 60  # after which a process that is gone ends the others; also the longest wait at the end
+HEARTBEAT_S = 60  # after which a lost process ends the others; also the longest wait at shutdown
 
-# How a cluster's environment says that a process is one of several; jax.distributed finds the rest by itself.
+# Whether a cluster's environment has several processes; jax.distributed finds out the rest.
 CLUSTERS = {
   'SLURM': lambda env: int(env.get('SLURM_STEP_NUM_TASKS', 1)) > 1,
   'Open MPI': lambda env: int(env.get('OMPI_COMM_WORLD_SIZE', 1)) > 1,
@@ -20,7 +20,7 @@ CLUSTERS = {
 
 
 def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None, timeout_s: int) -> None:
-  """To be called before anything else of jax is. Does nothing for a process that is alone.
+  """Joins the other processes; does nothing for a single process. To be called before anything else of jax.
 
   Raises:
     ConfigError: only some of the three are given, or the other processes were not reached within `timeout_s`.
@@ -34,7 +34,7 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
   if not missing and not 0 <= process_id < num_processes:
     raise ConfigError(f'--process_id={process_id}: must be in 0..{num_processes - 1}, below --num_processes')
   if coordinator and process_id:
-    _reach(coordinator, timeout_s)
+    _wait_for(coordinator, timeout_s)
   try:
     jax.distributed.initialize(
       coordinator, num_processes, process_id, initialization_timeout=timeout_s,
@@ -46,8 +46,8 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
                       'reached from every machine') from error
 
 
-def _reach(coordinator: str, timeout_s: int) -> None:
-  """Waits for the address to answer. Without, jax.distributed would abort the process when its time is over."""
+def _wait_for(coordinator: str, timeout_s: int) -> None:
+  """Waits for the address to answer; jax.distributed would abort the process at its timeout."""
   host, _, port = coordinator.rpartition(':')
   if not host or not port.isdigit():
     raise ConfigError(f'--coordinator={coordinator}: must be HOST:PORT of process 0')
@@ -64,12 +64,12 @@ def _reach(coordinator: str, timeout_s: int) -> None:
 
 
 def cluster() -> str:
-  """The name of the cluster whose environment says that this process is one of several; '' where none does."""
-  return next((name for name, says in CLUSTERS.items() if says(os.environ)), '')
+  """The name of the cluster whose environment has several processes; '' if there is none."""
+  return next((name for name, matches in CLUSTERS.items() if matches(os.environ)), '')
 
 
 def device_table() -> str:
-  """A line for each process: how many devices of which kind."""
+  """One line per process: the number of its devices and their kind."""
   lines = [f'{jax.process_count()} process(es), {jax.device_count()} device(s)']
   for process in range(jax.process_count()):
     kinds = [device.device_kind for device in jax.devices() if device.process_index == process]

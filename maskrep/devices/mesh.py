@@ -1,4 +1,4 @@
-"""Where arrays live: one mesh, batches split over all of it, states copied or split over its `fsdp` axis."""
+"""Placement of arrays: one mesh, batches sharded over all of it, states replicated or sharded over its `fsdp` axis."""
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -8,7 +8,7 @@ from maskrep.types import Batch
 
 
 def make_mesh(fsdp: int = 1, devices: list | None = None) -> Mesh:
-  """All devices as [data, fsdp]; the axes are Auto: the partitioner places what lies between inputs and outputs."""
+  """All devices as [data, fsdp]; the axes are Auto: the partitioner places intermediate arrays."""
   devices = devices or jax.devices()
   return jax.make_mesh((len(devices) // fsdp, fsdp), ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
@@ -19,7 +19,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def state_sharding(mesh: Mesh, abstract_state):
-  """For each leaf: its largest dimension that the `fsdp` axis divides is split over it; else the leaf is copied."""
+  """Shards the largest dimension of each leaf that the `fsdp` axis divides; a leaf without one is replicated."""
   fsdp = mesh.shape['fsdp']
 
   def spec(leaf) -> NamedSharding:

@@ -1,6 +1,6 @@
 """The evaluations of a run: collapse measures and k-NN during training, a table at the end.
 
-The one place that asks what an objective can do beside training: `Classifies`, `Segments` or `Reconstructs`.
+The only place that tests for the optional protocols of an objective: `Classifies`, `Segments`, `Reconstructs`.
 """
 
 from collections.abc import Callable
@@ -24,31 +24,32 @@ from maskrep.evaluation.options import Eval
 from maskrep.show.reconstructions import reconstructions_png
 from maskrep.types import Classifies, Objective, Reconstructs, Segments, TrainState
 
-PICTURES = 16  # of a tokenizer
-COLLAPSE_EXAMPLES = 10_000  # an effective rank of at most some thousand dimensions needs no more
+PICTURES = 16  # images that are shown reconstructed
+COLLAPSE_EXAMPLES = 10_000  # enough for the effective rank of some thousand dimensions
 
 
 def has_classifier(objective: Objective) -> bool:
+  """True if the objective trains a classifier of its own."""
   return isinstance(objective, Classifies)
 
 
 def ends_in_accuracy(objective: Objective) -> bool:
-  """Whether the last evaluation of a run measures how good its predictions are."""
+  """True if the last evaluation of a run measures the accuracy of its predictions."""
   return isinstance(objective, (Classifies, Segments))
 
 
 def check_data(objective: Objective, options: Eval, name: str, train: Source, test: Source | None) -> None:
-  """Checks that a data set has what an objective learns and its evaluation needs.
+  """Checks that a data set fits the objective and has the examples that its evaluation needs.
 
   Args:
-    name: of the data set, for errors.
+    name: name of the data set, for errors.
 
   Raises:
     ConfigError: naming the field, its value and the remedy.
   """
   bank, classes = min(options.max_train_examples, len(train)), train.num_classes
   if test is not None and classes:
-    # A class may still have fewer than its share; only the labels tell, which are read with the images.
+    # A class may still have too few examples, which is known only when the labels are read, with the images.
     for field, needed in (('knn_neighbours', options.knn_neighbours),
                           ('labels_per_class', classes * max(options.labels_per_class, default=0))):
       if needed > bank:
@@ -56,13 +57,13 @@ def check_data(objective: Objective, options: Eval, name: str, train: Source, te
                           f'smaller of config.eval.max_train_examples and the training split is {bank}')
   if isinstance(objective, Classifies) and objective.num_classes != classes:
     raise ConfigError(f'config.regularisation.num_classes={objective.num_classes}: {name} has {classes or "no"} '
-                      'classes; give as many')
+                      'classes; set it to that number')
   if isinstance(objective, Segments) and objective.map_classes != train.map_classes:
     if not train.map_classes:
-      raise ConfigError(f'config.data.source={name}: has no label maps whose classes are known; take '
+      raise ConfigError(f'config.data.source={name}: has no label maps with known classes; use '
                         'digit_scenes, ade20k:PATH or a tfds data set with them')
     raise ConfigError(f'config.objective.map_classes={objective.map_classes}: {name} has {train.map_classes} '
-                      'classes; give as many')
+                      'classes; set it to that number')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,32 +81,32 @@ class Evaluator:
   mesh: Mesh
 
   def metrics(self, state: TrainState) -> dict[str, float]:
-    """{'rankme', 'feature_std'}, and with labels {'knn', 'recall_at_1'}, prefixed by 'eval/'.
+    """Returns {'rankme', 'feature_std'} and, with labels, {'knn', 'recall_at_1'}, all prefixed by 'eval/'.
 
-    Recall@1 is the share of the evaluation split whose nearest training example is of its class. An objective with a
-    classifier of its own also gets its 'accuracy', and one that segments 'mean_iou' and 'pixel_accuracy'.
+    Recall@1 is the share of the evaluation split whose nearest training example is of the same class. An objective with
+    a classifier also gets its 'accuracy', and one that segments 'mean_iou' and 'pixel_accuracy'.
 
     Raises:
-      DataError: no pixel of the evaluation split has a class, for an objective that segments.
+      DataError: the objective segments, and no pixel of the evaluation split has a class.
     """
     weights = state.ema_params, state.model_state
     train = self._extract(self._encoder, weights, self._bank)
-    few = train.features[::len(train.features) // COLLAPSE_EXAMPLES + 1]
-    found = {name: float(value) for name, value in collapse_metrics(few).items()}
+    subset = train.features[::len(train.features) // COLLAPSE_EXAMPLES + 1]
+    metrics = {name: float(value) for name, value in collapse_metrics(subset).items()}
     if self._labelled:
       test = self._extract(self._encoder, weights, self.eval_source)
-      found['knn'], found['recall_at_1'] = knn_accuracy(
+      metrics['knn'], metrics['recall_at_1'] = knn_accuracy(
         *train, *test, k=self.options.knn_neighbours, temperature=self.options.knn_temperature)
       if (accuracy := self._accuracy(state, test)) is not None:
-        found['accuracy'] = accuracy
+        metrics['accuracy'] = accuracy
     if self.eval_source is not None and isinstance(self.objective, Segments):
-      found |= self._segmentation(state.ema_params)
-    return {f'eval/{name}': value for name, value in found.items()}
+      metrics |= self._segmentation(state.ema_params)
+    return {f'eval/{name}': value for name, value in metrics.items()}
 
   def pictures(self, state: TrainState) -> dict[str, bytes]:
-    """File names and the bytes of PNG files: of an objective that reconstructs, images above their reconstructions.
+    """Returns file name -> bytes of a PNG; if the objective reconstructs, of images above their reconstructions.
 
-    The images are of the evaluation split, or of training if there is none.
+    The images are from the evaluation split or, if there is none, the training split.
     """
     if not isinstance(self.objective, Reconstructs):
       return {}
@@ -116,32 +117,32 @@ class Evaluator:
     return {'reconstructions.png': reconstructions_png(images[:, 0], images[:, 1], zoom=zoom)}
 
   def table(self, state: TrainState) -> list[table.Row]:
-    """The rows of the final table: the baselines asked for, then the trained encoder; none without labels.
+    """Returns the rows of the final table: the baselines, then the trained encoder; none without labels.
 
     Raises:
-      ConfigError: a class has fewer examples than `labels_per_class` asks for.
+      ConfigError: a class has fewer examples than `labels_per_class`.
     """
     if not self._labelled:
       return []
     untrained = jax.jit(self.objective.init)(rng.stream(self.seed, 'init'))
     encoders = {'pixels': (features.jit_encoder(features.pixels(self.canvas), self.mesh), None),
                 'untrained': (self._encoder, untrained)}
-    chosen = {name: encoders[name] for name in self.options.baselines}
-    chosen['trained'] = self._encoder, (state.ema_params, state.model_state)
+    evaluated = {name: encoders[name] for name in self.options.baselines}
+    evaluated['trained'] = self._encoder, (state.ema_params, state.model_state)
     rows = []
     try:
-      for name, encoder in chosen.items():
+      for name, encoder in evaluated.items():
         train, test = (self._extract(*encoder, source) for source in (self._bank, self.eval_source))
         rows.append(table.row(
           name, train, test, num_classes=self.train_source.num_classes, options=self.options,
           accuracy=self._accuracy(state, test) if name == 'trained' else None))
       return rows
     except TooFewLabels as error:
-      raise ConfigError(f'config.eval.labels_per_class={self.options.labels_per_class}: {error}; ask for fewer, or '
+      raise ConfigError(f'config.eval.labels_per_class={self.options.labels_per_class}: {error}; lower it, or '
                         f'raise config.eval.max_train_examples={self.options.max_train_examples}') from error
 
   def _accuracy(self, state: TrainState, test: Features) -> float | None:
-    """Of the objective's own classifier; None where it has none."""
+    """The accuracy of the objective's classifier; None if it has none."""
     if not isinstance(self.objective, Classifies):
       return None
     logits = jax.jit(self.objective.classify)(state.ema_params, test.features)
@@ -152,8 +153,8 @@ class Evaluator:
       self._confusion, params, self.eval_source, classes=self.objective.map_classes, mesh=self.mesh,
       batch_size=self.options.batch_size, canvas=self.canvas, threads=self.threads,
       stall_timeout_s=self.stall_timeout_s)
-    found = segmentation.scores(confusion)
-    return {'mean_iou': found.mean_iou, 'pixel_accuracy': found.pixel_accuracy}
+    scores = segmentation.scores(confusion)
+    return {'mean_iou': scores.mean_iou, 'pixel_accuracy': scores.pixel_accuracy}
 
   @functools.cached_property
   def _confusion(self) -> segmentation.ConfusionFn:

@@ -1,4 +1,4 @@
-"""An encoder under evaluation and its data: the one interface through which protocols get features and logits."""
+"""An encoder under evaluation and its data: protocols get features and logits through it."""
 
 from collections.abc import Callable
 import dataclasses
@@ -29,13 +29,13 @@ NETWORKS = 'ema', 'online'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoding:
-  """How an image becomes a feature.
+  """The computation of features from images.
 
   Attributes:
     network: 'ema', or 'online' for the network that the EMA follows.
-    pooling, layers: see `maskrep.models.represent`; a pooling of '' is that with which the run trains its encoder, as
-      far as it says, else the class token.
-    size: side of the image in pixels; 0 is what the encoder was trained or published with.
+    pooling, layers: see `maskrep.models.encoder.represent`; a pooling of '' is that of the run's training, or the class
+      token if it is unknown.
+    size: side of the image in pixels; 0 is the size that the encoder was trained or published with.
     batch_size: images encoded at once, over all devices.
   """
 
@@ -61,25 +61,25 @@ class TrainedClassifier(NamedTuple):
 
 
 def own_pooling(pretrained: Pretrained) -> str:
-  """What represents an image to what the encoder was trained with."""
+  """Returns the pooling with which the encoder was trained."""
   return pretrained.source.get('pooling', 'class_token')
 
 
 def check_encoder(workdir: Path, pretrained: Pretrained) -> Preprocessing:
-  """What the images of an encoder go through.
+  """Returns the preprocessing of an encoder's images.
 
   Raises:
-    ConfigError: it is no encoder, or its images cannot be preprocessed here.
+    ConfigError: it is not an encoder, or the preprocessing is unknown or not supported.
   """
   if pretrained.kind not in KINDS:
-    raise ConfigError(f'--workdir={workdir}: holds a tokenizer, and encoders are evaluated')
-  if (found := pretrained.preprocessing) is None:
-    raise ConfigError(f'--workdir={workdir}: its encoder.json does not say how images are prepared; write '
-                      '"preprocessing" into it: size, crop_fraction, filter, mean and std')
-  if found.filter != 'bilinear':
-    raise ConfigError(f'--workdir={workdir}: its images are resized with the filter {found.filter!r}, and here it is '
-                      'bilinear; if that is near enough, say so in its encoder.json')
-  return found
+    raise ConfigError(f'--workdir={workdir}: holds a tokenizer, but only encoders can be evaluated')
+  if (preprocessing := pretrained.preprocessing) is None:
+    raise ConfigError(f'--workdir={workdir}: its encoder.json does not describe the preprocessing; add '
+                      '"preprocessing" to it: size, crop_fraction, filter, mean and std')
+  if preprocessing.filter != 'bilinear':
+    raise ConfigError(f'--workdir={workdir}: its images need the filter {preprocessing.filter!r}, but only bilinear is '
+                      'supported; if that is close enough, set it in its encoder.json')
+  return preprocessing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,15 +87,15 @@ class FeatureExtractor:
   """Features and logits of images, by one encoder.
 
   Attributes:
-    workdir: of the run, or of the import.
-    pretrained: the encoder there.
-    encoding: how an image becomes a feature.
+    workdir: folder of the run or import.
+    pretrained: its encoder.
+    encoding: the computation of features.
     load_classifier: reads the classifier that the run trained; called once, if a protocol needs it.
-    data: whose two splits are `train` and `eval`.
-    seed: of masks.
-    dtype: of the encoder's computation.
-    images: fingerprints of the sources that were encoded so far, and how many images of each could be read.
-    compiled: what encoded them.
+    data: the data set, whose two splits are `train` and `eval`.
+    seed: seed of masks.
+    dtype: dtype of the encoder's computation.
+    images: fingerprint -> number of readable images, of the sources encoded so far.
+    compiled: the compiled encoders.
   """
 
   workdir: Path
@@ -109,18 +109,18 @@ class FeatureExtractor:
   compiled: dict[tuple, EncodeFn] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    """Checks all that needs no images.
+    """Checks everything that needs no images.
 
     Raises:
-      ConfigError: it is no encoder, or cannot encode so.
+      ConfigError: it is not an encoder, or it does not support the encoding.
     """
     kind, sizes = self.pretrained.kind, self.pretrained.config
     check_encoder(self.workdir, self.pretrained)
     if self.size % sizes.get('patch_size', 1):
-      raise ConfigError(f'config.encoding.size={self.size}: must be a multiple of the patches of {sizes["patch_size"]}')
+      raise ConfigError(f'config.encoding.size={self.size}: must be a multiple of the patch size {sizes["patch_size"]}')
     layers = module(kind, sizes).feature_layers
     if self.encoding.layers > layers:
-      raise ConfigError(f'config.encoding.layers={self.encoding.layers}: this encoder, a {kind}, has {layers} to give')
+      raise ConfigError(f'config.encoding.layers={self.encoding.layers}: this encoder, a {kind}, has {layers}')
 
   @property
   def size(self) -> int:
@@ -133,26 +133,26 @@ class FeatureExtractor:
   @functools.cached_property
   def eval(self) -> Source:
     if not self.data.eval_split:
-      raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
+      raise ConfigError("config.data.eval_split='': encoders are evaluated on a separate split; name one")
     return open_source(self.data, self.data.eval_split)
 
   @functools.cached_property
   def digest(self) -> str:
-    """Of the weights."""
+    """Digest of the weights."""
     return digest(self.pretrained.arrays)
 
   @property
   def record(self) -> dict:
-    """Which weights were used, and how, as plain data: those of the classifier, if that was evaluated."""
-    if '_trained' not in self.__dict__:
+    """The evaluated weights and their encoding, as plain data; those of the classifier, if it was evaluated."""
+    if '_classifier' not in self.__dict__:
       return {'digest': self.digest, 'encoding': self.settings}
-    objective, _, dtype, arrays = self._trained
+    objective, _, dtype, arrays = self._classifier
     return {'digest': digest(arrays), 'encoding': dataclasses.asdict(objective.preprocessing) | {
       'network': 'ema', 'dtype': jnp.dtype(dtype).name}}
 
   @functools.cached_property
   def settings(self) -> dict:
-    """How images become features, as plain data."""
+    """The computation of features, as plain data."""
     settings = dataclasses.asdict(self.encoding) | {'dtype': jnp.dtype(self.dtype).name}
     return settings | dataclasses.asdict(self._preprocessing) | {'pooling': self.pooling}
 
@@ -164,40 +164,40 @@ class FeatureExtractor:
   def pooling(self) -> str:
     return self.encoding.pooling or own_pooling(self.pretrained)
 
-  def labelled(self, one_split: bool = False) -> int:
-    """The number of classes of the data, both splits of which are opened.
+  def require_labels(self, one_split: bool = False) -> int:
+    """Opens both splits, checks that they have labels, and returns the number of classes.
 
     Args:
-      one_split: whether both may be the same.
+      one_split: whether both splits may be the same.
 
     Raises:
-      ConfigError: there are no labels, or no such split, or both are one.
+      ConfigError: there are no labels, a split does not exist, or both splits are the same.
     """
     if self.eval.fingerprint == self.train.fingerprint and not one_split:
-      raise ConfigError(f'config.data.eval_split={self.data.eval_split!r}: is the training split too, and each image '
-                        'would be judged by its own label; name another')
+      raise ConfigError(f'config.data.eval_split={self.data.eval_split!r}: is the training split too, so each image '
+                        'would be its own training example; name another')
     if not self.train.num_classes:
       raise ConfigError(f'config.data.source={self.data.source!r}: has no labels, and this protocol needs them')
     return self.train.num_classes
 
   @property
   def classes(self) -> int:
-    """Of the classifier that the run trained with its encoder.
+    """Number of classes of the classifier that the run trained with its encoder.
 
     Raises:
-      ConfigError: it trained none.
+      ConfigError: the run trained none.
     """
-    return self._trained.objective.num_classes
+    return self._classifier.objective.num_classes
 
-  def kept(self, ratio: float) -> tuple[int, int]:
-    """How many patches a mask keeps, and of how many.
+  def patch_counts(self, ratio: float) -> tuple[int, int]:
+    """Returns the number of patches that a mask keeps, and the number of all.
 
     Raises:
       ConfigError: the encoder cannot leave patches out, or none would be left.
     """
     if ratio and not KINDS[self.pretrained.kind].module.drops_patches:
-      raise ConfigError(f'--workdir={self.workdir}: a {self.pretrained.kind} sees all pixels, and no patch can be left '
-                        'out')
+      raise ConfigError(f'--workdir={self.workdir}: a {self.pretrained.kind} cannot leave out patches; choose ratio '
+                        '0')
     patches = (self.size // self.pretrained.config.get('patch_size', 1)) ** 2
     try:
       return num_kept(patches, ratio), patches
@@ -205,11 +205,11 @@ class FeatureExtractor:
       raise ConfigError(f'ratio={ratio}: {error}; choose a lower one') from error
 
   def features(self, source: Source, ratio: float = 0.0, whole: bool = False) -> Features:
-    """Of every image of a source that can be read, in its order, from the cache in `workdir` where they are there.
+    """Features of all readable images of a source, in its order, from the cache in `workdir` if they are in it.
 
     Args:
-      ratio: share of the patches that is dropped, by a mask of each image's own.
-      whole: the whole image is seen, squashed to a square, and not its centre.
+      ratio: share of the patches that is dropped, by a different mask per image.
+      whole: the whole image is encoded, squashed to a square, instead of its centre.
 
     Raises:
       ConfigError: the encoder cannot leave patches out, or none would be left.
@@ -220,27 +220,27 @@ class FeatureExtractor:
     return self._extracted(self._represent, (ratio, whole), self._arrays, source, key)
 
   def logits(self, source: Source, whole: bool = False) -> Features:
-    """[M, C], of the classifier that the run trained, see `classes`, as the run itself evaluates it.
+    """Logits [M, C] of the classifier that the run trained, evaluated as in the run.
 
     Args:
-      whole: as of `features`.
+      whole: as in `features`.
     """
-    _, config, dtype, arrays = self._trained
+    _, config, dtype, arrays = self._classifier
     key = {'weights': digest(arrays), 'logits': config, 'whole': whole, 'dtype': jnp.dtype(dtype).name}
     return self._extracted(self._classify, (whole,), arrays, source, key)
 
   @functools.cached_property
   def _arrays(self):
-    return _everywhere(variables(self.pretrained.arrays))
+    return _replicate(variables(self.pretrained.arrays))
 
   @functools.cached_property
-  def _trained(self) -> TrainedClassifier:
+  def _classifier(self) -> TrainedClassifier:
     return self.load_classifier()
 
   def _represent(self, ratio: float, whole: bool) -> EncodeFn:
-    """The encoder of images of which a share of the patches is dropped."""
+    """The encoder of images without a share of their patches."""
     encoder = module(self.pretrained.kind, self.pretrained.config, self.dtype)
-    keep, patches = self.kept(ratio)
+    keep, patches = self.patch_counts(ratio)
 
     def encode(arrays, batch):
       images = self._preprocessing(batch['image'], batch['size'], whole=whole)
@@ -251,34 +251,34 @@ class FeatureExtractor:
     return encode
 
   def _classify(self, whole: bool) -> EncodeFn:
-    objective = self._trained.objective
+    objective = self._classifier.objective
     encoder = features.class_token(objective.encode, objective.preprocessing, whole=whole)
     return lambda arrays, batch: objective.classify(arrays[0], encoder(arrays, batch))
 
   def _extracted(
     self, encoder: Callable[..., EncodeFn], arguments: tuple, arrays, source: Source, key: dict
   ) -> Features:
-    """By `encoder(*arguments)`, which is compiled once, where the cache does not know."""
+    """Features from the cache, or else of the encoder `encoder(*arguments)`, which is compiled once."""
     mesh, name = make_mesh(), (encoder.__name__, *arguments)
 
     def extract():
       if name not in self.compiled:
         self.compiled[name] = features.jit_encoder(encoder(*arguments), mesh)
-      found = features.extract(
+      extracted = features.extract(
         self.compiled[name], arrays, source, mesh=mesh, batch_size=self.encoding.batch_size, canvas=self.data.canvas,
         threads=self.data.threads, stall_timeout_s=self.data.stall_timeout_s)
-      broken = len(source) - len(found.labels)
+      broken = len(source) - len(extracted.labels)
       if broken > self.data.max_broken_fraction * len(source):
         raise DataError(f'config.data.max_broken_fraction={self.data.max_broken_fraction}: {broken} of {len(source)} '
                         f'images of {source.fingerprint} cannot be read; repair them, or raise the limit')
-      return found
+      return extracted
 
-    found = cached(self.workdir / 'features', key | {'images': source.fingerprint, 'canvas': self.data.canvas},
-                   len(source), extract)
-    self.images[source.fingerprint] = len(found.labels)
-    return found
+    key = key | {'images': source.fingerprint, 'canvas': self.data.canvas}
+    extracted = cached(self.workdir / 'features', key, len(source), extract)
+    self.images[source.fingerprint] = len(extracted.labels)
+    return extracted
 
 
-def _everywhere(arrays):
-  """Copied to all devices."""
+def _replicate(arrays):
+  """Copies arrays to all devices."""
   return jax.device_put(arrays, NamedSharding(make_mesh(), PartitionSpec()))

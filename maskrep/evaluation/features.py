@@ -20,27 +20,27 @@ from maskrep.types import Array, Batch
 
 # (weights, batch with image, size and position) -> float32 [B, D]; `weights` is what the encoder takes.
 EncodeFn = Callable[[Any, Batch], Array]
-READS = 'image', 'size', 'position'  # fields of the batch that it gets
+READS = 'image', 'size', 'position'  # fields of the batch of an `EncodeFn`
 
 
 class Features(NamedTuple):
-  """What is known of M examples: `features` float32 [M, D], `labels` int32 [M], -1 where there is none."""
+  """Features of M examples, float32 [M, D], and their labels, int32 [M], -1 if there is none."""
 
   features: np.ndarray
   labels: np.ndarray
 
 
-def labelled(found: Features, source: Source) -> Features:
-  """Without the examples that have no label.
+def drop_unlabelled(features: Features, source: Source) -> Features:
+  """Removes the examples without a label.
 
   Raises:
-    ConfigError: none has one.
+    ConfigError: no example has one.
   """
-  has = found.labels >= 0
-  if not has.any():
+  labelled = features.labels >= 0
+  if not labelled.any():
     raise ConfigError(f'config.data: {source.fingerprint} has no labels, and this protocol needs them; name a split '
-                      'that has')
-  return Features(found.features[has], found.labels[has])
+                      'with labels')
+  return Features(features.features[labelled], features.labels[labelled])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Subset:
 
   @property
   def fingerprint(self) -> str:
-    which = hashlib.sha256(np.ascontiguousarray(self.indices, '<i8')).hexdigest()[:16]
-    return f'{len(self)} ({which}) of {self.source.fingerprint}'
+    digest = hashlib.sha256(np.ascontiguousarray(self.indices, '<i8')).hexdigest()[:16]
+    return f'{len(self)} ({digest}) of {self.source.fingerprint}'
 
   def __len__(self) -> int:
     return len(self.indices)
@@ -74,14 +74,14 @@ class Subset:
 
 
 def sample(source: Source, limit: int) -> Source:
-  """At most `limit` examples, evenly from the whole source (whose order may be by class), always the same ones."""
+  """Draws at most `limit` examples uniformly from a source (whose order may be by class), always the same ones."""
   if len(source) <= limit:
     return source
   return Subset(source, np.sort(np.random.default_rng(0).choice(len(source), limit, replace=False)))
 
 
 def class_token(encode, preprocessing: Preprocessing, *, whole: bool = False) -> EncodeFn:
-  """The class token of preprocessed images, by an objective's `encode`; weights are (params, model_state)."""
+  """Returns an encoder of the class token, by an objective's `encode`; its weights are (params, model_state)."""
 
   def encoder(weights, batch):
     return encode(*weights, preprocessing(batch['image'], batch['size'], whole=whole))['cls']
@@ -90,7 +90,7 @@ def class_token(encode, preprocessing: Preprocessing, *, whole: bool = False) ->
 
 
 def pixels(canvas: int) -> EncodeFn:
-  """The baseline that is no encoder: the picture at the size of the canvas, flat, in [0, 1]."""
+  """Returns the baseline without an encoder: the flattened pixels, in [0, 1], at the size of the canvas."""
 
   def encoder(_, batch):
     views = eval_views(batch['image'], batch['size'], size=canvas, crop_fraction=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -100,7 +100,7 @@ def pixels(canvas: int) -> EncodeFn:
 
 
 def jit_encoder(encoder: EncodeFn, mesh: Mesh) -> EncodeFn:
-  """Compiles an encoder: batches are split over the mesh, features are whole on every device."""
+  """Compiles an encoder: batches are sharded over the mesh, features are replicated on every device."""
   return jax.jit(encoder, in_shardings=(None, batch_sharding(mesh)), out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
@@ -108,7 +108,7 @@ def extract(
   encoder: EncodeFn, weights, source: Source, *, mesh: Mesh, batch_size: int, canvas: int, threads: int,
   stall_timeout_s: int,
 ) -> Features:
-  """Encodes a source in its order, with a compiled encoder."""
+  """Encodes the readable images of a source, in its order, with a compiled encoder."""
   features, labels = [], []
   for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads,
                         stall_timeout_s=stall_timeout_s, reads=(*READS, 'label'),

@@ -1,4 +1,4 @@
-"""The options of evaluation, shared by what runs beside training and what runs after it."""
+"""The options of evaluation during training and at its end."""
 
 import dataclasses
 from typing import Annotated
@@ -10,15 +10,15 @@ BASELINES = 'pixels', 'untrained'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Eval:
-  """How features are made and judged.
+  """The options of evaluation.
 
   Attributes:
-    every_steps: between two evaluations of the EMA encoder while training; the last step is always evaluated.
-    batch_size: of the encoding, over all devices.
+    every_steps: steps between evaluations of the EMA encoder; the last step is always evaluated.
+    batch_size: images encoded at once, over all devices.
     crop_fraction: the central part of the shorter side that the encoder sees (0.875 is 224 of 256).
-    max_train_examples: of the training split, as bank of the k-NN and for the collapse measures.
-    knn_neighbours, knn_temperature: of the weighted vote.
-    labels_per_class, label_draws: of the low-shot table; each count is drawn so many times, and () leaves it out.
+    max_train_examples: examples of the training split, for k-NN and the collapse measures.
+    knn_neighbours, knn_temperature: k and temperature of the weighted vote.
+    labels_per_class, label_draws: numbers of labels of the low-shot table, () for none, and how often each is drawn.
     baselines: rows of the table beside the trained encoder, of 'pixels' and 'untrained'.
   """
 

@@ -10,48 +10,48 @@ import re
 
 from matplotlib.figure import Figure
 
+from maskrep.evaluation.markdown import markdown_table
 from maskrep.evaluation.result import FILE
-from maskrep.evaluation.table import markdown
 
 NOTHING = '-'
-COMPARED = 'encoder', 'encoding', 'data', 'settings', 'seed'  # where the rows of a protocol may differ
+COMPARED = 'encoder', 'encoding', 'data', 'settings', 'seed'  # in which the records of a protocol may differ
 RATIO = re.compile(r'ratio (\d*\.?\d+)')
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-  """One line of a file: what a protocol found of an encoder."""
+  """One line of a file: the results of a protocol for an encoder."""
 
   workdir: str
   protocol: str
   time: datetime.datetime
   seconds: float | None
-  figures: tuple[tuple[str, float, float | None], ...]  # name, value, std
-  fields: dict[str, str]  # all that is told of how it was found, flat
+  results: tuple[tuple[str, float, float | None], ...]  # name, value, std
+  fields: dict[str, str]  # dotted name -> value of everything the results depend on
 
   @property
   def key(self) -> tuple:
-    """What a later record must share to take the place of this one."""
-    same = {name: value for name, value in self.fields.items()
-            if not name.startswith('encoder.') or name == 'encoder.digest'}
-    return self.workdir, self.protocol, json.dumps(same, sort_keys=True)
+    """The key that a later record must share to replace this one."""
+    fields = {name: value for name, value in self.fields.items()
+              if not name.startswith('encoder.') or name == 'encoder.digest'}
+    return self.workdir, self.protocol, json.dumps(fields, sort_keys=True)
 
 
 def read(workdir: str) -> tuple[list[Record], list[int]]:
-  """The records of a workdir, in the order they were written, and the numbers of lines that are none."""
+  """Returns the records of a workdir, in the order of writing, and the numbers of damaged lines."""
   path = Path(workdir) / FILE
   records, damaged = [], []
   lines = path.read_text(errors='replace').splitlines() if path.exists() else ()
   for number, line in enumerate(lines, 1):
     try:
       records.append(_record(workdir, json.loads(line)))
-    except (ValueError, TypeError, KeyError, AttributeError):  # no JSON, or JSON of something else
+    except (ValueError, TypeError, KeyError, AttributeError):  # not JSON, or JSON of something else
       damaged.append(number)
   return records, damaged
 
 
 def newest(records: Sequence[Record]) -> list[Record]:
-  """Without those that a later one repeats."""
+  """Removes records that a later one replaces."""
   last = {}
   for record in records:
     if record.key not in last or record.time >= last[record.key].time:
@@ -60,14 +60,15 @@ def newest(records: Sequence[Record]) -> list[Record]:
 
 
 def tables(records: Sequence[Record]) -> str:
+  """Formats one Markdown table per protocol, with one row per result."""
   parts = []
   for protocol, group in by_protocol(records).items():
     differing = differences(group)
     rows = [[name, percent(value, std), *(record.fields.get(field, NOTHING) for field in differing.values()),
              NOTHING if record.seconds is None else f'{record.seconds:.1f}', f'{record.time:%Y-%m-%d %H:%M:%S}']
-            for record in group for name, value, std in record.figures]
-    head = ['figure', 'value in %', *differing, 'seconds', 'when']
-    parts += [f'## {protocol}', markdown(head, rows)]
+            for record in group for name, value, std in record.results]
+    head = ['result', 'value in %', *differing, 'seconds', 'when']
+    parts += [f'## {protocol}', markdown_table(head, rows)]
   return '\n\n'.join(parts)
 
 
@@ -79,11 +80,11 @@ def by_protocol(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def differences(records: Sequence[Record]) -> dict[str, str]:
-  """{heading: field} of what is not the same in all records of a protocol; the heading is short where that is clear."""
+  """Returns {heading: field} for the fields in which records differ; a heading is short if that is unambiguous."""
   fields = list(dict.fromkeys(field for record in records for field in record.fields))
   differing = [field for field in fields if len({record.fields.get(field) for record in records}) > 1]
   if sum(field == 'workdir' or field.startswith('encoder.') for field in differing) > 1:
-    differing = [field for field in differing if field != 'encoder.digest']  # the others say it in words
+    differing = [field for field in differing if field != 'encoder.digest']  # the other fields name the encoder
   short = [field.split('.')[-1] for field in differing]
   return {name if short.count(name) == 1 else field: field for name, field in zip(short, differing, strict=True)}
 
@@ -99,12 +100,12 @@ def png(records: Sequence[Record]) -> bytes:
 
 
 def picture(records: Sequence[Record]) -> Figure:
-  """A panel a protocol: bars by figure, a colour a record; figures named by a ratio as lines against it."""
+  """One panel per protocol, with one colour per record: bars per result, or lines if results are named by a ratio."""
   panels = []
   for protocol, group in by_protocol(records).items():
     labels = [label(record, differences(group)) for record in group]
     for ratios in (False, True):
-      chosen = [[figure for figure in record.figures if bool(RATIO.fullmatch(figure[0])) == ratios] for record in group]
+      chosen = [[result for result in record.results if bool(RATIO.fullmatch(result[0])) == ratios] for record in group]
       if any(chosen):
         panels.append((protocol, labels, chosen, _lines if ratios else _bars))
   figure = Figure(figsize=(9, 3.2 * len(panels)), layout='constrained')
@@ -123,18 +124,18 @@ def label(record: Record, differing: dict[str, str]) -> str:
 
 
 def _bars(axes, labels, chosen) -> None:
-  names = list(dict.fromkeys(name for figures in chosen for name, *_ in figures))
+  names = list(dict.fromkeys(name for results in chosen for name, *_ in results))
   width = 0.8 / len(chosen)
-  for i, (text, figures) in enumerate(zip(labels, chosen, strict=True)):
-    places = [names.index(name) + (i - (len(chosen) - 1) / 2) * width for name, *_ in figures]
-    axes.bar(places, [100 * value for _, value, _ in figures], width, label=text, capsize=3,
-             yerr=[100 * (std or 0) for *_, std in figures] if any(std for *_, std in figures) else None)
+  for i, (text, results) in enumerate(zip(labels, chosen, strict=True)):
+    positions = [names.index(name) + (i - (len(chosen) - 1) / 2) * width for name, *_ in results]
+    axes.bar(positions, [100 * value for _, value, _ in results], width, label=text, capsize=3,
+             yerr=[100 * (std or 0) for *_, std in results] if any(std for *_, std in results) else None)
   axes.set_xticks(range(len(names)), names)
 
 
 def _lines(axes, labels, chosen) -> None:
-  for text, figures in zip(labels, chosen, strict=True):
-    points = sorted((float(RATIO.fullmatch(name)[1]), 100 * value, 100 * (std or 0)) for name, value, std in figures)
+  for text, results in zip(labels, chosen, strict=True):
+    points = sorted((float(RATIO.fullmatch(name)[1]), 100 * value, 100 * (std or 0)) for name, value, std in results)
     if points:
       ratios, values, deviations = zip(*points, strict=True)
       axes.errorbar(ratios, values, deviations if any(deviations) else None, marker='o', capsize=3, label=text)
@@ -142,17 +143,17 @@ def _lines(axes, labels, chosen) -> None:
 
 
 def _record(workdir: str, line: dict) -> Record:
-  figures = tuple((str(each['name']), float(each['value']), None if each.get('std') is None else float(each['std']))
+  results = tuple((str(each['name']), float(each['value']), None if each.get('std') is None else float(each['std']))
                   for each in line['figures'])
-  if not figures:
-    raise ValueError('no figures')
+  if not results:
+    raise ValueError('no results')
   fields = {'workdir': workdir}
   for name in COMPARED:
     fields |= _flat(name, line[name])
-  fields.pop('encoder.workdir', None)  # as it was given then; the folder that the record lies in is its own
+  fields.pop('encoder.workdir', None)  # the path at that time; `workdir` is the folder of the record
   seconds = line.get('seconds')
   return Record(workdir, str(line['protocol']), datetime.datetime.fromisoformat(line['time']).astimezone(),
-                None if seconds is None else float(seconds), figures, fields)
+                None if seconds is None else float(seconds), results, fields)
 
 
 def _flat(name: str, value) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The results of an evaluation, and their record in `evaluations.jsonl`, with all that it takes to repeat it."""
+"""The results of an evaluation, and their record in `evaluations.jsonl`."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +11,11 @@ FILE = 'evaluations.jsonl'
 
 
 class Result(NamedTuple):
-  """One number: a share in [0, 1], unless its name says otherwise; `std` is over the repetitions in `each`.
+  """One number: a share in [0, 1], unless its name says otherwise.
 
-  `note` has what was chosen on the way.
+  Attributes:
+    std: standard deviation over the repetitions in `each`, or over images.
+    note: choices made on the way, such as hyper-parameters.
   """
 
   name: str
@@ -23,14 +25,14 @@ class Result(NamedTuple):
   note: str = ''
 
 
-def repeated(name: str, values, note: str = '') -> Result:
-  """The mean of repetitions, their standard deviation (about that mean, divided by n) and all of them."""
+def from_repetitions(name: str, values, note: str = '') -> Result:
+  """The result of repetitions: their mean, standard deviation (divided by n) and values."""
   values = np.asarray(values, float)
   return Result(name, float(values.mean()), float(values.std()), tuple(map(float, values)), note)
 
 
 def render(results: list[Result]) -> str:
-  """One line per result, in per cent."""
+  """Formats one line per result, in per cent."""
   width = max(len(result.name) for result in results)
   return '\n'.join(
     f'{result.name:<{width}}  {100 * result.value:6.2f}' + ('' if result.std is None else f' ± {100 * result.std:.2f}')
@@ -38,5 +40,5 @@ def render(results: list[Result]) -> str:
 
 
 def append(workdir: Path, results: list[Result], **fields) -> None:
-  """Adds a record; `fields` are plain data."""
+  """Appends a record; `fields` are plain data."""
   append_json(workdir / FILE, fields | {'figures': [result._asdict() for result in results]})

@@ -1,6 +1,5 @@
-"""The table that ends a run: k-NN and few-label accuracy of the trained encoder beside its baselines."""
+"""The final table of a run: k-NN and few-label accuracy of the trained encoder beside its baselines."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,14 +16,14 @@ class Row(NamedTuple):
   name: str
   knn: float
   recall_at_1: float
-  accuracy: float | None  # of the objective's own classifier, where it has one
+  accuracy: float | None  # of the objective's classifier, if it has one
   low_shot: dict[int, np.ndarray]  # labels per class -> accuracy of each draw
 
 
 def row(
   name: str, train: Features, test: Features, *, num_classes: int, options: Eval, accuracy: float | None = None
 ) -> Row:
-  """Judges features of a labelled training and test split; Recall@1 is of the test split in the training split."""
+  """Evaluates features of a labelled training and test split; Recall@1 searches the training split."""
   knn, recall = knn_accuracy(*train, *test, k=options.knn_neighbours, temperature=options.knn_temperature)
   shots = ()
   if options.labels_per_class:
@@ -34,7 +33,7 @@ def row(
 
 
 def render(rows: list[Row]) -> str:
-  """The table as text: percentages, mean and standard deviation over the label draws."""
+  """Formats the table as text: percentages, mean and standard deviation over the label draws."""
   counts = list(rows[0].low_shot)
   classified = any(r.accuracy is not None for r in rows)
   head = ''.join(f'{f"{count} label(s)/class":>18}' for count in counts)
@@ -42,24 +41,14 @@ def render(rows: list[Row]) -> str:
   lines = [f'{"features":<12}{"k-NN":>8}{head}']
   for r in rows:
     shots = [f'{100 * r.low_shot[count].mean():.1f} ± {100 * r.low_shot[count].std():.1f}' for count in counts]
-    own = '-' if r.accuracy is None else f'{100 * r.accuracy:.1f}'
-    more = f'{100 * r.recall_at_1:>10.1f}{own:>12}' * classified
+    accuracy = '-' if r.accuracy is None else f'{100 * r.accuracy:.1f}'
+    more = f'{100 * r.recall_at_1:>10.1f}{accuracy:>12}' * classified
     lines.append(f'{r.name:<12}{100 * r.knn:>8.1f}{more}' + ''.join(f'{shot:>18}' for shot in shots))
   return '\n'.join(lines)
 
 
 def as_record(r: Row) -> dict:
-  """A row as plain data, for results.jsonl."""
-  own = {} if r.accuracy is None else {'accuracy': r.accuracy}
+  """Returns a row as plain data, for results.jsonl."""
+  accuracy = {} if r.accuracy is None else {'accuracy': r.accuracy}
   shots = {str(count): list(map(float, accuracies)) for count, accuracies in r.low_shot.items()}
-  return {'features': r.name, 'knn': r.knn, 'recall_at_1': r.recall_at_1} | own | {'low_shot': shots}
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-  """A Markdown table whose source is aligned too: the first `names` columns to the left, the others to the right."""
-  cells = [[cell.replace('|', r'\|') for cell in line] for line in (head, *rows)]
-  widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-  lines = [' | '.join(cell.ljust(width) if i < names else cell.rjust(width)
-                      for i, (cell, width) in enumerate(zip(line, widths, strict=True))) for line in cells]
-  rule = ' | '.join('-' * width if i < names else '-' * (width - 1) + ':' for i, width in enumerate(widths))
-  return '\n'.join(f'| {line} |' for line in (lines[0], rule, *lines[1:]))
+  return {'features': r.name, 'knn': r.knn, 'recall_at_1': r.recall_at_1} | accuracy | {'low_shot': shots}

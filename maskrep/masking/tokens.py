@@ -1,4 +1,4 @@
-"""Token masks as index arrays of static shape: `keep_idx` int32 [B, K] names the patches that are kept.
+"""Token masks as index arrays of static shape: `keep_idx` int32 [B, K] holds the indices of the kept patches.
 
 The class token is not a patch: it is never dropped and never counted.
 """
@@ -14,10 +14,10 @@ from maskrep.types import Array
 
 
 def num_kept(num_patches: int, ratio: float) -> int:
-  """floor(N * (1 - ratio)), exact for the decimal that was written: 10 patches at 0.9 keep 1, not 0.
+  """Returns floor(N * (1 - ratio)), exact for the decimal as written: a ratio of 0.9 keeps 1 of 10 patches, not 0.
 
   Raises:
-    ValueError: ratio outside [0, 1), or so high that no patch is left.
+    ValueError: the ratio is outside [0, 1), or keeps no patch.
   """
   if not 0 <= ratio < 1:
     raise ValueError(f'masking ratio {ratio} is outside [0, 1)')
@@ -28,10 +28,10 @@ def num_kept(num_patches: int, ratio: float) -> int:
 
 
 def check_ratio(field: str, ratio: float, *, size: int, patch_size: int) -> int:
-  """`num_kept` of a square view, for a ratio that a config names.
+  """Returns `num_kept` for a square view and a ratio from a config.
 
   Raises:
-    ConfigError: naming the field, if no patch is left.
+    ConfigError: the ratio keeps no patch; names the field.
   """
   try:
     return num_kept((size // patch_size) ** 2, ratio)
@@ -40,7 +40,7 @@ def check_ratio(field: str, ratio: float, *, size: int, patch_size: int) -> int:
 
 
 def random_keep(keys: Array, num_patches: int, keep: int) -> Array:
-  """A uniformly random subset of patches for each key: keys [B] -> ascending int32 [B, K]."""
+  """Draws a uniformly random subset of patches per key: keys [B] -> ascending int32 [B, K]."""
 
   def subset(key):
     _, index = jax.lax.top_k(jax.random.uniform(key, (num_patches,)), keep)
@@ -50,15 +50,15 @@ def random_keep(keys: Array, num_patches: int, keep: int) -> Array:
 
 
 def disjoint_keep(keys: Array, num_patches: int, keep: int, count: int) -> Array:
-  """`count` masks of each key that have no patch in common (ExtreMA, section 3): keys [B] -> int32 [B, count, K].
+  """Draws `count` masks per key without a common patch (ExtreMA, section 3): keys [B] -> int32 [B, count, K].
 
-  They are drawn without replacement; each is ascending, and by itself a uniformly random subset.
+  Each mask is ascending, and is by itself a uniformly random subset.
 
   Raises:
     ValueError: there are not enough patches.
   """
   if count * keep > num_patches:
-    raise ValueError(f'{count} disjoint masks that keep {keep} patches each need {count * keep}, and there are '
+    raise ValueError(f'{count} disjoint masks that keep {keep} patches each need {count * keep}, but there are only '
                      f'{num_patches}')
 
   def subsets(key):
@@ -69,5 +69,5 @@ def disjoint_keep(keys: Array, num_patches: int, keep: int, count: int) -> Array
 
 
 def shared_keep(key: Array, batch: int, num_patches: int, keep: int) -> Array:
-  """One random subset for the whole batch, as the MSN authors' code draws it: key -> ascending int32 [B, K]."""
+  """Draws one random subset for the whole batch, as the MSN authors' code does: key -> ascending int32 [B, K]."""
   return jnp.broadcast_to(random_keep(key[None], num_patches, keep), (batch, keep))

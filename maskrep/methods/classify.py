@@ -1,7 +1,7 @@
-"""Supervised classification: linear probing, partial and whole fine-tuning of an encoder, or training from scratch.
+"""Supervised classification: linear probing, partial and full fine-tuning of an encoder, or training from scratch.
 
-Partial fine-tuning is of He et al. 2022, arXiv:2111.06377, section 4.3; layer-wise learning rates are of Clark et al.
-2020, arXiv:2003.10555, as in BEiT, arXiv:2106.08254.
+Partial fine-tuning: He et al. 2022, arXiv:2111.06377, section 4.3. Layer-wise learning rates: Clark et al. 2020,
+arXiv:2003.10555, as in BEiT, arXiv:2106.08254.
 """
 
 import dataclasses
@@ -30,22 +30,22 @@ INPUT_NORMS = 'none', 'l2', 'batch'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classify:
-  """Softmax cross-entropy of a linear classifier on an encoder, of which none, the last block or all is trained.
+  """Softmax cross-entropy of a linear classifier on an encoder, of which nothing, the last block or all is trained.
 
   Attributes:
     encoder: of any kind.
-    view: recipe of the view that is classified, whose high-pass filter comes last.
-    preprocessing: of the images that are encoded later.
-    regularisation: of that view and its label.
-    trained: beside the classifier 'head': none of the encoder, which then is as in evaluation, without stochastic
-      depth; its 'last_block', with the final norm; or 'all' of it. Running statistics of batch norm move with 'all'
-      alone: otherwise the encoder normalises by those it has.
-    pooling, layers: what represents the image, see `represent`; more layers than one are for 'head'.
-    input_norm: of the representation: 'none'; 'l2', to unit length; 'batch', by the statistics of the global batch, and
-      in evaluation by running ones, without scale and bias (He et al. 2022, appendix A.1).
-    layer_decay: the learning rate of layer i of L is multiplied by this to the power of L + 1 - i, see `layer`; 1 is
-      the same for all. Not for a ResNet.
-    microbatch: images of the global batch that the encoder sees at once; 0 is all.
+    view: recipe of the classified view, whose high-pass filter comes last.
+    preprocessing: preprocessing of images in evaluation and export.
+    regularisation: regularisation of that view and its label.
+    trained: 'head', the classifier only, with the encoder as in evaluation, without stochastic depth; also its
+      'last_block', with the final norm; or 'all' of it. Running statistics of batch norm are updated only with 'all';
+      otherwise the encoder normalises by the existing ones.
+    pooling, layers: representation of the image, see `represent`; more than one layer only for 'head'.
+    input_norm: normalisation of the representation: 'none'; 'l2', to length 1; 'batch', by statistics of the global
+      batch, and in evaluation by running ones, without scale and bias (He et al. 2022, appendix A.1).
+    layer_decay: the learning rate of layer i of L is multiplied by this to the power of L + 1 - i, see `layer`; with 1
+      all are equal. Not for a ResNet.
+    microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
   encoder: nn.Module
@@ -56,7 +56,7 @@ class Classify:
   pooling: Annotated[str, OneOf(POOLING)]
   layers: Count
   input_norm: Annotated[str, OneOf(INPUT_NORMS)]
-  layer_decay: Annotated[float, Range(0, 1, above=True)]  # 1 is the same learning rate for all
+  layer_decay: Annotated[float, Range(0, 1, above=True)]  # 1: the same learning rate for all layers
   microbatch: NonNegativeInt
 
   reads, masked, frozen = ('image', 'size', 'position', 'label'), {}, None
@@ -86,7 +86,7 @@ class Classify:
 
   @property
   def classifier(self) -> LinearClassifier:
-    # The deviations of MAE's linear probe, and of all other layers.
+    # The deviation of MAE's linear probe, or that of all other layers.
     return LinearClassifier(self.num_classes, init_std=0.01 if self.trained == 'head' else 0.02)
 
   def init(self, key: Array) -> tuple[Params, dict]:
@@ -122,7 +122,7 @@ class Classify:
   def loss(
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen: None
   ) -> tuple[Array, Aux]:
-    # Without gradient there is no backward pass of what stays as it is, nor of what comes before it.
+    # Frozen parameters get no gradient, so that there is no backward pass through them.
     params = jax.tree.map(lambda rule, p: p if rule.learning_rate_scale else jax.lax.stop_gradient(p),
                           self.rules(params), params)
     representation, moved = self._represent_in_microbatches(params, model_state, views['image'], key)
@@ -143,7 +143,7 @@ class Classify:
     return loss, Aux(*jax.tree.map(jax.lax.stop_gradient, (metrics, {'student': student} if student else {})))
 
   def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
-    """'cls' is the representation as the classifier sees it: pooled, normalised."""
+    """'cls' is the input of the classifier: pooled and normalised."""
     variables = self._variables(params, model_state)
     masks = () if keep_idx is None else (keep_idx,)
     out = self.encoder.apply(variables, images, *masks)
@@ -155,12 +155,12 @@ class Classify:
     return {'cls': representation, 'patches': out['patches']}
 
   def classify(self, params: Params, representation: Array) -> Array:
-    """Representations as `encode` gives them, [B, D] -> logits [B, num_classes]."""
+    """Representations 'cls' of `encode`, [B, D] -> logits [B, num_classes]."""
     return self.classifier.apply({'params': params['classifier']}, representation)
 
   @property
   def _statistics_move(self) -> bool:
-    """Whether the encoder's batch norm sees the statistics of a batch, and moves its running ones."""
+    """True if the encoder's batch norm uses batch statistics, and updates its running ones."""
     return self.trained == 'all' and self.encoder.batch_norm
 
   @property
@@ -175,7 +175,7 @@ class Classify:
     return represent(self.encoder, variables, images, keep_idx, pooling=self.pooling, layers=self.layers)
 
   def _represent_in_microbatches(self, params, model_state, images, key) -> tuple[Array, dict]:
-    """Images [B, H, W, 3] -> representations [B, D], and the encoder's statistics where they move."""
+    """Images [B, H, W, 3] -> representations [B, D], and the encoder's running statistics if they are updated."""
     variables = self._variables(params, model_state)
     if self._statistics_move:
 

@@ -24,7 +24,7 @@ from maskrep.types import Array, Aux, Batch, Params, Views
 class PairedViews(View):
   """The views of one image: the student's, of which masks show parts, and the teacher's.
 
-  Two augmentations draw the colours of each apart, and the crop too unless it is shared; one shows both the same.
+  With 2 augmentations, student and teacher have different colours, and different crops unless shared; with 1, the same.
   """
 
   augmentations: Annotated[int, OneOf((1, 2))]
@@ -33,7 +33,7 @@ class PairedViews(View):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DisjointMasks:
-  """The share of patches that each mask drops, and how many masks, with no patch in common, an image gets."""
+  """The share of patches that each mask drops, and the number of disjoint masks per image."""
 
   ratio: Share
   count: Count
@@ -43,19 +43,19 @@ class DisjointMasks:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExtreMA:
-  """A few patches of an image predict the representation of all of it; several masks share one teacher's view.
+  """Predicts the representation of a whole image from few of its patches; several masks share one view of the teacher.
 
   Attributes:
     encoder: images [B, H, W, 3], keep_idx [B, K] -> {'cls': [B, D], 'patches': [B, K, D]}.
     projector, predictor: [B, D] -> [B, E]; the teacher has a projector only.
-    view: recipe of the crop and of the colours of both views.
-    preprocessing: of the images that are encoded later.
-    augmentations: 2 draws colours for student and teacher apart, 1 shows both the same image.
+    view: recipe of the crop and the colours of both views.
+    preprocessing: preprocessing of images in evaluation and export.
+    augmentations: 2 draws colours for student and teacher independently, 1 shows both the same image.
     shared_crop: whether two augmentations share the crop (the paper's own scheme).
-    ratio, num_masks: share of the patches that a mask drops, and how many disjoint masks an image gets.
+    ratio, num_masks: share of the patches that a mask drops, and number of disjoint masks per image.
     loss_kind: 'byol', the paper's, or 'infonce' over the global batch.
-    temperature: of InfoNCE.
-    microbatch: images of the global batch that the encoder sees at once; 0 is all.
+    temperature: temperature of InfoNCE.
+    microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
   encoder: nn.Module
@@ -113,7 +113,7 @@ class ExtreMA:
     whole = in_microbatches(lambda x: self._cls(ema_params, x), self.microbatch, views['teacher'])
     target = jax.lax.stop_gradient(self.projector.apply({'params': ema_params['projector']}, whole))
 
-    # Students: a few patches each, of the same view.
+    # Students: few patches each, of the same view.
     b, masks, _ = views['keep_idx'].shape
     noise = jax.tree.map(lambda a: a.reshape(b, masks, *a.shape[1:]), self.encoder.draw_noise(key, b * masks))
 

@@ -1,4 +1,4 @@
-"""Pure terms that the papers share. All in float32 and in log space: no log(softmax), no log(0)."""
+"""Loss terms shared by the papers, in float32 and in log space: no log(softmax), no log(0)."""
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ def l2_normalize(x: Array, epsilon: float = 1e-12) -> Array:
 
 
 def log_assignments(embeddings: Array, prototypes: Array, temperature: float) -> Array:
-  """Log-probabilities of prototypes by cosine similarity (MSN, section 3): [..., D], [P, D] -> float32 [..., P].
+  """Log-probabilities over prototypes, by cosine similarity (MSN, section 3): [..., D], [P, D] -> float32 [..., P].
 
-  A lower temperature is the paper's sharpening: softmax(s / t)^(1/T) normalised is softmax(s / (t * T)).
+  The paper's sharpening is a lower temperature: softmax(s / t)^(1/T) normalised is softmax(s / (t * T)).
   """
   # HIGHEST: TF32 or bfloat16 products, divided by a temperature of 0.025, would be wrong in the first decimal.
   similarity = jnp.matmul(l2_normalize(embeddings), l2_normalize(prototypes).T, precision=jax.lax.Precision.HIGHEST)
@@ -25,7 +25,7 @@ def log_assignments(embeddings: Array, prototypes: Array, temperature: float) ->
 def log_sinkhorn(log_q: Array, iterations: int) -> Array:
   """Balances assignments over the global batch (Sinkhorn-Knopp; Caron et al. 2020, section 3.1): [B, P] -> [B, P].
 
-  Every iteration gives each prototype the mass B/P, then each example the mass 1: rows are distributions at the end.
+  Each iteration scales each prototype to mass B/P, then each example to mass 1: rows end as distributions.
   """
   for _ in range(iterations):
     log_q = log_q - jax.nn.logsumexp(log_q, axis=0, keepdims=True)
@@ -51,13 +51,13 @@ def log_mean(log_p: Array) -> Array:
 def feature_std(features: Array) -> Array:
   """Spread of directions: the mean over dimensions of the std of L2-normalised features, times sqrt(D).
 
-  [M, D] -> scalar: 1 where features fill the sphere evenly, 0 where all are the same.
+  [M, D] -> scalar: 1 if features fill the sphere evenly, 0 if all are the same.
   """
   return jnp.mean(jnp.std(l2_normalize(features), axis=0)) * jnp.sqrt(features.shape[-1])
 
 
 def prototypes_in_use(log_p: Array) -> Array:
-  """How many prototypes are some example's first choice: [M, P] -> float32 scalar."""
+  """Number of prototypes that are the most probable one of an example: [M, P] -> float32 scalar."""
   chosen = jnp.zeros(log_p.shape[-1]).at[jnp.argmax(log_p, axis=-1)].set(1.0)
   return jnp.sum(chosen)
 
@@ -73,7 +73,7 @@ def cosine_distance(x: Array, y: Array) -> Array:
 
 
 def sigmoid_cross_entropy(logits: Array, targets: Array) -> Array:
-  """One binary cross-entropy a class, summed over classes (Beyer et al. 2020, arXiv:2006.07159): [..., C] -> [...]."""
+  """Binary cross-entropy per class, summed over classes (Beyer et al. 2020, arXiv:2006.07159): [..., C] -> [...]."""
   return -jnp.sum(targets * jax.nn.log_sigmoid(logits) + (1 - targets) * jax.nn.log_sigmoid(-logits), axis=-1)
 
 
@@ -83,7 +83,7 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> Array:
 
 
 def info_nce(queries: Array, keys: Array, temperature: float) -> Array:
-  """-log of the probability of an example's own key among those of the whole batch (van den Oord et al. 2018).
+  """-log of the probability of an example's own key among the keys of the whole batch (van den Oord et al. 2018).
 
   [B, ..., E] queries, [B, E] keys -> float32 [B, ...].
   """

@@ -1,4 +1,4 @@
-"""Runs the expensive part of a step in microbatches, so that heads and loss can see the whole global batch."""
+"""Runs the expensive part of a step in microbatches, while heads and loss still see the whole global batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,19 +12,19 @@ def in_microbatches(function: Callable[..., Array], size: int, *arrays: Array | 
   """`function(*arrays)` for arrays [B, ...], or pytrees of them, `size` rows at a time; 0 is all at once.
 
   The function must treat rows independently. Loss and gradient are those of the whole batch, up to the order of sums.
-  Backwards, each microbatch is computed again, so that the memory of only one is needed at a time.
+  The backward pass recomputes each microbatch, so that only one is in memory at a time.
 
-  Microbatch m holds rows m, m + M, m + 2M ... of the batch, M = B / size: each device then finds its part of every
-  microbatch among its own rows, and nothing is moved.
+  Microbatch m holds rows m, m + M, m + 2M ... of the batch, M = B / size: each device then holds its part of every
+  microbatch, and no rows are communicated.
   """
   return in_ghost_batches(lambda *part: (function(*part), ()), size, *arrays)[0]
 
 
 def in_ghost_batches(function: Callable[..., tuple[Array, Any]], size: int, *arrays: Array | None) -> tuple[Array, Any]:
-  """As `in_microbatches`, for a trunk with batch norm: a function that returns rows and moved statistics.
+  """Like `in_microbatches`, for an encoder with batch norm: the function returns rows and updated running statistics.
 
   Each microbatch is normalised by its own statistics (ghost batch norm, Hoffer et al. 2017, arXiv:1705.08741), so loss
-  and gradient depend on `size`. The statistics returned are the mean of what the microbatches moved them to.
+  and gradient depend on `size`. The returned statistics are the mean of those of the microbatches.
   """
   rows = arrays[0].shape[0]
   if not size or size == rows:

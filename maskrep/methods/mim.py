@@ -1,4 +1,4 @@
-"""Supervised learning with masked image modelling beside it, Chen et al. 2023, section 3."""
+"""Supervised learning combined with masked image modelling, Chen et al. 2023, section 3."""
 
 import dataclasses
 from typing import Annotated
@@ -39,10 +39,10 @@ class StreamMasks:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MIMTarget:
-  """What masked image modelling predicts."""
+  """The target of masked image modelling."""
 
   kind: Annotated[str, OneOf(('tokens', 'pixels'))]
-  size: Count  # pixels of the square that the tokenizer sees
+  size: Count  # side, in pixels, of the images of the tokenizer
   weights: str  # workdir of the run that trained the tokenizer, or an import
 
   __post_init__ = check
@@ -57,19 +57,19 @@ class SupervisedMIM:
   Attributes:
     encoder: images [B, H, W, 3], keep_idx [B, K] -> {'cls': [B, D], 'patches': [B, K, D]}.
     classifier: [B, D] -> logits [B, num_classes].
-    decoder: patches [B, K, D], filling [B, D], keep_idx [B, K] -> [B, N, codes or pixels of a patch].
-    tokenizer: images [B, S, S, 3] in [0, 1] -> int32 tokens [B, h, w], by its method `ids`; frozen. None predicts the
-      pixels of a patch, normalised by their mean and deviation (He et al. 2022, section 3), in place of tokens.
-    tokenizer_weights: the folder of its weights.
-    view: recipe of the view that both streams see.
-    preprocessing: of the images that are encoded later.
-    regularisation: of the supervised stream alone.
-    ratio, supervised_ratio: share of the patches that are dropped in each stream.
-    supervised_pooling, mim_pooling: what represents the image to the classifier, and fills the places of dropped
-      patches: 'average' of the patches seen, or 'class_token'.
-    mim_weight: of the second loss; 0 leaves its stream out.
-    masked_only: whether only dropped patches count in it; the paper counts all.
-    microbatch: images of the global batch that the encoder sees at once; 0 is all.
+    decoder: patches [B, K, D], fill [B, D], keep_idx [B, K] -> [B, N, codes or pixels of a patch].
+    tokenizer: images [B, S, S, 3] in [0, 1] -> int32 tokens [B, h, w], by its method `ids`; frozen. With None the
+      targets are the pixels of a patch, normalised by their mean and deviation (He et al. 2022, section 3).
+    tokenizer_weights: folder of its weights.
+    view: recipe of the view of both streams.
+    preprocessing: preprocessing of images in evaluation and export.
+    regularisation: regularisation of the supervised stream only.
+    ratio, supervised_ratio: share of the patches that is dropped in the MIM stream and in the supervised stream.
+    supervised_pooling, mim_pooling: input of the classifier, and fill of dropped patches in the decoder: the 'average'
+      of the visible patches, or the 'class_token'.
+    mim_weight: weight of the MIM loss; 0 turns its stream off.
+    masked_only: whether only dropped patches count in the MIM loss; the paper counts all.
+    microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
   encoder: nn.Module
@@ -112,7 +112,7 @@ class SupervisedMIM:
 
   @property
   def grid(self) -> int:
-    """Patches along a side."""
+    """Number of patches along a side."""
     return self.view.size // self.encoder.patch_size
 
   @property
@@ -176,14 +176,14 @@ class SupervisedMIM:
     return {'cls': pooled(out, self.supervised_pooling), 'patches': out['patches']}
 
   def classify(self, params: Params, representation: Array) -> Array:
-    """Representations as `encode` gives them, [B, D] -> logits [B, num_classes]."""
+    """Representations 'cls' of `encode`, [B, D] -> logits [B, num_classes]."""
     return self.classifier.apply({'params': params['classifier']}, representation)
 
   def _keep(self, keys: Array, ratio: float) -> Array:
     return random_keep(keys, self.grid**2, num_kept(self.grid**2, ratio))
 
   def _encode_in_microbatches(self, function, params, images, keep_idx, key):
-    """`function(out, keep_idx)` of the encoder's outputs, in microbatches; `key` is of stochastic depth and dropout."""
+    """Applies `function(out, keep_idx)` to the encoder's outputs, in microbatches; `key` is for its random noise."""
 
     def run(images, keep_idx, noise):
       return function(self.encoder.apply({'params': params['encoder']}, images, keep_idx, noise), keep_idx)
@@ -208,7 +208,7 @@ class SupervisedMIM:
     return mean(each), {'mim': mean(each), 'mim_accuracy': jnp.sum(right) / jnp.maximum(jnp.sum(~seen), 1)}
 
   def _target(self, frozen, images):
-    """Tokens int32 [B, N] of normalised images, or float32 [B, N, pixels of a patch]."""
+    """Targets of normalised images: tokens int32 [B, N], or pixels float32 [B, N, pixels of a patch]."""
     if self.tokenizer is None:
       patches = patchify(images, self.encoder.patch_size)
       return (patches - patches.mean(-1, keepdims=True)) / jnp.sqrt(patches.var(-1, keepdims=True) + 1e-6)

@@ -24,23 +24,23 @@ from maskrep.types import Array, Aux, Batch, Params, Views
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MSCN:
-  """Two views of an image, high-pass filtered and masked each in its own way, get the same embedding.
+  """Gives two views of an image, high-pass filtered and independently masked, the same embedding.
 
-  Several masked versions of the first view meet one of the second. With InfoNCE one network embeds both, and there is
-  no teacher; with BYOL the student predicts from the first what the teacher makes of the second, and not the reverse.
-  Batch norm normalises each branch by itself, in the trunk by the microbatch where there is one.
+  Several masked versions of the first view are compared with one of the second. With InfoNCE one network embeds both,
+  without a teacher; with BYOL the student predicts the teacher's embedding of the second view from the first, and not
+  the reverse. Batch norm normalises each branch separately, and in the encoder each microbatch.
 
   Attributes:
     encoder: images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, with batch statistics.
     projector: [B, D] -> [B, E], with batch statistics.
-    predictor: [B, E] -> [B, E], with batch statistics: of BYOL; None for InfoNCE.
-    view: recipe of the crop and of the colours of both views, which are drawn apart, and of the filter after them.
-    preprocessing: of the images that are encoded later; they are filtered too.
-    first_mask, second_mask: how the versions of the first view and the second view are masked; their noise differs.
+    predictor: [B, E] -> [B, E], with batch statistics, for BYOL; None for InfoNCE.
+    view: recipe of both views, which are drawn independently, and of the filter after them.
+    preprocessing: preprocessing of images in evaluation and export, with the same filter.
+    first_mask, second_mask: recipes of the masks of the first and the second view; their noise differs.
     num_masks: masked versions of the first view.
     loss_kind: 'infonce', SimCLR's over the views of the global batch, or 'byol'.
-    temperature: of InfoNCE.
-    microbatch: images of the global batch that the encoder sees at once (in all versions of the first view); 0 is all.
+    temperature: temperature of InfoNCE.
+    microbatch: images of the global batch, with all versions, that the encoder processes at once; 0 is all.
   """
 
   encoder: nn.Module
@@ -55,7 +55,7 @@ class MSCN:
   temperature: Positive
   microbatch: NonNegativeInt
 
-  # Pixels of both views are masked, and the batch norm of the encoder sees one microbatch.
+  # Views are masked by pixels (None), and the batch norm of the encoder is per microbatch.
   reads, masked, pooling = ('image', 'size', 'position'), {'first': None, 'second': None}, 'class_token'
   frozen, exact_microbatches = None, False
 
@@ -102,7 +102,7 @@ class MSCN:
     # First branch: all masked versions in one batch, [B, M, E].
     features, first, student = self._embed(params, views['first'], model_state['student'])
 
-    # Second branch: the teacher, with statistics of its own and no gradient, or the same network once more.
+    # Second branch: the teacher, with its own statistics and no gradient, or the same network again.
     second_params, stats = (ema_params, model_state['teacher']) if byol else (params, student)
     _, second, stats = self._embed(second_params, views['second'][:, None], stats)
     second = second[:, 0]
@@ -125,10 +125,10 @@ class MSCN:
     return loss, Aux(*jax.tree.map(jax.lax.stop_gradient, (metrics, model_state)))
 
   def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
-    """By the running statistics: of the teacher, whose weights are evaluated, where there is one.
+    """Encodes by running statistics: those of the teacher, if there is one, as its weights are evaluated.
 
     Raises:
-      ValueError: keep_idx is given; a ConvNet sees all pixels.
+      ValueError: keep_idx is given; a ConvNet cannot leave out patches.
     """
     if keep_idx is not None:
       raise ValueError('keep_idx: a ConvNet sees all pixels, and none can be left out')
@@ -140,7 +140,7 @@ class MSCN:
     return ('encoder', 'projector') if self.predictor is None else ('encoder', 'projector', 'predictor')
 
   def _embed(self, params, images, stats) -> tuple[Array, Array, dict]:
-    """Images [B, M, H, W, 3] -> features [B, M, D], embeddings [B, M, E] and the moved statistics."""
+    """Images [B, M, H, W, 3] -> features [B, M, D], embeddings [B, M, E] and the updated statistics."""
     variables = {'params': params['encoder'], 'batch_stats': stats['encoder']}
 
     def represent(images):
@@ -153,7 +153,7 @@ class MSCN:
     return features, embeddings, stats
 
   def _head(self, name, params, x, stats) -> tuple[Array, dict]:
-    """Through the projector or the predictor, [B, M, D] -> [B, M, E], by the statistics of all rows."""
+    """Applies the projector or predictor, [B, M, D] -> [B, M, E], normalised by statistics of all rows."""
     variables = {'params': params[name], 'batch_stats': stats[name]}
     rows = x.reshape(-1, x.shape[-1])
     out, moved = getattr(self, name).apply(variables, rows, train=True, mutable=['batch_stats'])
@@ -161,7 +161,7 @@ class MSCN:
 
 
 def from_config(read: Reader) -> MSCN:
-  """Reads the sections views, first_mask, second_mask, encoder, projector, predictor (if there is one), objective."""
+  """Reads the sections views, first_mask, second_mask, encoder, projector, predictor (optional) and objective."""
   views = read('views', FilteredView)
   masks = {name: read(name, PixelMask) for name in ('first_mask', 'second_mask')}
   for name, mask in masks.items():

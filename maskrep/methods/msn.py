@@ -22,7 +22,7 @@ from maskrep.types import Array, Aux, Batch, Params, Rule, Views
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SiameseViews(View):
-  """The views of one image: a whole one, masked ones of the same recipe, and small focal ones."""
+  """The views of an image: a target view, masked views of the same recipe, and small focal views."""
 
   focal_size: Count
   focal_crop_scale: Scale
@@ -32,7 +32,7 @@ class SiameseViews(View):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenMask:
-  """The share of patches that a masked view drops, and whether a whole batch shares one mask."""
+  """The share of patches that a masked view drops, and whether a batch shares one mask."""
 
   ratio: Share
   shared: bool
@@ -47,17 +47,17 @@ class MSN:
   Attributes:
     encoder: images [B, H, W, 3], keep_idx [B, K] -> {'cls': [B, D], 'patches': [B, K, D]}.
     head: [B, D] -> [B, E], with batch statistics; dropped after pre-training.
-    target_view, anchor_view, focal_view: recipes of the whole view, the masked views and the small views.
-    preprocessing: of the images that are encoded later.
-    num_random, num_focal: masked and focal anchors of one image (paper: 1 and 10).
+    target_view, anchor_view, focal_view: recipes of the target view, the masked views and the focal views.
+    preprocessing: preprocessing of images in evaluation and export.
+    num_random, num_focal: number of masked and focal anchors per image (paper: 1 and 10).
     ratio: share of the patches of a masked anchor that is dropped; focal anchors are not masked.
-    shared_mask: one mask for a whole batch, as the authors' code draws it.
-    num_prototypes: rows of the learnable prototypes, as wide as the head's output.
-    temperature, target_temperature: of the anchors' and the (sharpened) targets' softmax.
-    sinkhorn_iterations: balancing of the targets over the batch; 0 leaves it out.
+    shared_mask: one mask per batch, as in the authors' code.
+    num_prototypes: number of learnable prototypes, as wide as the head's output.
+    temperature, target_temperature: temperatures of the softmax of anchors and of (sharpened) targets.
+    sinkhorn_iterations: iterations that balance the targets over the batch; 0 turns it off.
     memax_weight: lambda of equation (1), weight of mean-entropy maximisation.
-    entropy_weight: weight of the anchors' own entropy (authors' code; 0 in the paper).
-    microbatch: images of the global batch that the encoder sees at once; 0 is all.
+    entropy_weight: weight of the entropy of each anchor (authors' code; 0 in the paper).
+    microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
   encoder: nn.Module
@@ -131,7 +131,7 @@ class MSN:
       log_q = losses.log_sinkhorn(log_q, self.sinkhorn_iterations)
     log_q = jax.lax.stop_gradient(log_q)
 
-    # Anchors: masked views, then whole focal views, through one head so that they share its batch statistics.
+    # Anchors: masked views, then unmasked focal views, through the head together, to share its batch statistics.
     masked_key, focal_key = jax.random.split(key)
     anchors = [self._represent(params, views['anchor'], views['keep_idx'], key=masked_key)]
     if self.num_focal:
@@ -165,7 +165,7 @@ class MSN:
     return self.encoder.apply({'params': params['encoder']}, images, keep_idx)
 
   def _represent(self, params, images, keep_idx=None, *, key=None) -> Array:
-    """Class tokens of views: float32 [B, ..., H, W, 3] -> [B, ..., D]; with stochastic depth where a key is given."""
+    """Class tokens of views: float32 [B, ..., H, W, 3] -> [B, ..., D]; with stochastic depth if there is a key."""
     views = images.shape[:-3]
     count = math.prod(views[1:])
     noise = None if key is None else self.encoder.draw_noise(key, math.prod(views))
@@ -181,7 +181,7 @@ class MSN:
     return out.reshape(*views, -1)
 
   def _project(self, params, representation, model_state) -> tuple[Array, dict]:
-    """Through the head, [..., D] -> [..., E], by the statistics of all rows; returns the moved statistics too."""
+    """Applies the head, [..., D] -> [..., E], normalised by statistics of all rows; returns the updated ones too."""
     variables = {'params': params['head'], **model_state}
     rows = representation.reshape(-1, representation.shape[-1])
     out, model_state = self.head.apply(variables, rows, train=True, mutable=['batch_stats'])

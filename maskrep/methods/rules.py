@@ -1,4 +1,4 @@
-"""How the parameters of most objectives are trained."""
+"""The rules by which the parameters of most objectives are trained."""
 
 import jax
 

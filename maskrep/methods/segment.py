@@ -21,9 +21,9 @@ TRAINED = 'head', 'all'
 
 
 def pixel_sums(logits: Array, label_map: Array) -> Array:
-  """Over the pixels of each image that have a class: cross-entropy, how many are right, how many they are.
+  """Sums over the labelled pixels of each image: cross-entropy, correct predictions, and pixels.
 
-  Logits [B, H, W, C] and uint8 [B, H, W], `NONE` where there is none -> float32 [B, 3].
+  Logits [B, H, W, C] and classes uint8 [B, H, W], `NONE` if a pixel has none -> float32 [B, 3].
   """
   counted = label_map != NONE
   own = jnp.where(counted, label_map, 0).astype(jnp.int32)[..., None]
@@ -34,21 +34,21 @@ def pixel_sums(logits: Array, label_map: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
-  """Cross-entropy of each pixel that has a class, of logits that are resampled from the patches to the pixels.
+  """Cross-entropy over labelled pixels, of logits that are resampled from patches to pixels.
 
   Attributes:
     encoder: images [B, H, W, 3] -> {'patches': [B, N, D], ...}, N = H W / patch_size**2.
-    view: recipe of the view; its crop and flip are the label map's too, its high-pass filter comes last.
-    preprocessing: of the images that are encoded or segmented later.
-    map_classes: of the label maps.
-    trained: the linear layer alone, 'head', or with the encoder, 'all'.
-    microbatch: images of the global batch that encoder and loss see at once; 0 is all.
+    view: recipe of the view; the label map gets the same crop and flip, and the high-pass filter comes last.
+    preprocessing: preprocessing of images in evaluation and export.
+    map_classes: number of classes of the label maps.
+    trained: 'head', the linear layer only, or 'all', the encoder too.
+    microbatch: images of the global batch that encoder and loss process at once; 0 is all.
   """
 
   encoder: nn.Module
   view: FilteredView
   preprocessing: Preprocessing
-  map_classes: Annotated[int, Range(2, 254)]  # a byte holds no more
+  map_classes: Annotated[int, Range(2, 254)]  # the limit of a byte
   trained: Annotated[str, OneOf(TRAINED)]
   microbatch: NonNegativeInt
 
@@ -91,7 +91,7 @@ class Segment:
     if not trains:
       params = params | {'encoder': jax.lax.stop_gradient(params['encoder'])}
 
-    # The logits of all pixels of a large batch would not fit; what is summed over an image does.
+    # The logits of all pixels of a large batch would not fit into memory; sums per image do.
     def of_images(images, label_map, noise):
       logits = self._logits(params, images, noise)
       logits = jax.image.resize(logits, (*label_map.shape, self.map_classes), 'linear')
@@ -99,7 +99,7 @@ class Segment:
 
     noise = self.encoder.draw_noise(key, len(views['image'])) if trains else None
     sums = in_microbatches(of_images, self.microbatch, views['image'], views['label_map'], noise).sum(0)
-    # Each pixel of the global batch counts alike, in whatever image it lies.
+    # Each labelled pixel of the global batch has the same weight, whatever its image.
     loss, accuracy = sums[:2] / jnp.maximum(sums[2], 1)
     return loss, Aux(jax.tree.map(jax.lax.stop_gradient, {'loss': loss, 'pixel_accuracy': accuracy}), model_state)
 

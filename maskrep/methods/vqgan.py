@@ -1,8 +1,7 @@
 """Training a tokenizer: VQGAN, Esser et al. 2021, arXiv:2012.09841, section 3.1, equations (4) to (6).
 
-One deviation: the reconstruction is judged by pixels alone, as the paper's perceptual loss needs another network's
-weights. The entropy term, which keeps codes in use, is of MaskGIT's code (Chang et al.
-2022, arXiv:2202.04200).
+One deviation: the reconstruction loss is on pixels only, as the paper's perceptual loss needs the weights of another
+network. The entropy term, which keeps codes in use, is from MaskGIT's code (Chang et al. 2022, arXiv:2202.04200).
 """
 
 import dataclasses
@@ -28,46 +27,46 @@ RECONSTRUCTIONS = {'l2': jnp.square, 'l1': jnp.abs}
 
 
 def code_entropies(scores: Array, temperature: float) -> tuple[Array, Array]:
-  """Entropy of a token's soft assignment, averaged, and of the mean assignment: [M, P] -> two scalars, in nats."""
+  """Mean entropy of the soft assignments, and entropy of the mean assignment: [M, P] -> two scalars, in nats."""
   log_p = jax.nn.log_softmax(scores / temperature, axis=-1)
   return jnp.mean(losses.entropy(log_p)), losses.entropy(losses.log_mean(log_p))
 
 
 def hinge(real: Array, fake: Array) -> Array:
-  """The discriminator's loss: 0 where its logits are above 1 for images and below -1 for reconstructions."""
+  """Hinge loss of the discriminator: 0 if logits are above 1 for images and below -1 for reconstructions."""
   return (jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))) / 2
 
 
 def psnr(images: Array, reconstructions: Array) -> Array:
-  """Peak signal-to-noise ratio in dB of each image, [B, H, W, 3] in [0, 1], what is out of range clipped -> [B]."""
+  """Peak signal-to-noise ratio per image, in dB: [B, H, W, 3], clipped to [0, 1] -> [B]."""
   error = jnp.mean((images - jnp.clip(reconstructions, 0, 1)) ** 2, axis=(1, 2, 3))
   return -10 * jnp.log10(jnp.maximum(error, 1e-10))
 
 
 def perplexity(ids: Array, size: int) -> Array:
-  """How many of `size` codes, evenly used, would have the entropy of those in int32 ids [M]."""
+  """Perplexity of the codes in int32 ids [M], out of `size`: the number of evenly used codes of the same entropy."""
   share = jnp.bincount(ids, length=size) / ids.size
   return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(share, share)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainVQGAN:
-  """A tokenizer learns to reconstruct images; a discriminator may learn to tell them from its reconstructions.
+  """Trains a tokenizer to reconstruct images, optionally with a discriminator of images and reconstructions.
 
   Attributes:
     tokenizer: the model.
-    discriminator: images [B, H, W, 3] -> logits [B, h, w]; images must not see each other.
-    view: recipe of the crop and the flip; neither shifted nor scaled, so that pixels stay in [0, 1].
-    preprocessing: of the images that are encoded later.
+    discriminator: images [B, H, W, 3] -> logits [B, h, w]; images must be processed independently.
+    view: recipe of the crop and the flip; not normalised, so that pixels stay in [0, 1].
+    preprocessing: preprocessing of images in evaluation and export.
     reconstruction_kind: 'l2' or 'l1', mean over pixels.
-    commitment_weight: beta, of the encoder's distance to its code; the code's to it has weight 1.
-    entropy_weight, entropy_temperature: of the entropy term, and of the softmax over -|z - e|^2 in it (MaskGIT's code:
-      0.1, 0.01).
-    discriminator_weight: of the generator's term; 0 leaves the discriminator out.
-    adaptive_weight: whether the generator's term is also weighed by equation (7): its gradient at the decoder's last
-      layer then has the length of the reconstruction's. It costs up to one more pass through either model.
-    discriminator_start_step: the first step at which either of the two learns from the other.
-    microbatch: images of the global batch that each model sees at once; 0 is all.
+    commitment_weight: beta, weight of the encoder's distance to its code; the code's distance to it has weight 1.
+    entropy_weight, entropy_temperature: weight of the entropy term, and temperature of its softmax over -|z - e|^2
+      (MaskGIT's code: 0.1, 0.01).
+    discriminator_weight: weight of the generator's term; 0 turns the discriminator off.
+    adaptive_weight: whether equation (7) also weights the generator's term, so that its gradient at the decoder's last
+      layer is as long as that of the reconstruction. Costs up to one more pass through either model.
+    discriminator_start_step: the first step with adversarial losses.
+    microbatch: images of the global batch that each model processes at once; 0 is all.
   """
 
   tokenizer: VQGAN
@@ -112,19 +111,19 @@ class TrainVQGAN:
   ) -> tuple[Array, Aux]:
     images, codebook = views['image'], params['tokenizer']['codebook']
 
-    # Tokens. The codes come from a product: the gradient of indexing would be summed in no fixed order on a GPU.
+    # Tokens. Codes come from a matrix product: a GPU sums the gradient of indexing in no fixed order.
     z = in_microbatches(lambda x: self._tokenizer(params, 'encode', x), self.microbatch, images)
     scores = code_scores(z, codebook)
     ids = jnp.argmax(scores, axis=-1)
     codes = jnp.matmul(jax.nn.one_hot(ids, len(codebook)), codebook, precision=jax.lax.Precision.HIGHEST)
 
-    # Equation (4): reconstruction, the codes' distance to the encoder's output, and its to them.
+    # Equation (4): reconstruction, distance of the codes to the encoder's output, and commitment.
     latents = straight_through(z, codes)
     made = self._decode(params, latents)
     reconstruction = self._distance(made, images)
     codebook_loss = jnp.mean((jax.lax.stop_gradient(z) - codes) ** 2)
     commitment = jnp.mean((z - jax.lax.stop_gradient(codes)) ** 2)
-    # Entropy: each token sure of its code, all codes used over the global batch.
+    # Entropy: low for each token, high for the mean over the global batch.
     token_entropy, codebook_entropy = code_entropies(scores.reshape(-1, len(codebook)), self.entropy_temperature)
     loss = reconstruction + codebook_loss + self.commitment_weight * commitment
     loss += self.entropy_weight * (token_entropy - codebook_entropy)
@@ -140,7 +139,7 @@ class TrainVQGAN:
       'feature_std': losses.feature_std(codes.mean((1, 2))),
     }
     if self.discriminator_weight:
-      # Equation (5), with hinges: one loss, in which either side is a constant to the other.
+      # Equation (5), with hinges: one loss, in which each side is constant for the other.
       generator = -jnp.mean(self._logits(jax.lax.stop_gradient(params), made))
       discriminator = hinge(self._logits(params, images), self._logits(params, jax.lax.stop_gradient(made)))
       started = (step >= self.discriminator_start_step) * 1.0
@@ -157,7 +156,7 @@ class TrainVQGAN:
     """Codes of images in [0, 1], row by row, and their mean.
 
     Raises:
-      ValueError: `keep_idx` is given: a tokenizer sees whole images.
+      ValueError: `keep_idx` is given; a tokenizer cannot leave out patches.
     """
     if keep_idx is not None:
       raise ValueError('keep_idx: a tokenizer cannot leave out patches')
@@ -166,11 +165,11 @@ class TrainVQGAN:
     return {'cls': codes.mean(axis=1), 'patches': codes}
 
   def reconstruct(self, params: Params, images: Array) -> Array:
-    """What is left of images after their tokens: float32 [B, H, W, 3] in [0, 1] -> the same shape, not clipped."""
+    """Reconstructs images from their tokens: float32 [B, H, W, 3] in [0, 1] -> the same shape, not clipped."""
     return self.tokenizer.apply({'params': params['tokenizer']}, images)
 
   def _adaptive_weight(self, params, latents, images) -> Array:
-    """Equation (7), at most 10 000 as in the authors' code."""
+    """Weight of equation (7), at most 10 000 as in the authors' code."""
 
     def length(loss):
       def of_last(kernel):
@@ -202,7 +201,7 @@ def from_config(read: Reader) -> TrainVQGAN:
   """Reads the sections views, tokenizer, discriminator and objective."""
   views, tokenizer = read('views', View), read('tokenizer', VQGAN, dtype=read.dtype)
   if (views.mean, views.std) != ((0.0,) * 3, (1.0,) * 3):
-    raise ConfigError(f'config.views.mean={views.mean}, std={views.std}: must be 0 and 1, for pixels stay in [0, 1]')
+    raise ConfigError(f'config.views.mean={views.mean}, std={views.std}: must be 0 and 1, as pixels stay in [0, 1]')
   if views.size % tokenizer.stride:
     raise ConfigError(f'config.views.size={views.size}: must be a multiple of the stride {tokenizer.stride} of the '
                       'tokenizer')

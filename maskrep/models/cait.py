@@ -1,7 +1,7 @@
-"""The encoder of ExtreMA, Wu et al. 2022, arXiv:2206.04667, section 3: self-attention trunk, then class attention.
+"""The encoder of ExtreMA, Wu et al. 2022, arXiv:2206.04667, section 3: a self-attention trunk, then class attention.
 
-Class attention is CaiT's (Touvron et al. 2021, arXiv:2103.17239, section 3): only the class token is updated, and it
-sees all patches, so that a block costs O(N).
+Class attention is CaiT's (Touvron et al. 2021, arXiv:2103.17239, section 3): only the class token is updated, by
+attention to all patches, so that a block costs O(N).
 """
 
 from typing import Annotated
@@ -33,16 +33,15 @@ class CaiT(nn.Module):
   """Patches, without a class token, through pre-norm blocks; then a class token that attends to them.
 
   Attributes:
-    patch_size, width, depth, heads, mlp_ratio: the trunk.
-    class_depth, layer_scale: blocks of class attention, and the initial value of their LayerScale.
-    instance: what the representation of the image is: the paper's 'class_attention'; or one of the two that it finds
-      to fail (Figure 5), a 'class_token' that goes through the trunk as in a ViT, or the 'average' of the patches.
+    patch_size, width, depth, heads, mlp_ratio: architecture of the trunk.
+    class_depth, layer_scale: number of class-attention blocks, and the initial value of their LayerScale.
+    instance: the representation of the image: 'class_attention', the paper's; or one of two that fail in the paper
+      (Figure 5): a 'class_token' in the trunk, as in a ViT, or the 'average' of the patches.
     drop_path: rate of stochastic depth at the trunk's last block, growing linearly from 0 at the first.
-    positions, image_size: 'sincos'; or, as in CaiT, 'learned' on the grid of a square image of this size, and resampled
-      for others.
-    trunk_scale, talking_heads: CaiT's trunk has LayerScale, of this initial value, and heads that talk; ExtreMA's has
-      neither.
-    dtype: of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
+    positions, image_size: 'sincos'; or, as in CaiT, 'learned' for square images of this size, and resampled for others.
+    trunk_scale, talking_heads: initial value of LayerScale in the trunk, and talking-heads attention, as in CaiT;
+      ExtreMA has neither.
+    dtype: dtype of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
   """
 
   patch_size: Count
@@ -69,12 +68,12 @@ class CaiT(nn.Module):
     check(self)
     check_heads(self.width, self.heads)
     if self.positions == 'sincos' and self.width % 4:
-      raise ValueError(f'width={self.width}: must be a multiple of 4, for sine-cosine positions')
+      raise ValueError(f'width={self.width}: must be a multiple of 4 for sine-cosine positions')
     super().__post_init__()
 
   @property
   def block_names(self) -> tuple[str, ...]:
-    """Of the blocks among the parameters, from the input to the output."""
+    """Names of the blocks in the parameters, from input to output."""
     trunk = tuple(f'block{i}' for i in range(self.depth))
     if self.instance != 'class_attention':
       return trunk
@@ -82,22 +81,22 @@ class CaiT(nn.Module):
 
   @property
   def patches_reach_end(self) -> bool:
-    """Whether patches go through the last block, as class tokens do."""
+    """True if patches, like class tokens, pass through the last block."""
     return self.instance != 'class_attention'
 
   def draw_noise(self, key: jax.Array, batch: int) -> dict[str, jax.Array] | None:
-    """Of stochastic depth, for each example, arrays [batch, ...]; None where it is not on."""
+    """Draws the noise of stochastic depth, arrays [batch, ...], one row per example; None if it is off."""
     return draw_noise(key, batch, self.depth, self.drop_path)
 
   @nn.compact
   def __call__(self, images, keep_idx=None, noise=None):
     """Encodes float32 images [B, H, W, 3], or only their patches at int32 keep_idx [B, K], counted row by row.
 
-    In training, `noise` is what `draw_noise` drew; without it nothing is dropped.
+    In training, `noise` comes from `draw_noise`; without it nothing is dropped.
 
     Returns:
-      Float32 {'cls': [B, D], the instance representation, 'patches': [B, N, D] or, in the order of keep_idx, [B, K, D],
-      the distributed one}.
+      Float32 {'cls': [B, D], the representation of the image; 'patches': [B, N, D] or, in the order of keep_idx,
+      [B, K, D]}.
 
     Raises:
       ValueError: the height or width is not a multiple of the patch size.
@@ -108,7 +107,7 @@ class CaiT(nn.Module):
     x = embed(images, pos, keep_idx, self.patch_size, linear).astype(self.dtype)
 
     if self.instance != 'average':
-      # Small whatever the width: LayerScale adds little to it, and what it starts with is the same for all images.
+      # Small at any width: its initial value is the same for all images, and LayerScale adds little to it.
       cls = self.param('cls', nn.initializers.normal(0.02), (1, 1, self.width))
       cls = jnp.broadcast_to(cls, (b, 1, self.width)).astype(self.dtype)
     if self.instance == 'class_token':
@@ -131,7 +130,7 @@ class CaiT(nn.Module):
     return {'cls': norm(cls)[:, 0], 'patches': norm(x)}
 
   def _positions(self, grid: tuple[int, int]) -> jax.Array:
-    """Float32 [N, D] for a grid of patches."""
+    """Position embeddings, float32 [N, D], of a grid of patches."""
     if self.positions == 'sincos':
       return jnp.asarray(sincos(grid, self.width))
     native = (self.image_size // self.patch_size,) * 2

@@ -1,4 +1,4 @@
-"""What pre-training puts behind an encoder to predict its patches, and drops afterwards."""
+"""The decoder of masked image modelling, which is discarded after pre-training."""
 
 from flax import linen as nn
 import jax
@@ -18,20 +18,20 @@ from maskrep.schema import Count, Positive, check
 
 
 def restore_order(visible: jax.Array, fill: jax.Array, keep_idx: jax.Array, patches: int) -> jax.Array:
-  """Puts visible patches [B, K, D] back to their places keep_idx [B, K], `fill` [B, D] into all others: [B, N, D]."""
+  """Puts visible patches [B, K, D] back at positions keep_idx [B, K], and `fill` [B, D] at all others: [B, N, D]."""
   at = keep_idx[:, None] == jnp.arange(patches)[:, None]
-  # Places that were dropped gather any row, whose gradient is 0: a GPU sums colliding rows in no fixed order.
-  placed = jnp.take_along_axis(visible, at.argmax(-1)[..., None], axis=1)
-  return jnp.where(at.any(-1)[..., None], placed, fill[:, None])
+  # Dropped positions gather row 0 with gradient 0: a GPU sums the gradients of colliding rows in no fixed order.
+  gathered = jnp.take_along_axis(visible, at.argmax(-1)[..., None], axis=1)
+  return jnp.where(at.any(-1)[..., None], gathered, fill[:, None])
 
 
 class TokenDecoder(nn.Module):
-  """A shallow transformer over all places (Chen et al. 2023, section 3).
+  """A shallow transformer over all patches (Chen et al. 2023, section 3).
 
   Attributes:
-    patches, output: places, and what is predicted for each: logits of tokens or values of pixels.
-    width, depth, heads, mlp_ratio: the transformer.
-    dtype: of the computation. Parameters and the returned array are float32.
+    patches, output: number of patches, and of outputs per patch: logits of tokens or values of pixels.
+    width, depth, heads, mlp_ratio: architecture of the transformer.
+    dtype: dtype of the computation. Parameters and the returned array are float32.
   """
 
   patches: Count
@@ -50,7 +50,7 @@ class TokenDecoder(nn.Module):
 
   @nn.compact
   def __call__(self, visible, fill, keep_idx):
-    """Patches [B, K, D] seen at int32 keep_idx [B, K], and what stands for the others [B, D] -> [B, N, output]."""
+    """Visible patches [B, K, D] at int32 keep_idx [B, K], and the fill of all others [B, D] -> [B, N, output]."""
     x = restore_order(visible, fill, keep_idx, self.patches)
     pos = self.param('pos', INITIALIZERS[self.weight_init][1], (self.patches, self.width))
     x = dense(x, *Linear(self.width, self.dtype, self.weight_init, name='embed')(x.shape[-1]))

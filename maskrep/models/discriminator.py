@@ -1,4 +1,4 @@
-"""A patch discriminator after Isola et al. 2017, arXiv:1611.07004: a logit for every patch of an image."""
+"""A patch discriminator after Isola et al. 2017, arXiv:1611.07004: one logit per patch of an image."""
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ from maskrep.schema import Count, check
 class PatchDiscriminator(nn.Module):
   """float [B, H, W, 3] in [0, 1] -> float32 logits [B, H / 2^layers, W / 2^layers], rounded up.
 
-  Strided 4x4 convolutions, each twice as wide as the one before, and leaky ReLU. Group norm stands in for the paper's
-  batch norm, so that images do not see each other; zeros around the image keep one logit of a small one.
+  Strided 4x4 convolutions, each twice as wide as the one before, and leaky ReLU. Group norm replaces the paper's batch
+  norm, so that images are independent; zero padding leaves at least one logit for a small image.
   """
 
   width: Count

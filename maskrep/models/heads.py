@@ -1,4 +1,4 @@
-"""What training puts on an encoder. Evaluation of the encoder drops it."""
+"""Heads on an encoder for training; evaluation of the encoder discards them."""
 
 import math
 
@@ -12,8 +12,8 @@ from maskrep.schema import Count, check
 class ProjectionHead(nn.Module):
   """MSN's projector, arXiv:2204.07141 appendix C: float [B, D] -> float32 [B, output].
 
-  Batch norm and GELU follow every layer but the last. `train` normalises by the batch and moves the running
-  statistics in 'batch_stats'; otherwise these are used. `dtype` is of the matrix products only.
+  Batch norm and GELU follow every layer but the last. With `train`, statistics of the batch normalise and update
+  the running statistics in 'batch_stats'; otherwise the running ones normalise. `dtype` is that of matrix products.
   """
 
   hidden: Count = 2048
@@ -38,8 +38,8 @@ class ProjectionHead(nn.Module):
 class SigmoidClassifier(nn.Module):
   """A linear layer for sigmoid cross-entropy: float [..., D] -> float32 logits [..., classes].
 
-  It starts at 0, with a bias that gives each class the probability 1 / classes (Beyer et al. 2020, arXiv:2006.07159).
-  All of it is float32: small changes of a logit of -7 would be lost in bfloat16.
+  The kernel starts at 0, the bias at probability 1 / classes per class (Beyer et al. 2020, arXiv:2006.07159).
+  Everything is float32: small changes of a logit of -7 would be lost in bfloat16.
   """
 
   classes: int
@@ -53,7 +53,7 @@ class SigmoidClassifier(nn.Module):
 class LinearClassifier(nn.Module):
   """A linear layer for softmax cross-entropy: float [..., D] -> float32 logits [..., classes].
 
-  It starts from a normal distribution of deviation `init_std`, without bias; all of it is float32.
+  The kernel starts normally distributed with deviation `init_std`, the bias at 0. Everything is float32.
   """
 
   classes: int
@@ -67,7 +67,7 @@ class LinearClassifier(nn.Module):
 class MLPHead(nn.Module):
   """ExtreMA's projector and predictor, arXiv:2206.04667 section 3: float [..., D] -> float32 [..., output].
 
-  LayerNorm and GELU follow every layer but the last. `dtype` is of the matrix products only.
+  LayerNorm and GELU follow every layer but the last. `dtype` is that of matrix products.
   """
 
   hidden: Count = 4096
@@ -91,7 +91,7 @@ class MLPHead(nn.Module):
 class SiameseHead(nn.Module):
   """SimCLR's and BYOL's projector and BYOL's predictor: float [B, D] -> float32 [B, output].
 
-  Batch norm and ReLU follow every layer but the last; `norm_output` puts a batch norm behind that one too. `train` and
+  Batch norm and ReLU follow every layer but the last; `norm_output` adds batch norm after that one too. `train` and
   `dtype` are as in `ProjectionHead`.
   """
 

@@ -1,4 +1,4 @@
-"""Position embeddings: learned ones for another grid, resampled by one constant matrix, and fixed ones."""
+"""Position embeddings: resampling of learned ones to another grid, and fixed sine-cosine ones."""
 
 import numpy as np
 
@@ -18,9 +18,9 @@ def _cubic(new: int, old: int) -> np.ndarray:
 
 
 def resampling_matrix(new: tuple[int, int], old: tuple[int, int]) -> np.ndarray:
-  """The float32 matrix [N_new, N_old] that resamples row-major (rows, columns) grids, old to new.
+  """Returns the float32 matrix [N_new, N_old] that resamples row-major (rows, columns) grids from old to new.
 
-  It is PyTorch's `F.interpolate(mode='bicubic', align_corners=False)`, which Hugging Face's ViTs use.
+  Equal to PyTorch's `F.interpolate(mode='bicubic', align_corners=False)`, which Hugging Face's ViTs use.
   """
   return np.kron(_cubic(new[0], old[0]), _cubic(new[1], old[1])).astype(np.float32)
 
@@ -28,8 +28,8 @@ def resampling_matrix(new: tuple[int, int], old: tuple[int, int]) -> np.ndarray:
 def sincos(grid: tuple[int, int], width: int) -> np.ndarray:
   """Fixed 2-D sine-cosine embeddings, float32 [rows * columns, width], as in MAE (He et al. 2022, section 3).
 
-  A quarter of the channels each: sine and cosine of the column, sine and cosine of the row, of wavelengths from 2 pi to
-  10 000 * 2 pi.
+  A quarter of the channels each: sine and cosine of the column, sine and cosine of the row, with wavelengths from 2 pi
+  to 10 000 * 2 pi.
 
   Raises:
     ValueError: the width is not a multiple of 4.
@@ -37,5 +37,5 @@ def sincos(grid: tuple[int, int], width: int) -> np.ndarray:
   if width % 4:
     raise ValueError(f'width {width} is not a multiple of 4, as sine-cosine position embeddings need')
   frequencies = 10_000.0 ** -(np.arange(width // 4) / (width / 4))
-  rows, columns = (place.reshape(-1, 1) * frequencies for place in np.indices(grid))
+  rows, columns = (index.reshape(-1, 1) * frequencies for index in np.indices(grid))
   return np.concatenate([np.sin(columns), np.cos(columns), np.sin(rows), np.cos(rows)], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""ResNet, He et al. 2016, arXiv:1512.03385, in the form of torchvision: version 1.5, where the 3x3 has the stride."""
+"""ResNet, He et al. 2016, arXiv:1512.03385, as in torchvision: version 1.5, with the stride in the 3x3."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ he = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
 def conv(features: int, kernel: int, stride: int, dtype: jnp.dtype, name: str) -> nn.Conv:
-  """Without a bias, padded alike on both sides as PyTorch does: flax's 'SAME' pads even sizes more at the end."""
+  """A convolution without bias, padded equally on both sides as in PyTorch; 'SAME' pads even sizes more at the end."""
   return nn.Conv(features, (kernel, kernel), stride, padding=kernel // 2, use_bias=False, dtype=dtype, kernel_init=he,
                  name=name)
 
@@ -24,7 +24,7 @@ def conv(features: int, kernel: int, stride: int, dtype: jnp.dtype, name: str) -
 class Block(nn.Module):
   """Residual block, [B, H, W, C] -> [B, H / stride, W / stride, D]: two 3x3, or 1x1, 3x3, 1x1 with a bottleneck.
 
-  A bottleneck is a quarter of `features`. Where the shape changes, a 1x1 with a norm takes the shortcut to it.
+  A bottleneck has a quarter of `features`. If the shape changes, the shortcut is a 1x1 convolution with a norm.
   """
 
   features: int
@@ -54,11 +54,12 @@ class ResNet(nn.Module):
 
   Attributes:
     depth: 18, 34, 50, 101 or 200 layers.
-    width: multiplies the channels of every layer, the stem's too (SimCLR's and BYOL's; not torchvision's wide_resnet).
+    width: multiplier of the channels of all layers, including the stem (as in SimCLR and BYOL; not torchvision's
+      wide_resnet).
     stem: 'imagenet', a 7x7 of stride 2 and a max-pool; 'small', a 3x3 of stride 1, for images of about 32 pixels
       (SimCLR, arXiv:2002.05709, appendix B.9).
-    zero_init_residual: a block is the identity at first, as its last norm has scale 0 (arXiv:1706.02677, section 5.1).
-    dtype: of the computation. Parameters, statistics and the returned arrays are float32.
+    zero_init_residual: blocks start as the identity, as their last norm has scale 0 (arXiv:1706.02677, section 5.1).
+    dtype: dtype of the computation. Parameters, statistics and the returned arrays are float32.
   """
 
   depth: Annotated[int, OneOf(STAGES)]
@@ -72,21 +73,21 @@ class ResNet(nn.Module):
   def __post_init__(self):
     check(self)
     if 64 * self.width % 1:
-      raise ValueError(f'width={self.width}: must give a whole number of channels, a multiple of 1/64')
+      raise ValueError(f'width={self.width}: must be a multiple of 1/64, for a whole number of channels')
     super().__post_init__()
 
   @property
   def block_names(self) -> tuple[str, ...]:
-    """Of the blocks among the parameters, from the input to the output."""
+    """Names of the blocks in the parameters, from input to output."""
     return tuple(f'layer{stage}_{i}' for stage, count in enumerate(STAGES[self.depth], 1) for i in range(count))
 
   @nn.compact
   def __call__(self, images, *, train: bool = False):
-    """Encodes float32 images [B, H, W, 3]; with `train` by the statistics of this batch, which move the running ones.
+    """Encodes float32 images [B, H, W, 3]; with `train`, by statistics of the batch, which update the running ones.
 
     Returns:
-      Float32 {'cls': [B, D], the average over the map, 'patches': [B, h * w, D], the map row by row}. D is 2048 (512
-      for 18 and 34 layers) times the width; h is H / 32 rounded up, H / 8 with the small stem.
+      Float32 {'cls': [B, D], the average over the feature map; 'patches': [B, h * w, D], the map row by row}. D is 2048
+      (512 for 18 and 34 layers) times the width; h is H / 32 rounded up, or H / 8 with the small stem.
     """
     channels = int(64 * self.width)
     x = images.astype(self.dtype)

@@ -1,6 +1,6 @@
-"""The pre-norm transformer block that the encoders share, in the form that runs fastest.
+"""The pre-norm transformer block of the encoders, optimised for speed.
 
-Shapes: B examples, T tokens, S of them queries, D wide. Norm statistics and softmax are float32 in any `dtype`.
+Shapes: B examples, T tokens, of which S are queries, width D. Norm statistics and softmax are float32 in any `dtype`.
 """
 
 import math
@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from maskrep import rng
 from maskrep.schema import OneOf, Range
 
-# Of matrices, and of class token and positions. 'normal': the papers' code, which calls PyTorch's
-# trunc_normal_(std=0.02), and that cuts at +-2, a hundred deviations. 'fan_in': for widths far below the papers', where
-# 0.02 leaves next to nothing of the signal.
+# Initialisers of (matrices, class token and positions). 'normal': as in the papers' code, whose PyTorch
+# trunc_normal_(std=0.02) truncates at +-2, a hundred deviations. 'fan_in': for widths far below the papers', for which
+# 0.02 is too small.
 INITIALIZERS = {
   'normal': (nn.initializers.normal(0.02), nn.initializers.normal(0.02)),
   'fan_in': (nn.initializers.variance_scaling(1.0, 'fan_in', 'normal'), nn.initializers.normal(1.0)),
@@ -27,7 +27,7 @@ ALL = 0, None  # tokens, as the ends of a slice
 
 
 def check_heads(width: int, heads: int) -> None:
-  """Raises ValueError if the heads do not share the width evenly."""
+  """Raises ValueError if the width is not a multiple of the heads."""
   if width % heads:
     raise ValueError(f'heads={heads}: must divide width={width}')
 
@@ -37,12 +37,12 @@ def layer_norm(dtype: jnp.dtype, name: str) -> nn.LayerNorm:
 
 
 def gelu(x: jax.Array) -> jax.Array:
-  """The exact GELU. jax.nn.gelu writes it with erfc, which costs three divisions and an exponential on a CPU."""
+  """The exact GELU. jax.nn.gelu uses erfc, which costs three divisions and an exponential on a CPU."""
   return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
 
 
 class Linear(nn.Module):
-  """Holds a kernel [D, features] and a bias [features]."""
+  """Parameters of a dense layer: returns a kernel [D, features] and a bias [features]."""
 
   features: int
   dtype: jnp.dtype = jnp.float32
@@ -56,7 +56,7 @@ class Linear(nn.Module):
 
 
 def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-  """[..., D] to [..., features], as a product of two matrices: XLA transposes copies for a gradient of more axes."""
+  """Dense layer, [..., D] -> [..., features], on flattened rows: else XLA transposes copies for the gradient."""
   y = x.reshape(-1, x.shape[-1]).astype(kernel.dtype) @ kernel + bias
   return y.reshape(*x.shape[:-1], -1)
 
@@ -65,16 +65,16 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
   """Softmax attention of q [B, S, heads, D] over k, v [B, T, heads, D] -> [B, S, heads, D]."""
   if jax.default_backend() != 'cpu':
     return jax.nn.dot_product_attention(q, k, v)
-  # Heads before tokens: plain matrix products, which the CPU backend does faster.
+  # Heads before tokens: plain matrix products, which are faster on the CPU backend.
   q, k, v = (x.swapaxes(1, 2) for x in (q / math.sqrt(q.shape[-1]), k, v))
   scores = jnp.matmul(q, k.mT, preferred_element_type=jnp.float32)
   return (jax.nn.softmax(scores).astype(v.dtype) @ v).swapaxes(1, 2)
 
 
 def attend_talking(q: jax.Array, k: jax.Array, v: jax.Array, before, after) -> jax.Array:
-  """`attend` with heads that talk: mixed by (kernel [heads, heads], bias [heads]) before and after the softmax.
+  """Talking-heads attention: heads are mixed by (kernel [heads, heads], bias [heads]) before and after the softmax.
 
-  Shazeer et al. 2020, arXiv:2003.02436; CaiT's trunk has it.
+  Shazeer et al. 2020, arXiv:2003.02436; used in CaiT's trunk.
   """
   mix = lambda x, kernel, bias: jnp.einsum('bhst,hg->bgst', x, kernel) + bias[:, None, None]  # noqa: E731
   scores = jnp.einsum('bshd,bthd->bhst', q / math.sqrt(q.shape[-1]), k, preferred_element_type=jnp.float32)
@@ -114,7 +114,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-  """Two dense layers around an exact GELU, [..., D] -> [..., D]; `drop` is what dropout does to the hidden units."""
+  """Two dense layers around an exact GELU, [..., D] -> [..., D]; `drop` applies dropout to the hidden units."""
 
   ratio: float = 4.0
   dtype: jnp.dtype = jnp.float32
@@ -127,8 +127,8 @@ class Mlp(nn.Module):
     kernel1, bias1 = Linear(hidden, self.dtype, self.weight_init, name='fc1')(d)
     kernel2, bias2 = Linear(d, self.dtype, self.weight_init, name='fc2')(hidden)
     if jax.default_backend() == 'cpu' and hidden % 512 == 0:
-      # Rows of a multiple of 2 KiB share few cache sets, which slows matrix products by up to a third. 16 more hidden
-      # units that are always 0 avoid it.
+      # Rows of a multiple of 2 KiB share few cache sets, which slows matrix products by up to a third. Padding by 16
+      # hidden units, which are always 0, avoids it.
       kernel1, bias1 = jnp.pad(kernel1, ((0, 0), (0, 16))), jnp.pad(bias1, (0, 16))
       kernel2 = jnp.pad(kernel2, ((0, 16), (0, 0)))
     return dense(drop(gelu(dense(x, kernel1, bias1))), kernel2, bias2)
@@ -137,9 +137,9 @@ class Mlp(nn.Module):
 class Block(nn.Module):
   """Pre-norm transformer block: residual attention, residual MLP.
 
-  With LayerScale (Touvron et al. 2021, arXiv:2103.17239, section 2) where `layer_scale`, its initial value, is not 0,
-  with `dropout` of what attention and MLP add, and of the MLP's hidden units (Dosovitskiy et al. 2021, appendix B), and
-  with `talking` heads, see `attend_talking`.
+  Optional: LayerScale (Touvron et al. 2021, arXiv:2103.17239, section 2), if `layer_scale`, its initial value, is not
+  0; `dropout` of both branches and of the MLP's hidden units (Dosovitskiy et al. 2021, appendix B); `talking` heads,
+  see `attend_talking`.
   """
 
   heads: int
@@ -152,9 +152,9 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, part=ALL, *, keep=None, keys=None):
-    """Tokens [B, T, D] -> the new values of tokens part[0]:part[1], which see all.
+    """Tokens [B, T, D] -> the new values of tokens part[0]:part[1], which attend to all tokens.
 
-    In training, keep [2, B] and keys [B] are this block's of `draw_noise`.
+    In training, keep [2, B] and keys [B] are this block's part of `draw_noise`.
     """
     drop = lambda i: lambda x: x if keys is None else dropout(rng.fold(keys, i), x, self.dropout)  # noqa: E731
     one, two = (1, 1) if keep is None else keep[..., None, None].astype(self.dtype)
@@ -171,9 +171,9 @@ class Block(nn.Module):
 
 
 def run_blocks(blocks: list[Block], x: jax.Array, noise: dict[str, jax.Array], scan: bool) -> jax.Array:
-  """Tokens [B, T, D] through blocks of one kind, one after the other; `noise` as `by_block` gives it.
+  """Applies equal blocks to tokens [B, T, D] in sequence; `noise` comes from `by_block`.
 
-  With `scan` one block is compiled, and the parameters of all are stacked for a loop, which copies them once a call.
+  With `scan` only one block is compiled; the parameters of all are stacked for a loop, which copies them once per call.
   """
   if not scan or len(blocks) < 2 or blocks[0].is_initializing():
     for i, block in enumerate(blocks):
@@ -190,9 +190,9 @@ def run_blocks(blocks: list[Block], x: jax.Array, noise: dict[str, jax.Array], s
 
 
 def draw_noise(key: jax.Array, batch: int, depth: int, drop_path: float, dropout: float = 0.0) -> dict | None:
-  """What training draws for each example: {'keep': `stochastic_depth`, 'keys': [batch, depth], of the blocks' dropout}.
+  """Draws the noise of training per example: {'keep': `stochastic_depth`, 'keys': [batch, depth], for dropout}.
 
-  Each is there only where its rate is not 0; None where neither is.
+  Each entry exists only if its rate is not 0; None if there are none.
   """
   noise = {'keep': stochastic_depth(key, drop_path, depth, batch)} if drop_path else {}
   if dropout:
@@ -201,20 +201,20 @@ def draw_noise(key: jax.Array, batch: int, depth: int, drop_path: float, dropout
 
 
 def by_block(noise: dict | None) -> dict[str, jax.Array]:
-  """Arrays [B, depth, ...] of `draw_noise` as [depth, ..., B]."""
+  """Transposes arrays of `draw_noise` from [B, depth, ...] to [depth, ..., B]."""
   return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), noise or {})
 
 
 def dropout(keys: jax.Array, x: jax.Array, rate: float) -> jax.Array:
-  """Sets values of x [B, ...] to 0, each with probability `rate` by its example's key, and scales the others up."""
+  """Sets values of x [B, ...] to 0 with probability `rate`, by the key of each example, and scales up the others."""
   kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
   return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
 def stochastic_depth(key: jax.Array, rate: float, depth: int, batch: int) -> jax.Array:
-  """Factors [batch, depth, 2] of the blocks' residual branches, Huang et al. 2016, arXiv:1603.09382.
+  """Draws factors [batch, depth, 2] of the residual branches of blocks (Huang et al. 2016, arXiv:1603.09382).
 
-  A branch is dropped for a whole example (0), or scaled up so that its mean stays. The probability of dropping grows
+  A branch is dropped for a whole example (0), or scaled up so that its mean is unchanged. The drop probability grows
   linearly with depth, from 0 at the first block to `rate` at the last.
   """
   kept = 1 - jnp.linspace(0, rate, depth)[:, None]

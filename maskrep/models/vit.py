@@ -1,4 +1,4 @@
-"""Vision Transformer, Dosovitskiy et al. 2021, arXiv:2010.11929, that embeds only the patches a mask keeps."""
+"""Vision Transformer, Dosovitskiy et al. 2021, arXiv:2010.11929, which embeds only the patches that a mask keeps."""
 
 from flax import linen as nn
 import jax
@@ -38,7 +38,7 @@ def patchify(images: jax.Array, patch_size: int) -> jax.Array:
 
 
 def embed(images, pos, keep_idx, patch_size: int, linear: Linear) -> jax.Array:
-  """Patches of images [B, H, W, C], or only those at keep_idx [B, K], embedded and placed by pos [N, D]: [B, K, D]."""
+  """Embeds patches of images [B, H, W, C], or only those at keep_idx [B, K], with positions pos [N, D]: [B, K, D]."""
   patches = patchify(images, patch_size)
   if keep_idx is not None:
     patches = jnp.take_along_axis(patches, keep_idx[..., None], axis=1)
@@ -50,15 +50,15 @@ class ViT(nn.Module):
   """Patches and a class token through pre-norm blocks and a final LayerNorm.
 
   Attributes:
-    patch_size, width, depth, heads, mlp_ratio: the architecture.
-    image_size: height and width of the square image whose patch grid the learned position embeddings have; they are
-      resampled bicubically for any other.
+    patch_size, width, depth, heads, mlp_ratio: architecture.
+    image_size: side of the square images for which position embeddings are learned; they are resampled bicubically for
+      others.
     drop_path: rate of stochastic depth at the last block, growing linearly from 0 at the first.
-    dropout: rate of dropout in the blocks and of their input; 0 leaves it out.
+    dropout: rate of dropout in the blocks and of their input; 0 turns it off.
     weight_init: 'normal' (deviation 0.02, the papers') or 'fan_in', which narrow encoders need.
-    remat: keeps only each block's input for the backward pass, and computes the rest again.
-    scan: compiles one block and loops over it; parameters stay as they are, block by block.
-    dtype: of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
+    remat: stores only each block's input for the backward pass, and recomputes the rest.
+    scan: compiles one block and loops over it; the parameter tree is unchanged.
+    dtype: dtype of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
   """
 
   patch_size: Count
@@ -83,23 +83,23 @@ class ViT(nn.Module):
 
   @property
   def block_names(self) -> tuple[str, ...]:
-    """Of the blocks among the parameters, from the input to the output."""
+    """Names of the blocks in the parameters, from input to output."""
     return tuple(f'block{i}' for i in range(self.depth))
 
   @property
   def feature_layers(self) -> int:
-    """The number of last blocks that `models.encoder.represent` can put side by side."""
+    """The number of last blocks whose outputs `models.encoder.represent` can concatenate."""
     return self.depth
 
   def draw_noise(self, key: jax.Array, batch: int) -> dict[str, jax.Array] | None:
-    """Of stochastic depth and dropout, for each example, arrays [batch, ...]; None where neither is on."""
+    """Draws the noise of stochastic depth and dropout, arrays [batch, ...], one row each; None if both are off."""
     return draw_noise(key, batch, self.depth, self.drop_path, self.dropout)
 
   @nn.compact
   def __call__(self, images, keep_idx=None, noise=None):
     """Encodes float32 images [B, H, W, 3], or only their patches at int32 keep_idx [B, K], counted row by row.
 
-    In training, `noise` is what `draw_noise` drew; without it nothing is dropped.
+    In training, `noise` comes from `draw_noise`; without it nothing is dropped.
 
     Returns:
       Float32 {'cls': [B, D], 'patches': [B, N, D] or, in the order of keep_idx, [B, K, D]}. Under jit, reading only
@@ -133,7 +133,7 @@ class ViT(nn.Module):
     x = run_blocks(blocks, x, noise, self.scan)
     noise = jax.tree.map(lambda a: a[-1], noise)
     norm = layer_norm(jnp.float32, 'norm')
-    # Class token and patches leave the last block apart, so that the one nobody reads is dead code.
+    # Class token and patches are computed separately in the last block, so that the unused one is dead code.
     return {
       'cls': norm(last(x, (0, 1), **noise))[:, 0],
       'patches': norm(last(x, (1, None), **noise)),

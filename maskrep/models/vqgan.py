@@ -1,7 +1,7 @@
-"""VQGAN, Esser et al. 2021, arXiv:2012.09841: images to a grid of codes of a learned codebook, and back.
+"""VQGAN, Esser et al. 2021, arXiv:2012.09841: images to grids of codes of a learned codebook, and back.
 
-Two designs are published, and each has its weights: the authors' ('taming') and MaskGIT's ('maskgit', Chang et al.
-2022, arXiv:2202.04200). Shapes: images [B, H, W, 3], grids of h x w tokens, E the width of a code, P the codes.
+Two designs are published, each with weights: the authors' ('taming') and MaskGIT's ('maskgit', Chang et al. 2022,
+arXiv:2202.04200). Shapes: images [B, H, W, 3], grids of h x w tokens, E the width of a code, P the number of codes.
 """
 
 import functools
@@ -15,15 +15,15 @@ from maskrep.models.transformer import attend
 from maskrep.schema import Count, NonNegativeInt, OneOf, check
 
 DESIGNS = 'taming', 'maskgit'
-# The fields of one that tests train in seconds: 16 pixels to 4 x 4 tokens.
+# Fields of a small VQGAN for tests: 16 pixels to 4 x 4 tokens.
 TINY = dict(channels=8, multipliers=(1, 2, 4), encoder_blocks=1, decoder_blocks=1, embedding=8, codebook_size=16,
             input_range=(0.0, 1.0), design='maskgit', attention_levels=(), groups=4)
 
 
 def code_scores(z: jax.Array, codebook: jax.Array) -> jax.Array:
-  """-|z - e|^2 for every code e, up to a term |z|^2 that the codes share: [..., E], [P, E] -> float32 [..., P].
+  """-|z - e|^2 for every code e, up to the term |z|^2 common to all codes: [..., E], [P, E] -> float32 [..., P].
 
-  Without that term, which is large beside the differences of interest, fewer of their digits are lost.
+  That term is large compared to the differences between codes; without it fewer digits are lost.
   """
   z, codebook = z.astype(jnp.float32), codebook.astype(jnp.float32)
   products = jnp.matmul(z, codebook.T, precision=jax.lax.Precision.HIGHEST)
@@ -40,15 +40,15 @@ def group_norm(groups: int, dtype: jnp.dtype, name: str) -> nn.GroupNorm:
 
 
 def upsample(x: jax.Array) -> jax.Array:
-  """Each pixel four times: [B, H, W, C] -> [B, 2H, 2W, C]."""
+  """Repeats each pixel as 2 x 2: [B, H, W, C] -> [B, 2H, 2W, C]."""
   return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
 class ResidualBlock(nn.Module):
-  """Norm, swish, convolution, twice, [B, H, W, C] -> [B, H, W, features], added to the input.
+  """Residual block of norm, swish and convolution, twice: [B, H, W, C] -> [B, H, W, features].
 
-  Where the width changes, a 1x1 convolution stands in for the input: of the input, or in MaskGIT's code (and so in its
-  weights) of what is to be added, f(x) + shortcut(f(x)). MaskGIT's convolutions have no bias.
+  If the width changes, the shortcut is a 1x1 convolution of the input or, in MaskGIT's code (and so in its weights), of
+  the residual branch: f(x) + shortcut(f(x)). MaskGIT's convolutions have no bias.
   """
 
   features: int
@@ -67,7 +67,7 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-  """Norm, then one head of attention over all places, [B, H, W, C] -> the same, added to the input."""
+  """Residual block of norm and single-head attention over all positions: [B, H, W, C] -> the same shape."""
 
   groups: int
   dtype: jnp.dtype = jnp.float32
@@ -81,7 +81,7 @@ class AttentionBlock(nn.Module):
 
 
 class Shape(NamedTuple):
-  """What encoder and decoder share; attributes as in `VQGAN`."""
+  """Architecture shared by encoder and decoder; attributes as in `VQGAN`."""
 
   channels: int
   multipliers: tuple[int, ...]
@@ -117,7 +117,7 @@ class Shape(NamedTuple):
 
 
 class VQGANEncoder(nn.Module):
-  """Images [B, H, W, 3] -> [B, h, w, output], `blocks` residual blocks in a level."""
+  """Images [B, H, W, 3] -> [B, h, w, output], with `blocks` residual blocks per level."""
 
   shape: Shape
   blocks: int
@@ -139,7 +139,7 @@ class VQGANEncoder(nn.Module):
 
 
 class VQGANDecoder(nn.Module):
-  """Grids [B, h, w, E] -> images [B, H, W, output]. Levels have the encoder's numbers: level 0 is the largest."""
+  """Grids [B, h, w, E] -> images [B, H, W, output]. Levels are numbered as in the encoder: level 0 is the largest."""
 
   shape: Shape
   blocks: int
@@ -158,18 +158,18 @@ class VQGANDecoder(nn.Module):
 
 
 class VQGAN(nn.Module):
-  """A tokenizer: encoder, codebook, decoder. `apply` takes each public method as `method`.
+  """A tokenizer: encoder, codebook, decoder. Public methods can be called by `apply(..., method=)`.
 
   Attributes:
-    channels, multipliers: width of level i is channels * multipliers[i]; each level but the last halves the image.
-    encoder_blocks, decoder_blocks: residual blocks of a level.
+    channels, multipliers: level i has channels * multipliers[i] channels; each level but the last halves the image.
+    encoder_blocks, decoder_blocks: residual blocks per level.
     embedding, codebook_size: E and P.
-    input_range: what the encoder sees and the decoder makes; images outside this module are in [0, 1].
+    input_range: range of pixels inside encoder and decoder; images outside this module are in [0, 1].
     design: 'taming' or 'maskgit', see `DESIGNS`. The first has attention, biases everywhere, strided convolutions,
       and 1x1 convolutions on either side of the codebook.
     attention_levels: levels whose residual blocks are followed by attention ('taming' only; its middle always has one).
-    groups: of the group norms; must divide each width.
-    dtype: of the computation. Parameters, z, scores of codes and images are float32.
+    groups: groups of the group norms; must divide the channels of each level.
+    dtype: dtype of the computation. Parameters, z, scores of codes and images are float32.
   """
 
   channels: Count
@@ -190,14 +190,14 @@ class VQGAN(nn.Module):
     if not -float('inf') < low < high < float('inf'):
       raise ValueError(f'input_range={low, high}: must be finite and rising, for example (0.0, 1.0)')
     if not self.multipliers:
-      raise ValueError('multipliers=(): must name a level, for example (1, 2)')
+      raise ValueError('multipliers=(): must have at least one level, for example (1, 2)')
     if max(self.attention_levels, default=0) >= len(self.multipliers):
       raise ValueError(f'attention_levels={self.attention_levels}: there are levels 0 to {len(self.multipliers) - 1}')
     if any(self.channels * multiplier % self.groups for multiplier in self.multipliers):
       raise ValueError(f'multipliers={self.multipliers}: times channels={self.channels} they must be multiples of '
                        f'groups={self.groups}')
     if self.attention_levels and self.design != 'taming':
-      raise ValueError(f'attention_levels={self.attention_levels}: {self.design!r} has no attention; leave it ()')
+      raise ValueError(f'attention_levels={self.attention_levels}: {self.design!r} has no attention; set it to ()')
     super().__post_init__()
 
   def setup(self):
@@ -212,7 +212,7 @@ class VQGAN(nn.Module):
 
   @property
   def stride(self) -> int:
-    """Pixels of an image's side for each token."""
+    """Side, in pixels, of the square that a token stands for."""
     return 2 ** (len(self.multipliers) - 1)
 
   def encode(self, images):
@@ -229,7 +229,7 @@ class VQGAN(nn.Module):
     return (self.quant_conv(z) if self.design == 'taming' else z).astype(jnp.float32)
 
   def quantise(self, z):
-    """[B, h, w, E] -> the nearest codes, float32 [B, h, w, E] with z's gradient, and their places, int32 [B, h, w]."""
+    """[B, h, w, E] -> the nearest codes, float32 [B, h, w, E] with z's gradient, and their indices, int32 [B, h, w]."""
     ids = jnp.argmax(code_scores(z, self.codebook), axis=-1).astype(jnp.int32)
     return straight_through(z.astype(jnp.float32), self.codebook[ids]), ids
 
@@ -238,12 +238,12 @@ class VQGAN(nn.Module):
     return self.quantise(self.encode(images))[1]
 
   def decode(self, tokens):
-    """Codes [B, h, w, E], or integers [B, h, w] that name them, -> float32 [B, H, W, 3] about [0, 1], not clipped."""
+    """Codes [B, h, w, E], or their indices [B, h, w] -> float32 [B, H, W, 3], near [0, 1] but not clipped."""
     x = self.codebook[tokens] if jnp.issubdtype(tokens.dtype, jnp.integer) else tokens
     x = self.decoder(self.post_quant_conv(x) if self.design == 'taming' else x)
     low, high = self.input_range
     return (x.astype(jnp.float32) - low) / (high - low)
 
   def __call__(self, images):
-    """The reconstruction of images, float32 [B, H, W, 3] in [0, 1] -> the same shape."""
+    """Reconstructs images, float32 [B, H, W, 3] in [0, 1] -> the same shape."""
     return self.decode(self.quantise(self.encode(images))[0])

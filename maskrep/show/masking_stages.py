@@ -1,4 +1,4 @@
-"""A picture of what a ConvNet is shown of a masked image, step by step (MSCN, arXiv:2206.07700)."""
+"""A picture of the stages of masking an image for a ConvNet (MSCN, arXiv:2206.07700)."""
 
 import dataclasses
 from pathlib import Path
@@ -17,7 +17,7 @@ COLUMNS = 3
 
 
 def stages(key: Array, image: Array, recipe: PixelMask, sigma: float) -> dict[str, Array]:
-  """Captions and float32 images [H, W, 3] of a normalised image, each a step beyond the filter further."""
+  """Caption -> float32 image [H, W, 3]: the stages of masking a normalised image."""
   filtered = high_pass(image, sigma)
 
   def masked(**changes):
@@ -39,7 +39,7 @@ def save_masking_stages(
 ) -> None:
   """Writes the six stages of an image, uint8 [H, W, 3], as one PNG: 3 W wide, 2 (H + 16) high.
 
-  What is filtered is shown around grey, which is 0.
+  Filtered images, whose mean is 0, are shown around grey.
   """
   planar = jnp.moveaxis(jnp.asarray(image), -1, 0) / 255
   panels = stages(key, normalise(planar, mean, std), recipe, sigma)

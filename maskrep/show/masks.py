@@ -1,31 +1,31 @@
-"""Views with the patches that a mask drops in grey: what is left is what the network sees."""
+"""Masked views: the patches that a mask drops are grey, the others are what the network sees."""
 
 import numpy as np
 
 from maskrep.show.views import numbered, pixels
 from maskrep.types import Objective, Views
 
-GREY = 128 / 255  # one that is exact in 8 bits
+GREY = 128 / 255  # exact in 8 bits
 
 
 def masked_columns(objective: Objective, views: Views) -> dict[str, np.ndarray]:
-  """Captions and images, float32 [B, H, W, 3] with pixels in [0, 1], of each mask.
+  """Caption -> images, float32 [B, H, W, 3] in [0, 1], per masked view.
 
-  A view whose pixels are masked already is shown as it is. Empty if an objective draws no mask.
+  A view whose pixels are already masked is shown unchanged. Empty if the objective draws no masks.
   """
-  found = {}
+  columns = {}
   for name, keep in objective.masked.items():
     if keep is None:
-      found |= numbered(name, pixels(objective, views[name]))
+      columns |= numbered(name, pixels(objective, views[name]))
     elif keep in views:
       _, encoder = objective.backbone
       masked = _masked(pixels(objective, views[name]), np.asarray(views[keep]), encoder.patch_size)
-      found |= numbered(f'masked {name}', masked)
-  return found
+      columns |= numbered(f'masked {name}', masked)
+  return columns
 
 
 def grey_out(images: np.ndarray, keep_idx: np.ndarray, patch_size: int) -> np.ndarray:
-  """Grey where no patch is kept: [B, H, W, 3] and int [B, K] -> [B, H, W, 3]."""
+  """Paints the patches that are not kept grey: [B, H, W, 3] and int [B, K] -> [B, H, W, 3]."""
   b, h, w, _ = images.shape
   dropped = np.ones((b, (h // patch_size) * (w // patch_size)), bool)
   np.put_along_axis(dropped, keep_idx, False, axis=1)
@@ -35,7 +35,7 @@ def grey_out(images: np.ndarray, keep_idx: np.ndarray, patch_size: int) -> np.nd
 
 
 def _masked(images: np.ndarray, keep_idx: np.ndarray, patch_size: int) -> np.ndarray:
-  """Each of several masks on the one view or on its own: [B, (V,) H, W, 3] and [B, (M,) K] or [B * V, K]."""
+  """Applies several masks to one view, or one to each: [B, (V,) H, W, 3] and [B, (M,) K] or [B * V, K]."""
   b, *_, h, w, c = images.shape
   keep = keep_idx.reshape(b, -1, keep_idx.shape[-1])
   views = np.broadcast_to(images.reshape(b, -1, h, w, c), (b, keep.shape[1], h, w, c))

@@ -1,4 +1,4 @@
-"""A picture of what a tokenizer keeps: images over their reconstructions."""
+"""A picture of images above their reconstructions."""
 
 import io
 
@@ -9,11 +9,11 @@ COLUMNS = 8
 
 
 def reconstructions_png(images: np.ndarray, reconstructions: np.ndarray, *, zoom: int) -> bytes:
-  """Rows of at most `COLUMNS` images, each row over its reconstructions, as the bytes of a PNG file.
+  """The bytes of a PNG file: rows of at most `COLUMNS` images, each above its reconstructions.
 
   Args:
-    images, reconstructions: float [B, H, W, 3] in [0, 1]; what is out of range is clipped.
-    zoom: how many pixels wide and high a pixel is drawn.
+    images, reconstructions: float [B, H, W, 3] in [0, 1]; values outside are clipped.
+    zoom: factor by which pixels are enlarged.
 
   Raises:
     ValueError: the two differ in shape, there are no images, or they are not [B, H, W, 3].

@@ -1,4 +1,4 @@
-"""A sheet of pictures: a row an image, captions above the columns."""
+"""A sheet of pictures: one row per image, captions above the columns."""
 
 from collections.abc import Mapping
 import io
@@ -7,22 +7,22 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 MARGIN, CAPTION = 4, 16  # pixels
-LEAST = 96  # pixels that the largest column is at least wide
+LEAST = 96  # pixels: the least width of the widest column
 
 
 def sheet_png(columns: Mapping[str, np.ndarray]) -> bytes:
   """The bytes of a PNG file.
 
   Args:
-    columns: captions and images, float [B, H, W, 3] in [0, 1], of sizes of their own; what is out of range is clipped.
-      All are enlarged by one whole factor, so that a column of half the size is drawn at half the size.
+    columns: caption -> images, float [B, H, W, 3] in [0, 1], with one H and W per column; values outside are clipped.
+      All are enlarged by the same integer factor, so that relative sizes are kept.
 
   Raises:
     ValueError: there is no column, or they differ in B.
   """
   columns = {caption: np.asarray(images) for caption, images in columns.items()}
   if len({len(images) for images in columns.values()}) != 1:
-    raise ValueError(f'columns of {[len(images) for images in columns.values()]} images: must be as many in each')
+    raise ValueError(f'columns of {[len(images) for images in columns.values()]} images: must have equally many images')
   draw = ImageDraw.Draw(Image.new('RGB', (1, 1)))
   factor = zoom(*columns.values())
   shapes = [(images.shape[1] * factor, images.shape[2] * factor) for images in columns.values()]
@@ -46,5 +46,5 @@ def sheet_png(columns: Mapping[str, np.ndarray]) -> bytes:
 
 
 def zoom(*images: np.ndarray) -> int:
-  """How many pixels wide and high a pixel is drawn."""
+  """The factor by which pixels are enlarged."""
   return max(1, -(-LEAST // max(each.shape[2] for each in images)))

@@ -1,4 +1,4 @@
-"""The views that an objective draws of some images, as they are before they are normalised."""
+"""The views that an objective draws of a batch, as pixels: with the normalisation undone."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ from maskrep.types import Array, Batch, Objective, Views
 
 
 def draw(objective: Objective, batch: Batch, seed: int) -> Views:
-  """What a training step of this seed draws of this batch."""
+  """Returns the views that a training step with this seed draws of this batch."""
   return jax.jit(objective.views)(rng.stream(seed, 'views'), batch)
 
 
 def columns(objective: Objective, views: Views) -> dict[str, np.ndarray]:
-  """Captions and images, float32 [B, H, W, 3] with pixels in [0, 1], of all views."""
+  """Caption -> images, float32 [B, H, W, 3] in [0, 1], of all views."""
   return {caption: image for name, images in views.items() if is_images(images)
           for caption, image in numbered(name, pixels(objective, images)).items()}
 
@@ -26,10 +26,10 @@ def is_images(view: Array) -> bool:
 
 
 def pixels(objective: Objective, images: Array) -> np.ndarray:
-  """Normalised images as pixels; what was high-pass filtered, whose mean is 0, lies around grey."""
-  how = objective.preprocessing
-  mean = (0.5,) * 3 if how.high_pass_sigma else how.mean
-  return np.asarray(images * jnp.array(how.std) + jnp.array(mean))
+  """Undoes the normalisation; high-pass filtered images, whose mean is 0, lie around grey."""
+  preprocessing = objective.preprocessing
+  mean = (0.5,) * 3 if preprocessing.high_pass_sigma else preprocessing.mean
+  return np.asarray(images * jnp.array(preprocessing.std) + jnp.array(mean))
 
 
 def numbered(name: str, images: np.ndarray) -> Mapping[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The runs of a sweep: every combination of the values of its grids, named and checked before any is started."""
+"""The runs of a sweep: every combination of the values of its grids, named and checked before the first starts."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -18,17 +18,17 @@ from maskrep.workdir.config import changes
 
 Parse = Callable[[Sequence[str]], ConfigDict]
 
-ENCODER = 'encoder'  # the grid that names sizes and patches, in place of a field
+ENCODER = 'encoder'  # the grid of encoder sizes and patch sizes, instead of one field
 LONGEST_NAME = 150  # characters; file systems allow 255, and .log is added
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-  """One combination.
+  """One combination of values.
 
   Attributes:
-    values: of each grid, in the order of the grids.
-    arguments: of main.py.
+    values: one per grid, in the order of the grids.
+    arguments: command-line arguments of main.py.
   """
 
   workdir: Path
@@ -48,7 +48,7 @@ def runs(given: flags.FlagValues, parse: Parse) -> list[Run]:
     parse: reads the arguments of main.py into a config.
 
   Raises:
-    ConfigError: a grid is none, a combination is no config that main.py would take, or a folder holds another run.
+    ConfigError: a grid is malformed, a combination is not a valid config, or a folder holds another run.
   """
   flag = given['config']
   shared = {field: str(_value(given.config, field)) for field in config_flags.get_override_values(flag)}
@@ -67,7 +67,7 @@ def runs(given: flags.FlagValues, parse: Parse) -> list[Run]:
 
 
 def run_name(values: dict[str, str]) -> str:
-  """The folder of a run: of letters, digits and . _ = - alone, and another one for other values."""
+  """The folder name of a run, of letters, digits and . _ = - only; different values give different names."""
   whole = '--'.join(f'{name}={value}' for name, value in values.items())
   name = re.sub(r'[^A-Za-z0-9._=-]+', '_', whole)[:LONGEST_NAME]
   return name if name == whole else f'{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}'
@@ -92,7 +92,7 @@ def _run(
 
 
 def _check_same(run: Run) -> None:
-  """main.py would refuse to go on with another config, but a finished run is not given to it."""
+  """Raises ConfigError if the folder holds another config; main.py never sees a finished run."""
   if not (run.workdir / 'config.json').exists():
     return
   free = tuple(field for field in FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))
@@ -115,20 +115,20 @@ def _grid(
   values = {}
   for value in texts:
     if name == ENCODER:
-      found = _encoder(text, value, config)
+      fields = _encoder(text, value, config)
     else:
       _check_field(text, name, config)
       parsed = parse((*arguments, f'--config.{name}={value}'))
-      found = {name: str(_value(parsed, name))}
-    value = value.lower() if name == ENCODER else found[name]
+      fields = {name: str(_value(parsed, name))}
+    value = value.lower() if name == ENCODER else fields[name]
     if value in values:
       raise ConfigError(f'--grid {text}: {value} is given twice; leave one')
-    values[value] = found
+    values[value] = fields
   return name, values
 
 
 def _encoder(text: str, value: str, config: ConfigDict) -> dict[str, str]:
-  """The fields that a name such as vit_s16 stands for."""
+  """Returns the fields that a name such as vit_s16 sets."""
   try:
     from configs.base.sections import VIT_SIZES  # of the checkout that main.py is in, not of an installation
   except ModuleNotFoundError as error:
@@ -137,10 +137,10 @@ def _encoder(text: str, value: str, config: ConfigDict) -> dict[str, str]:
   sizes = {size.lower(): size for size in VIT_SIZES}
   match = re.fullmatch(r'vit_([a-z]+)([1-9]\d*)', value.lower())
   if not match or match[1] not in sizes:
-    raise ConfigError(f'--grid {text}: {value!r} is no encoder; name a size and a patch: '
+    raise ConfigError(f'--grid {text}: {value!r} is not an encoder; name a size and a patch size: '
                       f'{", ".join(f"vit_{size}16" for size in sizes)}')
   if not {'width', 'depth', 'heads', 'patch_size'} <= set(config.get('encoder', {})):
-    raise ConfigError(f'--grid {text}: method {config.get("method")!r} has no encoder of patches here; vary its own '
+    raise ConfigError(f'--grid {text}: method {config.get("method")!r} has no encoder with patches; vary its own '
                       'fields')
   shape = zip(('width', 'depth', 'heads'), VIT_SIZES[sizes[match[1]]], strict=True)
   return {f'encoder.{field}': str(size) for field, size in shape} | {'encoder.patch_size': match[2]}
@@ -154,7 +154,7 @@ def _check_field(text: str, name: str, config: ConfigDict) -> None:
       raise ConfigError(f'--grid {text}: the config has no field {name}; the fields there are {known}')
     at = at[part]
   if isinstance(at, ConfigDict):
-    raise ConfigError(f'--grid {text}: {name} is a section; name a field of it, one of {", ".join(at)}')
+    raise ConfigError(f'--grid {text}: {name} is a section; name one of its fields {", ".join(at)}')
 
 
 def _value(config: ConfigDict, field: str):

@@ -1,4 +1,4 @@
-"""Starts the runs of a sweep, each as main.py in a process of its own: here, on SLURM, or by whoever reads a list."""
+"""Starts the runs of a sweep, each main.py in its own process: here, as a SLURM array, or as a list of commands."""
 
 from collections.abc import Sequence
 import os
@@ -17,17 +17,17 @@ from maskrep.workdir.events import record_event
 from maskrep.workdir.files import write_atomic
 
 MAIN = 'main.py'
-SLURM = Path('launch/slurm.sbatch')  # what one task of the array does, and the resources it asks for
+SLURM = Path('launch/slurm.sbatch')  # script of one task of the array, and its resources
 
 
 class Relay:
-  """Notes signals, for the run that is under way to get. Use as a context manager, in the main thread."""
+  """Records signals, to be forwarded to the current run. Use as a context manager, in the main thread."""
 
   def __init__(self):
-    self.asked = []
+    self.received = []
 
   def __enter__(self):
-    self._old = {number: signal.signal(number, lambda number, _: self.asked.append(number)) for number in SIGNALS}
+    self._old = {number: signal.signal(number, lambda number, _: self.received.append(number)) for number in SIGNALS}
     return self
 
   def __exit__(self, *_):
@@ -36,10 +36,10 @@ class Relay:
 
 
 def here(runs: Sequence[Run], folder: Path) -> str:
-  """Runs what is not finished, one after another, and notes how each ended in the events.jsonl of the sweep.
+  """Runs all unfinished runs, one after another, and records the end of each in the events.jsonl of the sweep.
 
   Returns:
-    The name of the signal that ended it, or ''.
+    The name of the signal that ended the sweep, or ''.
   """
   with Relay() as relay:
     for i, run in enumerate(runs, 1):
@@ -52,8 +52,8 @@ def here(runs: Sequence[Run], folder: Path) -> str:
       record_event(folder, 'ended', run=run.name, exit_code=code, reason=reason)
       print(f'{f"ended with {code}: {reason}" if code else "finished"} ({time.monotonic() - started:.0f} s)',
             flush=True)
-      if relay.asked:
-        return signal.Signals(relay.asked[0]).name
+      if relay.received:
+        return signal.Signals(relay.received[0]).name
   return ''
 
 
@@ -62,22 +62,22 @@ def command_line(run: Run) -> str:
 
 
 def write_lines(runs: Sequence[Run], path: Path) -> None:
-  """One command a line, of all runs."""
+  """Writes one command per line, for all runs."""
   write_atomic(path, ''.join(f'{command_line(run)}\n' for run in runs))
 
 
 def write_slurm(runs: Sequence[Run], path: Path) -> None:
-  """A SLURM array of the runs that are not finished.
+  """Writes a SLURM array of the unfinished runs.
 
-  Their commands are in the script, of which sbatch keeps a copy: what is queued stays what it was.
+  The script holds the commands, and sbatch keeps a copy of it: queued tasks do not change.
   """
   left = ','.join(str(i) for i, run in enumerate(runs) if not finished(run.workdir))
   if not left:
     path.unlink(missing_ok=True)
     return
-  asked = [line for line in SLURM.read_text().splitlines() if line.startswith('#SBATCH')]
+  resources = [line for line in SLURM.read_text().splitlines() if line.startswith('#SBATCH')]
   script = ['#!/usr/bin/env bash', f'# Submit it from the root of the checkout: sbatch {shlex.quote(str(path))}',
-            *asked, f'#SBATCH --array={left}', 'set -euo pipefail',
+            *resources, f'#SBATCH --array={left}', 'set -euo pipefail',
             'commands=(', *(shlex.quote(command_line(run)) for run in runs), ')',
             '# python main.py --config=FILE --workdir=DIR and the fields, quoted for a shell',
             'eval "set -- ${commands[$SLURM_ARRAY_TASK_ID]}"',
@@ -86,7 +86,7 @@ def write_slurm(runs: Sequence[Run], path: Path) -> None:
 
 
 def check_root() -> None:
-  """Raises ConfigError where main.py is not in the current folder, from which the paths of a run count."""
+  """Raises ConfigError if main.py is not in the current folder, to which the paths of a run are relative."""
   if not Path(MAIN).is_file():
     raise ConfigError(f'--launch: {os.getcwd()} has no {MAIN}; start the sweep from the root of the checkout')
 
@@ -97,14 +97,14 @@ def _config_and_workdir_first(run: Run) -> list[str]:
 
 
 def _start(run: Run, relay: Relay) -> tuple[int, str]:
-  """Runs it to its end; its output goes to a file beside its folder. Returns exit code, as a shell has it, and why."""
+  """Runs it to its end, its output in a file beside its folder. Returns the exit code of a shell, and the reason."""
   with open(run.workdir.with_name(f'{run.name}.log'), 'ab') as output:
     before, sent = output.tell(), 0
-    # In a session of its own: Ctrl-C reaches a whole group, and a second signal would end the run before it has saved.
+    # In its own session: Ctrl-C reaches a whole group, and a second signal would end the run before it has saved.
     process = subprocess.Popen([sys.executable, MAIN, *_config_and_workdir_first(run)], stdout=output,
                                stderr=subprocess.STDOUT, start_new_session=True)
     while True:
-      for number in relay.asked[sent:]:
+      for number in relay.received[sent:]:
         process.send_signal(number)
         sent += 1
       try:
@@ -115,14 +115,14 @@ def _start(run: Run, relay: Relay) -> tuple[int, str]:
   if code == 0:
     return 0, 'finished'
   if sent:
-    return Preempted.exit_code, f'stopped by {signal.Signals(relay.asked[0]).name}'
+    return Preempted.exit_code, f'stopped by {signal.Signals(relay.received[0]).name}'
   if code < 0:
     return 128 - code, f'killed by {signal.Signals(-code).name}'
-  return code, _said(Path(output.name).read_bytes()[before:].decode(errors='replace'))
+  return code, _reason(Path(output.name).read_bytes()[before:].decode(errors='replace'))
 
 
-def _said(output: str) -> str:
-  """What main.py said last of the error that ended it, or the last line of all."""
+def _reason(output: str) -> str:
+  """The last error message of main.py in its output, or else the last line."""
   lines = [line.strip() for line in output.splitlines() if line.strip()]
-  own = [line.removeprefix('maskrep: ') for line in lines if line.startswith('maskrep: ')]
-  return (own or lines or ['it did not say why'])[-1]
+  errors = [line.removeprefix('maskrep: ') for line in lines if line.startswith('maskrep: ')]
+  return (errors or lines or ['no reason given'])[-1]

@@ -1,4 +1,4 @@
-"""The picture of a sweep: accuracy, images a second and memory against the masking ratio, a line an encoder."""
+"""The picture of a sweep: accuracy, images per second and memory against the masking ratio, one line per encoder."""
 
 from collections.abc import Sequence
 import io
@@ -10,7 +10,7 @@ from maskrep.sweep.table import Result, columns_grid, row_of
 
 
 def png(results: Sequence[Result]) -> bytes:
-  """Three panels side by side. Runs without figures leave gaps; values that are no numbers stand in their order."""
+  """The bytes of a PNG file: three panels side by side. Runs without results leave gaps."""
   figure = panels(results)
   file = io.BytesIO()
   figure.savefig(file, format='png', dpi=100)
@@ -20,23 +20,23 @@ def png(results: Sequence[Result]) -> bytes:
 def panels(results: Sequence[Result]) -> Figure:
   across = columns_grid(list(results[0][0].values))
   columns = list(dict.fromkeys(run.values[across] for run, _ in results))
-  places = _places(columns)
-  sources = {found.memory_source for _, found in results if found.memory_source}
-  shown = (('k-NN, top-1 in %', lambda found: None if found.knn is None else 100 * found.knn),
-           ('images/s', lambda found: found.images_per_second),
-           (f'memory of a device, GB ({" or ".join(sorted(sources)) or "not known"})',
-            lambda found: None if found.memory_bytes is None else found.memory_bytes / 1e9))
+  positions = _positions(columns)
+  sources = {outcome.memory_source for _, outcome in results if outcome.memory_source}
+  quantities = (('k-NN, top-1 in %', lambda outcome: None if outcome.knn is None else 100 * outcome.knn),
+                ('images/s', lambda outcome: outcome.images_per_second),
+                (f'memory per device, GB ({" or ".join(sorted(sources)) or "not known"})',
+                 lambda outcome: None if outcome.memory_bytes is None else outcome.memory_bytes / 1e9))
   figure = Figure(figsize=(13, 4), layout='constrained')
-  for i, (axes, (label, value)) in enumerate(zip(figure.subplots(1, 3), shown, strict=True)):
+  for i, (axes, (label, value)) in enumerate(zip(figure.subplots(1, 3), quantities, strict=True)):
     for row in dict.fromkeys(row_of(run) for run, _ in results):
-      found = {run.values[across]: value(outcome) for run, outcome in results if row_of(run) == row}
-      points = sorted((places[column], math.nan if y is None else y) for column, y in found.items())
+      by_column = {run.values[across]: value(outcome) for run, outcome in results if row_of(run) == row}
+      points = sorted((positions[column], math.nan if y is None else y) for column, y in by_column.items())
       axes.plot(*zip(*points, strict=True), marker='o', label=row)
     axes.set(xlabel=across, ylabel=label)
-    axes.set_xticks(list(places.values()), columns)
+    axes.set_xticks(list(positions.values()), columns)
     if not any(line.get_ydata().size and not all(map(math.isnan, line.get_ydata())) for line in axes.lines):
       axes.set(yticks=[])
-      axes.text(0.5, 0.5, 'no figures yet', transform=axes.transAxes, ha='center')
+      axes.text(0.5, 0.5, 'no results yet', transform=axes.transAxes, ha='center')
     elif i:
       axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
@@ -45,12 +45,12 @@ def panels(results: Sequence[Result]) -> Figure:
   return figure
 
 
-def _places(columns: Sequence[str]) -> dict[str, float]:
-  """Where each value stands: as the number it is, or in its order."""
+def _positions(columns: Sequence[str]) -> dict[str, float]:
+  """The x coordinate of each value: the value itself or, unless all are numbers, its index."""
   try:
-    places = {column: float(column) for column in columns}
-    if all(map(math.isfinite, places.values())):
-      return places
-  except ValueError:  # some are names
+    positions = {column: float(column) for column in columns}
+    if all(map(math.isfinite, positions.values())):
+      return positions
+  except ValueError:  # not a number
     pass
   return {column: float(i) for i, column in enumerate(columns)}

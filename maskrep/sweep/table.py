@@ -1,13 +1,13 @@
 """The tables of a sweep, laid out as in MSN's appendix (arXiv:2204.07141, tables 8 and 10).
 
-Accuracy of each encoder by masking ratio, then images a second and memory by masking ratio.
+Accuracy of each encoder by masking ratio, then images per second and memory by masking ratio.
 """
 
 from collections.abc import Callable, Sequence
 import csv
 import io
 
-from maskrep.evaluation.table import markdown
+from maskrep.evaluation.markdown import markdown_table
 from maskrep.sweep.grid import Run
 from maskrep.sweep.outcome import Outcome
 
@@ -16,12 +16,12 @@ Result = tuple[Run, Outcome]
 
 
 def columns_grid(names: Sequence[str]) -> str:
-  """The grid whose values are the columns: the first that is a ratio, else the last."""
+  """Returns the grid whose values are the columns: the first that is a ratio, else the last."""
   return next((name for name in names if name.split('.')[-1].endswith('ratio')), names[-1])
 
 
 def row_of(run: Run) -> str:
-  """Which line of the tables and of the picture a run belongs to: what it is besides its column."""
+  """Returns the name of the row of the tables, and line of the picture, of a run: all its values except the column."""
   across = columns_grid(list(run.values))
   rest = {name: value for name, value in run.values.items() if name != across}
   if list(rest) == ['encoder']:
@@ -34,59 +34,59 @@ def label_counts(results: Sequence[Result]) -> list[int]:
 
 
 def as_csv(results: Sequence[Result]) -> str:
-  """A row a run; accuracies are shares in [0, 1], and what is not known is '-'."""
+  """One row per run; accuracies are in [0, 1], and an unknown value is '-'."""
   counts = label_counts(results)
   shots = [f'labels_{count}_{what}' for count in counts for what in ('mean', 'std')]
   file = io.StringIO()
   writer = csv.writer(file, lineterminator='\n')
   writer.writerow(['run', *results[0][0].values, 'state', 'exit_code', 'reason', 'knn', *shots, 'images_per_second',
                    'memory_bytes', 'memory_source', 'devices'])
-  for run, found in results:
-    shots = [figure for count in counts for figure in found.low_shot.get(count, (None, None))]
-    cells = [found.exit_code, found.reason or None, found.knn, *shots, found.images_per_second, found.memory_bytes,
-             found.memory_source or None, found.devices or None]
-    writer.writerow([run.name, *run.values.values(), found.state,
+  for run, outcome in results:
+    shots = [value for count in counts for value in outcome.low_shot.get(count, (None, None))]
+    cells = [outcome.exit_code, outcome.reason or None, outcome.knn, *shots, outcome.images_per_second,
+             outcome.memory_bytes, outcome.memory_source or None, outcome.devices or None]
+    writer.writerow([run.name, *run.values.values(), outcome.state,
                      *(NOTHING if cell is None else cell for cell in cells)])
   return file.getvalue()
 
 
 def as_markdown(results: Sequence[Result], title: str) -> str:
   across = columns_grid(list(results[0][0].values))
-  done = sum(found.state == 'finished' for _, found in results)
+  done = sum(outcome.state == 'finished' for _, outcome in results)
   parts = [f'# {title}', f'{done} of {len(results)} runs are finished. Columns: {across}.']
 
   def grid(heading: str, *cells: tuple[str, Callable[[Outcome], str]]):
     parts.extend([f'## {heading}', _grid(results, across, cells)])
 
-  grid('k-NN, top-1 in %', ('', lambda found: _percent(found.knn)))
+  grid('k-NN, top-1 in %', ('', lambda outcome: _percent(outcome.knn)))
   for count in label_counts(results):
-    grid(f'{count} label{"s" * (count > 1)} a class, top-1 in %',
-         ('', lambda found, count=count: _percent(*found.low_shot.get(count, (None, None)))))
-  grid('Speed and memory', ('images/s', lambda found: _number(found.images_per_second)),
-       ('memory of a device', _memory))
-  unfinished = [[run.name, found.state, NOTHING if found.exit_code is None else str(found.exit_code),
-                 found.reason or NOTHING] for run, found in results if found.state != 'finished']
+    grid(f'{count} label{"s" * (count > 1)} per class, top-1 in %',
+         ('', lambda outcome, count=count: _percent(*outcome.low_shot.get(count, (None, None)))))
+  grid('Speed and memory', ('images/s', lambda outcome: _number(outcome.images_per_second)),
+       ('memory per device', _memory))
+  unfinished = [[run.name, outcome.state, NOTHING if outcome.exit_code is None else str(outcome.exit_code),
+                 outcome.reason or NOTHING] for run, outcome in results if outcome.state != 'finished']
   if unfinished:
-    parts += ['## Not finished', markdown(('run', 'state', 'exit code', 'reason'), unfinished, names=4)]
+    parts += ['## Not finished', markdown_table(('run', 'state', 'exit code', 'reason'), unfinished, names=4)]
   return '\n\n'.join(parts) + '\n'
 
 
 def _grid(results: Sequence[Result], across: str, cells: Sequence[tuple[str, Callable[[Outcome], str]]]) -> str:
-  """Rows by what is not across; a run without figures shows its state in their place."""
+  """One row per `row_of`, one column per value of the grid `across`; a run without results shows its state instead."""
   columns = list(dict.fromkeys(run.values[across] for run, _ in results))
   rows = list(dict.fromkeys(row_of(run) for run, _ in results))
-  found = {(row_of(run), run.values[across]): outcome for run, outcome in results}
-  lines = [[f'{row}, {name}' if name else row, *(_cell(found[row, column], show) for column in columns)]
+  by_cell = {(row_of(run), run.values[across]): outcome for run, outcome in results}
+  lines = [[f'{row}, {name}' if name else row, *(_cell(by_cell[row, column], show) for column in columns)]
            for row in rows for name, show in cells]
-  return markdown(('', *columns), lines)
+  return markdown_table(('', *columns), lines)
 
 
-def _cell(found: Outcome, show: Callable[[Outcome], str]) -> str:
-  if found.state == 'finished':
-    return show(found)
-  if found.state == 'failed':
-    return f'failed ({found.exit_code})'
-  return NOTHING if found.state == 'not started' else found.state
+def _cell(outcome: Outcome, show: Callable[[Outcome], str]) -> str:
+  if outcome.state == 'finished':
+    return show(outcome)
+  if outcome.state == 'failed':
+    return f'failed ({outcome.exit_code})'
+  return NOTHING if outcome.state == 'not started' else outcome.state
 
 
 def _percent(value: float | None, std: float | None = None) -> str:
@@ -99,8 +99,8 @@ def _number(value: float | None) -> str:
   return NOTHING if value is None else f'{value:.3g}' if value < 100 else f'{value:.0f}'
 
 
-def _memory(found: Outcome) -> str:
-  if found.memory_bytes is None:
+def _memory(outcome: Outcome) -> str:
+  if outcome.memory_bytes is None:
     return NOTHING
-  size, unit = (found.memory_bytes / 1e9, 'GB') if found.memory_bytes >= 1e8 else (found.memory_bytes / 1e6, 'MB')
-  return f'{size:.3g} {unit}{" (compiled)" if found.memory_source == "compiled" else ""}'
+  size, unit = (outcome.memory_bytes / 1e9, 'GB') if outcome.memory_bytes >= 1e8 else (outcome.memory_bytes / 1e6, 'MB')
+  return f'{size:.3g} {unit}{" (compiled)" if outcome.memory_source == "compiled" else ""}'

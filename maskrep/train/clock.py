@@ -1,4 +1,4 @@
-"""Where the time of a run went: every second counts once, so the parts sum to the whole."""
+"""Wall time of a run by phase: every second belongs to one phase, so the phases sum to the whole."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import time
 
 
 class Clock:
-  """Seconds since `started`, of time.monotonic(), by phase: 'start' until another is entered, then 'other' between."""
+  """Seconds since `started`, a time.monotonic(), by phase: 'start' before the first phase, 'other' between phases."""
 
   def __init__(self, started: float):
     self._spent = Counter()
@@ -15,7 +15,7 @@ class Clock:
 
   @contextlib.contextmanager
   def phase(self, name: str) -> Iterator[None]:
-    """What happens inside belongs to `name`; phases may be nested, and the inner one counts."""
+    """Attributes the time inside the block to `name`; of nested phases the inner one counts."""
     outer = 'other' if self._phase == 'start' else self._phase
     self._enter(name)
     try:

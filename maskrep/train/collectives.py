@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read from its HLO text."""
+"""Communication of a compiled program between devices, parsed from its HLO text."""
 
 from collections.abc import Iterator
 import math
@@ -20,8 +20,8 @@ class Collective(NamedTuple):
   Attributes:
     kind: 'all-reduce', 'all-gather', ...
     shapes: of its results on one device; a combined collective has several.
-    bytes: of the results, on one device, each time.
-    times: that it runs when the program runs once. A loop of unknown length counts once, of a branch each side.
+    bytes: of the results on one device, per execution.
+    times: executions per run of the program. A loop of unknown length counts once; all branches of a conditional count.
   """
 
   kind: str
@@ -51,12 +51,12 @@ def _walk(bodies: dict[str, list[str]], name: str, times: int) -> Iterator[Colle
       continue
     kind = instruction['op'].removesuffix('-start')
     if kind in _KINDS:
-      found = [(int(bits or 8), tuple(map(int, filter(None, dims.split(',')))))
-               for _, bits, dims in _SHAPE.findall(instruction['type'])]
+      results = [(int(bits or 8), tuple(map(int, filter(None, dims.split(',')))))
+                 for _, bits, dims in _SHAPE.findall(instruction['type'])]
       if instruction['op'].endswith('-start') and kind != 'all-reduce':
-        found = found[len(found) // 2:]  # a started one returns its operands, then its results
-      size = sum(bits * math.prod(shape) // 8 for bits, shape in found)
-      yield Collective(kind, tuple(shape for _, shape in found), size, times)
+        results = results[len(results) // 2:]  # an asynchronous start returns its operands, then its results
+      size = sum(bits * math.prod(shape) // 8 for bits, shape in results)
+      yield Collective(kind, tuple(shape for _, shape in results), size, times)
       continue
     trips = _TRIPS.search(line) if instruction['op'] == 'while' else None
     called = _CALLED.findall(line) + [n.strip(' %') for group in _BRANCHES.findall(line) for n in group.split(',')]

@@ -1,4 +1,4 @@
-"""What a program costs: the floating-point operations of its matrix products and convolutions, and its memory."""
+"""Cost of a program: floating-point operations of its matrix products and convolutions, and its memory."""
 
 from collections.abc import Callable
 import math
@@ -12,8 +12,8 @@ def matmul_flops(function: Callable, *arguments) -> int:
   """Operations (2 per multiply-add) of all products and convolutions in `function`, differentiated parts included.
 
   Element-wise work is left out, as in the literature's model FLOPs. Loops count with their length; a `while_loop`,
-  whose length is not known, counts once; of a `cond`, the dearest branch. What no result needs is left out too, as the
-  compiler leaves it out.
+  whose length is unknown, counts once; of a `cond`, the most expensive branch counts. Dead code is left out, as by the
+  compiler.
   """
   jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
   live, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
@@ -21,9 +21,9 @@ def matmul_flops(function: Callable, *arguments) -> int:
 
 
 def memory(compiled: jax.stages.Compiled) -> tuple[int, int] | None:
-  """Bytes on each device, as compiled: of the arguments, and of temporaries and of results that are not put in them.
+  """Returns bytes per device, as compiled: (arguments, temporaries and results that do not reuse an argument's memory).
 
-  None where the compiler does not say.
+  None if the compiler does not report them.
   """
   if (analysis := compiled.memory_analysis()) is None:
     return None
@@ -32,7 +32,7 @@ def memory(compiled: jax.stages.Compiled) -> tuple[int, int] | None:
 
 
 def peak_bytes() -> int | None:
-  """The most that one of this process's devices has held so far, as it says itself; None where it says nothing."""
+  """Peak memory so far of the fullest of this process's devices, as they report it; None if none reports it."""
   stats = [device.memory_stats() or {} for device in jax.local_devices()]
   return max((each['peak_bytes_in_use'] for each in stats if 'peak_bytes_in_use' in each), default=None)
 

@@ -18,24 +18,24 @@ from maskrep.schema import Count, NonNegativeInt, Positive, check
 from maskrep.train import cost
 from maskrep.train.clock import Clock
 from maskrep.train.program import Program
-from maskrep.train.progress import Report
+from maskrep.train.progress import Progress
 from maskrep.train.stop import Stop
 from maskrep.types import Batch, TrainState
 from maskrep.workdir.checkpoint import Checkpoints
 from maskrep.workdir.events import record_event
 
-IN_FLIGHT = 2  # batches on their way to the devices
+IN_FLIGHT = 2  # batches being transferred to the devices
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-  """How long a run is, how its memory is spent, and how often it logs and saves."""
+  """Length of a run, its use of memory, and how often it logs and saves."""
 
   epochs: Positive
-  init_from: str  # workdir of the run whose EMA encoder a new run starts with, or an import; '' for a random one
-  freeze_encoder_steps: NonNegativeInt  # for which that encoder stays as it is
+  init_from: str  # workdir of a run, whose EMA encoder a new run starts with, or of an import; '' for random weights
+  freeze_encoder_steps: NonNegativeInt  # the first steps, in which that encoder is not updated
   microbatch: NonNegativeInt  # images of the global batch that the encoder sees at once; 0 is all
-  fsdp: Count  # devices among which parameters, EMA and optimiser state are split; 1 copies them to each
+  fsdp: Count  # devices over which parameters, EMA and optimiser state are sharded; 1 replicates them
   log_every_steps: Count
   checkpoint_every_steps: Count
   keep_checkpoints: Count
@@ -51,13 +51,13 @@ def run(
   evaluate: Callable[[TrainState], dict[str, float]], evaluate_every_steps: int, frozen: Any,
   warm_start: Callable[[TrainState], TrainState],
 ) -> TrainState:
-  """Trains to the last step, from the newest whole checkpoint where there is one; returns the final state.
+  """Trains to the last step, from the newest complete checkpoint if there is one; returns the final state.
 
-  `frozen` is what the objective's loss reads and the step does not change; `warm_start` changes the state of a new run.
+  `frozen` holds the weights that the loss reads and no step changes; `warm_start` changes the state of a new run.
 
   Raises:
-    Preempted: a signal asked to stop; everything is saved.
-    NonFiniteError: too many updates were not finite.
+    Preempted: a signal arrived; everything is saved.
+    NonFiniteError: too many updates were infinite or NaN.
     DataError: too many images cannot be read.
     CheckpointError: no checkpoint can be read, or none can be written.
   """
@@ -70,17 +70,17 @@ def run(
     if jax.process_index() == 0 and (memory := cost.memory(step_fn)):
       record_event(workdir, 'compiled', memory_bytes=sum(memory))
     frozen = jax.device_put(frozen, jax.tree.map(lambda leaf: leaf.sharding, program.frozen))
-    with (Report(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps) as report,
+    with (Progress(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps) as progress,
           contextlib.closing(_on_device(loader, start, program.total_steps, program.mesh)) as batches):
       for step in range(start + 1, program.total_steps + 1):
         with clock.phase('data'):
           batch, broken = next(batches)
         with clock.phase('step'):
           state, metrics = step_fn(state, batch, frozen)
-          # This reads step t - 1, after step t is dispatched: the device never waits for the log.
-          report.add(step, metrics, broken)
+          # Reads the metrics of step t - 1 after step t is dispatched: the device never waits for the log.
+          progress.update(step, metrics, broken)
         last = step == program.total_steps
-        signal = '' if last else stop.asked(step)
+        signal = '' if last else stop.received(step)
         evaluates = last or step % evaluate_every_steps == 0
         saves = last or signal or step % train.checkpoint_every_steps == 0
         if evaluates or saves or step == start + 1:
@@ -88,16 +88,16 @@ def run(
             jax.block_until_ready(metrics)
           with clock.phase('evaluate'):
             evaluated = evaluate(state) if evaluates else {}
-          # Written before the checkpoint is: a run that resumes from it does not compute this step again.
-          report.settle(evaluated)
+          # Written before the checkpoint: a run resumed from it does not compute this step again.
+          progress.flush(evaluated)
         if saves:
           with clock.phase('save'):
             checkpoints.save(state, step)
         if signal:
           with clock.phase('save'):
             checkpoints.finish()
-          raise Preempted(f'stopped by {signal} after step {step}, which is saved; run the same command to go on')
-  # One that had nothing left to do has not seen what a step takes.
+          raise Preempted(f'stopped by {signal} after step {step}, which is saved; run the same command to resume')
+  # A run without steps left has not measured the memory of a step.
   if jax.process_index() == 0 and start < program.total_steps and (peak := cost.peak_bytes()):
     record_event(workdir, 'trained', peak_bytes=peak)
   return state

@@ -12,23 +12,24 @@ from maskrep.workdir.files import append_json, write_atomic
 
 
 class MetricWriter:
-  """Appends named floats of a step. What a killed run wrote past `start_step` is dropped: it is computed again.
+  """Appends the metrics of a step. Records that a killed run wrote past `start_step` are dropped: they are recomputed.
 
-  `lost_steps` and `lost_seconds` say how much that was.
+  Attributes:
+    lost_steps, lost_seconds: how many steps and how much time were dropped.
   """
 
   def __init__(self, workdir: Path, start_step: int):
     self._path = workdir / 'metrics.jsonl'
     self.lost_steps, self.lost_seconds = 0, 0.0
     if self._path.exists():
-      # A line without its newline was cut off by a kill.
+      # A line without its newline was cut off when the run was killed.
       whole = [line for line in self._path.read_text().splitlines(keepends=True) if line.endswith('\n')]
       records = [json.loads(line) for line in whole]
       lost = [record for record in records if record['step'] > start_step]
       self.lost_steps = max((record['step'] - start_step for record in lost), default=0)
       self.lost_seconds = sum(record['seconds'] for record in lost)
       write_atomic(self._path, ''.join(line for line, record in zip(whole, records, strict=True) if record not in lost))
-    # Written here: SummaryWriter's thread dies of a full disk, after which adding to its queue never returns.
+    # Not through SummaryWriter: its thread dies if the disk is full, and then adding to its queue blocks for ever.
     self._events = EventsWriter(str(workdir / 'events'))
     self._events.write_event(Event(step=start_step + 1, session_log=SessionLog(status=SessionLog.START)))
 

@@ -18,19 +18,20 @@ EMA_SCHEDULES = {'linear': schedules.linear, 'cosine': schedules.cosine}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optim:
-  """AdamW, SGD with momentum, or LARS, with warm-up and cosine, growing weight decay and EMA momentum.
+  """AdamW, SGD with momentum, or LARS, and the schedules of learning rate, weight decay and EMA momentum.
 
   Attributes:
     optimizer_kind: 'adamw', 'sgd', 'nesterov' (SGD with Nesterov's momentum) or 'lars'.
-    warmup_learning_rate, learning_rate, final_learning_rate: the line of the warm-up, then half a cosine.
-    warmup_epochs: length of the warm-up; never stretched.
-    schedule_stretch: all schedules are laid out for this many times the steps of the run and cut off at its end
-      (1.25 in the MSN authors' code).
-    weight_decay, final_weight_decay: half a cosine; decay is decoupled and multiplied by the learning rate. For LARS it
-      is part of the gradient that is scaled.
-    beta1, beta2: of Adam; `beta1` is the momentum of the others.
-    clip_norm: largest norm of the gradient of what is clipped; 0 leaves it out.
-    ema_momentum, final_ema_momentum, ema_schedule: 'linear', or 'cosine' for half of one.
+    warmup_learning_rate, learning_rate, final_learning_rate: linear warm-up from the first to the second, then
+      a half-cosine to the third.
+    warmup_epochs: length of the warm-up; not affected by `schedule_stretch`.
+    schedule_stretch: schedules are computed for this many times the steps of the run and cut off at its end (1.25 in
+      the MSN authors' code).
+    weight_decay, final_weight_decay: a half-cosine between them; decay is decoupled and multiplied by the learning
+      rate. For LARS it is part of the gradient that is scaled.
+    beta1, beta2: of Adam; `beta1` is the momentum of the other optimisers.
+    clip_norm: largest gradient norm, over the parameters whose rule has `clip`; 0 turns clipping off.
+    ema_momentum, final_ema_momentum, ema_schedule: a line ('linear') or half-cosine ('cosine') between the two.
   """
 
   optimizer_kind: Annotated[str, OneOf(OPTIMIZERS)]
@@ -51,7 +52,7 @@ class Optim:
   __post_init__ = check
 
   def refuse_ema(self, reason: str) -> None:
-    """Raises ConfigError, for the reason given, if the teacher is an average of earlier weights."""
+    """Raises ConfigError with `reason` if the EMA momentum is not 0."""
     for field in ('ema_momentum', 'final_ema_momentum'):
       if getattr(self, field):
         raise ConfigError(f'config.optim.{field}={getattr(self, field)}: {reason}')
@@ -69,10 +70,10 @@ class Optim:
   def optimizer(self, run_schedules: dict[str, Schedule], rules: Any) -> optax.GradientTransformation:
     """Clipping, Adam or momentum, decoupled decay, learning rate; or clipping and LARS.
 
-    `rules` is a pytree of `Rule`. LARS (arXiv:1708.03888) adapts what is decayed, by a trust coefficient of 0.001, as
-    in SimCLR and BYOL: biases and norms get plain momentum. Each parameter's update is multiplied by its learning-rate
-    scale. A parameter with a scale of 0 is not updated: it has no moments, does not decay and does not count in the
-    norm that is clipped.
+    `rules` is a pytree of `Rule`. LARS (arXiv:1708.03888) adapts the parameters that decay, with a trust coefficient of
+    0.001, as in SimCLR and BYOL; biases and norms get plain momentum. Each parameter's update is multiplied by its
+    learning-rate scale. A parameter with a scale of 0 is not updated: it has no moments, does not decay and does not
+    count in the clipped norm.
     """
     scales = jax.tree.map(lambda rule: rule.learning_rate_scale, rules)
     if all(scale == 1 for scale in jax.tree.leaves(scales)):

@@ -1,4 +1,4 @@
-"""The step of a run and the layout of its state on the devices, before anything is computed."""
+"""The training step of a run and the layout of its state on the devices, before anything is computed."""
 
 from collections.abc import Callable
 import dataclasses
@@ -19,15 +19,15 @@ from maskrep.types import Batch, Objective, TrainState
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
-  """What the loop runs, what a dry run looks at.
+  """The program that the train loop runs and a dry run analyses.
 
   Attributes:
     reads: the fields of a batch.
     total_steps, warmup_steps: lengths of the run and of its warm-up.
     schedules: step -> value, by name.
     state: shapes, dtypes and shardings of the training state.
-    frozen: the same of what the loss reads and the step does not change; None where there is nothing.
-    init: makes the first state, where `state` says.
+    frozen: shapes, dtypes and shardings of the weights that the loss reads and no step changes; None if there are none.
+    init: makes the first state, with the shardings of `state`.
     step: (state, batch, frozen) -> (state, metrics), jitted; the state is donated.
   """
 
@@ -54,7 +54,7 @@ class Program:
     return {name: fields[name] for name in self.reads}
 
   def lower(self, canvas: int) -> jax.stages.Lowered:
-    """The step for canvases of `canvas` pixels, traced and not yet compiled."""
+    """The step for canvases of `canvas` x `canvas` pixels, traced but not compiled."""
     return self.step.lower(self.state, self.batch(canvas), self.frozen)
 
 
@@ -76,13 +76,13 @@ def make_program(
   sharding = state_sharding(mesh, shapes)
   state = jax.tree.map(
     lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, sharding)
-  copied = NamedSharding(mesh, PartitionSpec())
-  frozen = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=copied),
+  replicated = NamedSharding(mesh, PartitionSpec())
+  frozen = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
                         objective.frozen.shapes if objective.frozen else None)
-  whole = functools.partial(jax.lax.with_sharding_constraint, shardings=copied)
+  gather = functools.partial(jax.lax.with_sharding_constraint, shardings=replicated)
   step = jax.jit(
-    make_step(objective, optimizer, values['ema_momentum'], seed, rules, whole, freeze_encoder_steps),
-    donate_argnums=0, in_shardings=(sharding, batch_sharding(mesh), copied), out_shardings=(sharding, None))
+    make_step(objective, optimizer, values['ema_momentum'], seed, rules, gather, freeze_encoder_steps),
+    donate_argnums=0, in_shardings=(sharding, batch_sharding(mesh), replicated), out_shardings=(sharding, None))
   return Program(
     mesh=mesh, batch_size=batch_size, reads=objective.reads, total_steps=total_steps,
     warmup_steps=warmup_steps, schedules=values, state=state, frozen=frozen, init=jax.jit(init, out_shardings=sharding),

@@ -1,4 +1,4 @@
-"""What a run tells as it goes: a live bar, metrics on disk, a warning of collapse; and the end of one that diverged."""
+"""Progress of a run: a progress bar, metrics on disk, a warning of collapse, and the error of a run that diverged."""
 
 import logging
 from pathlib import Path
@@ -14,14 +14,14 @@ from maskrep.train.metrics import MetricWriter
 from maskrep.train.program import Program
 from maskrep.workdir.events import record_event
 
-MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED = 3, 10  # updates that were not finite
-COLLAPSED, COLLAPSED_STEPS = 0.01, 50  # feature_std, where 0 is one direction for all images; steps in a row
+MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED = 3, 10  # updates that were infinite or NaN
+COLLAPSED, COLLAPSED_STEPS = 0.01, 50  # feature_std, 0 if all images share one direction; steps in a row
 
 log = logging.getLogger(__name__)
 
 
-class Report:
-  """Told of each step. Use as a context manager; only process 0 shows and writes."""
+class Progress:
+  """Follows a run step by step. Use as a context manager; only process 0 shows and writes."""
 
   def __init__(
     self, workdir: Path, program: Program, loader: Loader, clock: Clock, *, start: int, log_every_steps: int
@@ -30,7 +30,7 @@ class Report:
     self._start, self._every = start, log_every_steps
     writes = jax.process_index() == 0
     self._metrics = MetricWriter(workdir, start) if writes else None
-    # Where the output is a file, a line every 10 s is enough.
+    # In a file, one line per 10 s is enough.
     self._bar = tqdm(initial=start, total=program.total_steps, unit='step', dynamic_ncols=True, file=sys.stderr,
                      disable=not writes, mininterval=0.1 if sys.stderr.isatty() else 10)
     self._pending, self._collapsed, self._steps, self._broken = None, 0, 0, 0
@@ -42,14 +42,14 @@ class Report:
   def __exit__(self, *_):
     self._bar.close()
 
-  def add(self, step: int, metrics: dict, broken: int) -> None:
-    """Notes a step that is under way, and settles the one before it."""
+  def update(self, step: int, metrics: dict, broken: int) -> None:
+    """Adds a step that was dispatched, whose metrics may not be computed yet, and flushes the one before it."""
     if self._pending:
-      self.settle({})
+      self.flush({})
     self._pending = step, metrics, broken
 
-  def settle(self, evaluated: dict[str, float]) -> None:
-    """Fetches what the last step measured, and writes it where it is time.
+  def flush(self, evaluated: dict[str, float]) -> None:
+    """Fetches the metrics of the last step, and writes them if they are due or the step was `evaluated`.
 
     Raises:
       NonFiniteError: too many updates were skipped.
@@ -63,7 +63,7 @@ class Report:
     self._check(step, metrics)
     if self._metrics and (evaluated or step % self._every == 0):
       scheduled = {name: float(value(step - 1)) for name, value in self._program.schedules.items()}
-      self._metrics.write(step, metrics | scheduled | self._take() | evaluated)
+      self._metrics.write(step, metrics | scheduled | self._next_interval() | evaluated)
     if self._metrics and step == self._start + 1:
       record_event(self._workdir, 'began', step=step, lost_steps=self._metrics.lost_steps,
                    lost_seconds=self._metrics.lost_seconds, seconds=self._clock.seconds())
@@ -73,8 +73,8 @@ class Report:
     if in_a_row >= MAX_SKIPPED_IN_A_ROW or (in_a_row and in_all >= MAX_SKIPPED):
       terms = ', '.join(f'{name}={value:g}' for name, value in sorted(metrics.items()))
       raise NonFiniteError(
-        f'step {step}: {in_a_row} updates in a row and {in_all} in all were not finite and were skipped ({terms}); '
-        'lower config.optim.learning_rate or look at the examples of this step: '
+        f'step {step}: {in_a_row} updates in a row and {in_all} in total were infinite or NaN, and skipped ({terms}); '
+        'lower config.optim.learning_rate or check the examples of this step: '
         f'{", ".join(self._loader.names(step - 1))}')
     self._collapsed = self._collapsed + 1 if metrics.get('feature_std', 1) < COLLAPSED else 0
     if self._collapsed == COLLAPSED_STEPS:
@@ -82,12 +82,13 @@ class Report:
                   'encoder; see the metrics', step, COLLAPSED, COLLAPSED_STEPS)
 
   def _speed(self) -> tuple[float, float]:
-    """(images/s, share of waiting for data) since the last line, evaluating and saving left out."""
+    """(images/s, share of time waiting for data) since the last record, without evaluation and saving."""
     now = self._clock.seconds()
     step, data = (now.get(phase, 0) - self._before.get(phase, 0) for phase in ('step', 'data'))
     return self._steps * self._program.batch_size / (step + data), data / (step + data)
 
-  def _take(self) -> dict[str, float]:
+  def _next_interval(self) -> dict[str, float]:
+    """Returns the throughput since the last record, and starts the next interval."""
     rate, wait = self._speed()
     record = {'images_per_second': rate, 'data_wait_share': wait, 'broken_images': float(self._broken),
               'seconds': sum(self._clock.seconds().values()) - sum(self._before.values())}

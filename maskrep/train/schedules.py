@@ -1,4 +1,4 @@
-"""Durations to steps, and values over steps. A schedule is a function: step -> float32 scalar."""
+"""Schedules: functions step -> float32 scalar; and epochs converted to steps."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ Schedule = Callable[[Array | int], Array]
 
 
 def epochs_to_steps(epochs: float, examples: int, batch_size: int) -> int:
-  """The number of steps whose examples make up so many epochs, rounded to the nearest; the stream has no epoch gaps."""
+  """The number of steps in `epochs` epochs, rounded to the nearest; the stream has no gaps between epochs."""
   return round(epochs * examples / batch_size)
 
 
@@ -21,7 +21,7 @@ def linear(start: float, end: float, steps: int) -> Schedule:
 
 
 def cosine(start: float, end: float, steps: int) -> Schedule:
-  """Half a cosine from `start` at step 0 to `end` at `steps`, in either direction, constant after it."""
+  """A half-cosine from `start` at step 0 to `end` at `steps`, in either direction, constant after it."""
 
   def schedule(step):
     progress = jnp.clip(jnp.asarray(step, jnp.float32) / max(steps, 1), 0.0, 1.0)
@@ -31,6 +31,6 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
 
 
 def warmup_cosine(start: float, peak: float, end: float, warmup_steps: int, total_steps: int) -> Schedule:
-  """A line from `start` to `peak` over the warm-up, then half a cosine to `end` at `total_steps`."""
+  """A line from `start` to `peak` over the warm-up, then a half-cosine to `end` at `total_steps`."""
   decay = cosine(peak, end, total_steps - warmup_steps)
   return optax.join_schedules([linear(start, peak, warmup_steps), decay], [warmup_steps])

@@ -1,4 +1,4 @@
-"""One update: gradient, optimiser, EMA. Parameters may be held, and an update that is not finite is skipped."""
+"""One training step: gradient, optimiser, EMA. Frozen parameters are kept, and non-finite updates are skipped."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,25 +27,26 @@ def init_state(objective: Objective, optimizer: optax.GradientTransformation, se
 
 def make_step(
   objective: Objective, optimizer: optax.GradientTransformation, ema_momentum: Schedule, seed: int,
-  rules: Any, whole: Callable[[Params], Params] = lambda params: params, freeze_encoder_steps: int = 0,
+  rules: Any, gather: Callable[[Params], Params] = lambda params: params, freeze_encoder_steps: int = 0,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, Array]]]:
   """Returns the pure function (state, batch, frozen) -> (state, metrics), to be jitted by the caller.
 
-  `whole` gathers parameters that are split over devices. Left alone, the partitioner would rather move activations.
-  If the loss, or anything the update would write, is not finite, the state stays as it is but for its counts.
+  `gather` replicates parameters that are sharded over devices; without it the partitioner would move activations.
+  If the loss, or anything the update would write, is infinite or NaN, the state is unchanged except for its counts.
 
-  For the first `freeze_encoder_steps` the encoder stays, the teacher's too. The optimiser's moments follow its
-  gradients meanwhile: the first step after it then has averages to go by. From zero, and with the count of all steps,
-  Adam would take several times the learning rate. Parameters whose rule has a learning-rate scale of 0 stay for good.
+  For the first `freeze_encoder_steps` steps the encoder is not updated, nor is the teacher's. The optimiser's moments
+  still follow its gradients, so that they are warm at the first update: from zero moments, but with the count of all
+  steps, Adam would take several times the learning rate. Parameters whose rule has a learning-rate scale of 0 are never
+  updated.
   """
 
   def step(state: TrainState, batch: Batch, frozen: Any = None) -> tuple[TrainState, dict[str, Array]]:
     views = objective.views(rng.stream(seed, 'views'), batch)
-    teacher = whole(state.ema_params)
+    teacher = gather(state.ema_params)
 
     def loss(params):
       key = jax.random.fold_in(rng.stream(seed, 'loss'), state.step)
-      return objective.loss(whole(params), views, key=key, step=state.step, ema_params=teacher,
+      return objective.loss(gather(params), views, key=key, step=state.step, ema_params=teacher,
                             model_state=state.model_state, frozen=frozen)
 
     (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
@@ -53,21 +54,21 @@ def make_step(
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     momentum = ema_momentum(state.step)
-    # The teacher follows the parameters after the update.
+    # The teacher averages the updated parameters.
     ema_params = jax.tree.map(lambda ema, new: momentum * ema + (1 - momentum) * new, state.ema_params, params)
     if freeze_encoder_steps:
       frozen_now = state.step < freeze_encoder_steps
       params, ema_params = (
         jax.tree.map(lambda rule, a, b: jnp.where(frozen_now, a, b) if rule.encoder else b, rules, before, tree)
         for before, tree in ((state.params, params), (state.ema_params, ema_params)))
-    # Held as they are: the mean of two equal numbers may differ from both in the last bit.
+    # Not left to the EMA: the mean of two equal numbers may differ from both in the last bit.
     params, ema_params = (
       jax.tree.map(lambda rule, a, b: b if rule.learning_rate_scale else a, rules, before, tree)
       for before, tree in ((state.params, params), (state.ema_params, ema_params)))
     old = state.params, state.ema_params, state.model_state, state.opt_state
     new = params, ema_params, aux.model_state, opt_state
-    # Of three scalars, not of a thousand leaves, which takes XLA minutes to compile. The norm is infinite before Adam's
-    # squares are.
+    # Checks three scalars, not a thousand leaves, which XLA takes minutes to compile. The norm overflows before Adam's
+    # squares do.
     finite = jnp.isfinite(value + gradient_norm + optax.tree.norm((updates, aux.model_state)))
     params, ema_params, model_state, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
     skipped = jnp.where(finite, state.skipped * jnp.array([0, 1]), state.skipped + 1)

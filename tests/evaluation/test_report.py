@@ -51,23 +51,23 @@ def tables(text: str) -> dict[str, list[list[str]]]:
   return found
 
 
-def test_a_row_a_figure_and_a_column_for_what_differs(tmp_path, capsys):
+def test_one_row_per_result_and_one_column_per_differing_field(tmp_path, capsys):
   folder = write(tmp_path / 'a', record(), record(('encoding.layers', 4), ('encoder.network', 'online')),
                  record(protocol='robust', figures=[{'name': 'ratio 0.3', 'value': 0.5, 'std': None, 'each': []}]))
   assert main(['report', f'--workdir={folder}']) == 0
   found = tables(capsys.readouterr().out)
   head, *rows = found['lowshot']
-  assert head[:2] == ['figure', 'value in %'] and sorted(head[2:-2]) == ['layers', 'network']
+  assert head[:2] == ['result', 'value in %'] and sorted(head[2:-2]) == ['layers', 'network']
   assert [dict(zip(head, row, strict=True))['layers'] for row in rows] == ['1', '1', '4', '4']
   assert rows[0][:2] == ['1 label', '43.2 ± 1.2'] and rows[1][:2] == ['5 labels', '60.0'] and rows[2][-2] == '12.3'
-  assert found['robust'] == [['figure', 'value in %', 'seconds', 'when'], ['ratio 0.3', '50.0', '12.3', rows[0][-1]]]
+  assert found['robust'] == [['result', 'value in %', 'seconds', 'when'], ['ratio 0.3', '50.0', '12.3', rows[0][-1]]]
 
 
 def test_several_workdirs_stand_side_by_side(tmp_path, capsys):
   folders = [write(tmp_path / name, record(('encoder.digest', name))) for name in ('one', 'two')]
   assert main(['report', f'--workdir={",".join(folders)}']) == 0
   head, *rows = tables(capsys.readouterr().out)['lowshot']
-  assert head == ['figure', 'value in %', 'workdir', 'seconds', 'when']
+  assert head == ['result', 'value in %', 'workdir', 'seconds', 'when']
   assert [row[2] for row in rows] == [folders[0], folders[0], folders[1], folders[1]]
 
 
@@ -80,9 +80,9 @@ def test_the_newest_of_equal_records_counts(tmp_path, capsys):
   records, _ = read(folder)
   assert newest(records) == [records[1], records[3]]
   assert main(['report', f'--workdir={folder}']) == 0
-  said = capsys.readouterr().out
-  assert said.rstrip().endswith('Left out, as later records repeat them: 2')
-  assert [row[1] for row in tables(said)['lowshot'][1:]] == ['50.0 ± 1.2', '60.0', '43.2 ± 1.2', '60.0']
+  output = capsys.readouterr().out
+  assert output.rstrip().endswith('Replaced by later records: 2')
+  assert [row[1] for row in tables(output)['lowshot'][1:]] == ['50.0 ± 1.2', '60.0', '43.2 ± 1.2', '60.0']
 
 
 @pytest.mark.parametrize('field', ['encoder.digest', 'encoding.pooling', 'data.eval', 'seed', 'settings.draws'])
@@ -101,10 +101,10 @@ DAMAGED = ['',
 def test_damaged_lines_are_named_and_left_out(tmp_path, capsys):
   folder = write(tmp_path / 'a', *DAMAGED, record())
   assert main(['report', f'--workdir={folder}']) == 0
-  said = capsys.readouterr()
-  assert said.err.splitlines() == [
-    f'maskrep: {folder}/evaluations.jsonl: line {number} is damaged, and left out' for number in range(1, 11)]
-  assert len(tables(said.out)['lowshot']) == 3
+  output = capsys.readouterr()
+  assert output.err.splitlines() == [
+    f'maskrep: {folder}/evaluations.jsonl: line {number} is damaged and ignored' for number in range(1, 11)]
+  assert len(tables(output.out)['lowshot']) == 3
 
 
 @pytest.mark.parametrize('lines', [None, [], DAMAGED[:2]], ids=['no file', 'empty', 'damaged'])
@@ -115,7 +115,7 @@ def test_no_record_is_one_line_and_exit_code_2(lines, tmp_path, capsys):
   assert last.startswith(f'maskrep: --workdir={folder}: holds no record') and not (tmp_path / 'x.png').exists()
 
 
-def test_bars_by_figure_and_lines_against_the_ratio(tmp_path):
+def test_bars_per_result_and_lines_against_the_ratio(tmp_path):
   curve = [{'name': f'ratio {r}', 'value': v, 'std': 0.01, 'each': []} for r, v in ((0.7, 0.2), (0.0, 0.8), (0.3, 0.6))]
   folder = write(tmp_path / 'a', record(), record(('encoder.network', 'online')),
                  record(protocol='robust', figures=[*curve, {'name': 'mean', 'value': 0.5, 'std': None, 'each': []}]))

@@ -96,5 +96,5 @@ def test_each_of_disjoint_masks_is_uniform():
 
 
 def test_more_disjoint_masks_than_there_are_patches_are_refused():
-  with pytest.raises(ValueError, match='6 disjoint masks that keep 39 patches each need 234, and there are 196'):
+  with pytest.raises(ValueError, match='6 disjoint masks that keep 39 patches each need 234, but there are only 196'):
     disjoint_keep(jax.random.split(jax.random.key(0), 2), 196, 39, 6)

@@ -125,7 +125,7 @@ def test_a_sheet_by_hand():
     np.testing.assert_array_equal(sheet[top:top + 96:8, 4:100:8], np.round(large[i] * 255))
     np.testing.assert_array_equal(sheet[top + 7:top + 96:8, 11:100:8], np.round(large[i] * 255))
     assert (sheet[top:top + 48, 104:152] == 0).all()  # clipped
-  with pytest.raises(ValueError, match='as many in each'):
+  with pytest.raises(ValueError, match='equally many'):
     sheet_png({'a': large, 'b': small[:1]})
 
 

@@ -1,4 +1,4 @@
-"""A subject without an encoder: its features are one pixel, and the class that it names is the likeliest."""
+"""A feature extractor without an encoder: features are the first pixel, which also encodes the predicted class."""
 
 import dataclasses
 from pathlib import Path
@@ -15,16 +15,16 @@ DATA = Data(source='', train_split='train', eval_split='test', download=False, c
 
 
 def pixels(value: int, size: int = 6) -> np.ndarray:
-  """An image that says a number below 65536."""
+  """An image whose pixels encode a number below 65536."""
   return np.full((size, size, 3), (value // 256, value % 256, 0), np.uint8)
 
 
 @dataclasses.dataclass
-class Said:
-  """What is called, `calls`, has (name of the method, fingerprint, whole)."""
+class PixelExtractor:
+  """Features and logits from pixels; `calls` records (name of the method, fingerprint, whole)."""
 
   classes: int = 1000
-  workdir: Path = Path('runs/said')
+  workdir: Path = Path('runs/pixels')
   data: Data = DATA
   encoding: Encoding = Encoding(network='ema', pooling='', layers=1, size=0, batch_size=1)
   calls: list = dataclasses.field(default_factory=list)
@@ -34,14 +34,14 @@ class Said:
     return self._read(source)
 
   def logits(self, source, whole: bool = False) -> Features:
-    """The class that the image says is highest, the next ones follow."""
+    """The logit of the class in the pixels is the highest, those of the following classes come next."""
     self.calls.append(('logits', source.fingerprint, whole))
-    found = self._read(source)
-    said = found.features[:, 0].astype(int) * 256 + found.features[:, 1].astype(int)
-    return Features((-((np.arange(self.classes) - said[:, None]) % self.classes)).astype(np.float32), found.labels)
+    rgb, labels = self._read(source)
+    predicted = rgb[:, 0].astype(int) * 256 + rgb[:, 1].astype(int)
+    return Features((-((np.arange(self.classes) - predicted[:, None]) % self.classes)).astype(np.float32), labels)
 
   def _read(self, source) -> Features:
-    """Of the images that can be read."""
+    """First pixels, float32 [M, 3], and labels of the readable images."""
     rows, labels = [], []
     for image, label, *_ in source:
       try:

@@ -107,7 +107,7 @@ def test_a_signal_is_passed_on_once_and_the_same_command_goes_on(fake, capsys):
   assert sweep(fake, '0.3,0.5,0.6') == 75
   thread.join()
   assert signal.getsignal(signal.SIGTERM) == before
-  assert capsys.readouterr().err == 'maskrep: stopped by SIGTERM; run the same command to go on\n'
+  assert capsys.readouterr().err == 'maskrep: stopped by SIGTERM; run the same command to resume\n'
   # What a terminal or a scheduler sends to a whole group does not reach a run twice.
   assert json.loads((fake / 'masking.ratio=0.5' / 'starts').read_text())['alone']
   assert (fake / 'masking.ratio=0.5.log').read_text().count('told once') == 1

@@ -55,8 +55,8 @@ def test_figures_of_a_finished_run(tmp_path):
   (('NonFiniteError: loss', 5), None, 'failed', 5, 'NonFiniteError: loss'),
   (('Preempted: SIGTERM', 75), None, 'interrupted', 75, 'Preempted: SIGTERM'),
   (None, (LATE, 137, 'killed by SIGKILL'), 'failed', 137, 'killed by SIGKILL'),
-  (None, None, 'interrupted', None, 'it did not say why'),
-  (None, ('2026-01-01T10:30:00+0100', 137, 'killed by SIGKILL'), 'interrupted', None, 'it did not say why'),
+  (None, None, 'interrupted', None, 'no reason given'),
+  (None, ('2026-01-01T10:30:00+0100', 137, 'killed by SIGKILL'), 'interrupted', None, 'no reason given'),
 ], ids=['failed', 'stopped', 'killed', 'lost', 'started again by hand, then lost'])
 def test_a_run_without_its_end_has_no_figures(end, noted, state, code, reason, tmp_path):
   folder(tmp_path / 'run', end=end)
@@ -110,11 +110,11 @@ def test_the_table_has_encoders_down_and_ratios_across(results):
   head, _, small, large = cells['k-NN, top-1 in %']
   assert head == ['', '0.3', '0.15', '0.7']
   assert small == ['vit_s16', '50.0', '51.0', '52.0'] and large == ['vit_b16', '60.0', '-', 'failed (5)']
-  assert cells['1 label a class, top-1 in %'][2][1] == '30.0 ± 10.0'
-  assert cells['5 labels a class, top-1 in %'][3] == ['vit_b16', '80.0 ± 0.0', '-', 'failed (5)']
+  assert cells['1 label per class, top-1 in %'][2][1] == '30.0 ± 10.0'
+  assert cells['5 labels per class, top-1 in %'][3] == ['vit_b16', '80.0 ± 0.0', '-', 'failed (5)']
   speed, memory = cells['Speed and memory'][2:4]
   assert speed == ['vit_s16, images/s', '200', '-', '200']
-  assert memory == ['vit_s16, memory of a device', '2 GB (compiled)', '4 GB', '2 GB (compiled)']
+  assert memory == ['vit_s16, memory per device', '2 GB (compiled)', '4 GB', '2 GB (compiled)']
   assert [line[1:] for line in cells['Not finished'][2:]] == [
     ['not started', '-', '-'], ['failed', '5', r'NonFiniteError: a \| b']]
 
@@ -151,7 +151,7 @@ def test_a_sweep_of_names_with_nothing_finished_is_drawn_too(tmp_path):
   results = [(run, outcome(run.workdir)) for run in chosen]
   axes = picture.panels(results).axes[1]
   assert [text.get_text() for text in axes.get_xticklabels()] == ['adamw', 'lars']
-  assert [text.get_text() for text in axes.texts] == ['no figures yet']
+  assert [text.get_text() for text in axes.texts] == ['no results yet']
   assert '| msn |' in as_markdown(results, 'x') and '0 of 2' in as_markdown(results, 'x')
 
 

@@ -1,4 +1,4 @@
-"""What is told of a run: collapse is seen, time lost to a kill is counted."""
+"""Progress of a run: collapse is warned of, time lost to a kill is counted."""
 
 import json
 import logging
@@ -8,19 +8,19 @@ import types
 import pytest
 
 from maskrep.train.clock import Clock
-from maskrep.train.progress import COLLAPSED_STEPS, Report
+from maskrep.train.progress import COLLAPSED_STEPS, Progress
 
 PROGRAM = types.SimpleNamespace(total_steps=200, batch_size=8, schedules={})
 
 
-def tell(workdir, steps, feature_std, start=0):
+def train(workdir, steps, feature_std, start=0):
   clock = Clock(time.monotonic())
-  with Report(workdir, PROGRAM, None, clock, start=start, log_every_steps=1) as report:
+  with Progress(workdir, PROGRAM, None, clock, start=start, log_every_steps=1) as progress:
     for step in range(start + 1, start + steps + 1):
       with clock.phase('step'):
         metrics = {'loss': 1.0, 'skipped_in_a_row': 0, 'skipped_updates': 0, 'feature_std': feature_std(step)}
-        report.add(step, metrics, broken=0)
-    report.settle({})
+        progress.update(step, metrics, broken=0)
+    progress.flush({})
 
 
 @pytest.mark.parametrize(('feature_std', 'warned'), [
@@ -28,15 +28,15 @@ def tell(workdir, steps, feature_std, start=0):
   ids=['collapsed', 'sound', 'recovers'])
 def test_collapse_is_warned_of_once_within_100_steps(feature_std, warned, tmp_path, caplog):
   caplog.set_level(logging.WARNING)
-  tell(tmp_path, 100, feature_std)
+  train(tmp_path, 100, feature_std)
   assert caplog.text.count('collapsed') == warned
   assert COLLAPSED_STEPS <= 100
 
 
 def test_what_a_killed_run_lost_is_counted_and_dropped(tmp_path):
-  tell(tmp_path, 9, lambda step: 1.0)
+  train(tmp_path, 9, lambda step: 1.0)
   lost = [json.loads(line)['seconds'] for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()][6:]
-  tell(tmp_path, 2, lambda step: 1.0, start=6)
+  train(tmp_path, 2, lambda step: 1.0, start=6)
   began = [json.loads(line) for line in (tmp_path / 'events.jsonl').read_text().splitlines()]
   assert [(event['step'], event['lost_steps']) for event in began] == [(1, 0), (7, 3)]
   assert began[1]['lost_seconds'] == pytest.approx(sum(lost))

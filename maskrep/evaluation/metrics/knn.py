@@ -9,17 +9,17 @@ import numpy as np
 from maskrep.methods.losses import l2_normalize
 from maskrep.types import Array
 
-_CHUNK_ELEMENTS = 2**26  # similarities held at once: 256 MiB
+_CHUNK_ELEMENTS = 2**26  # similarities in memory at once: 256 MiB
 
 
 @functools.partial(jax.jit, static_argnames='k')
 def knn_predict(
   train_features: Array, train_labels: Array, queries: Array, *, k: int = 20, temperature: float = 0.07
 ) -> tuple[Array, Array]:
-  """Lets the k training examples of highest cosine similarity s vote for their class with weight exp(s / temperature).
+  """Classifies by a vote of the k training examples of highest cosine similarity s, with weights exp(s / temperature).
 
-  Of equally similar examples the first in the training split is taken; of classes with equal votes, the one whose
-  nearest example is nearer.
+  Of equally similar examples the first in the training split counts; of classes with equal votes, the one with the
+  nearest example wins.
 
   Args:
     train_features: float [M, D].
@@ -29,14 +29,14 @@ def knn_predict(
     temperature: above 0.
 
   Returns:
-    Two labels for each, int [Q]: that of the vote, and that of the nearest example.
+    Two labels per query, int [Q]: that of the vote, and that of the nearest example.
 
   Raises:
     ValueError: k is not in 1..M.
   """
   size = len(train_features)
   if not 1 <= k <= size:
-    raise ValueError(f'k={k} neighbours asked for, but the training split has {size} examples')
+    raise ValueError(f'k={k}: must be in 1 ... {size}, the number of training examples')
   train_features = l2_normalize(train_features)
 
   def vote(query):
@@ -44,8 +44,8 @@ def knn_predict(
     similarities = jnp.dot(query, train_features.T, precision=jax.lax.Precision.HIGHEST)
     nearest, indices = jax.lax.top_k(similarities, k)
     labels = train_labels[indices]
-    # Relative to the nearest, so that no temperature overflows. Not `nearest[0]`: for a slice of its result XLA on CPU
-    # turns top_k into a full sort, 70 times slower.
+    # Relative to the nearest, so that no temperature overflows. Not `nearest[0]`: given a slice of its result, XLA on
+    # CPU turns top_k into a full sort, 70 times slower.
     weights = jnp.exp((nearest - nearest.max()) / temperature)
     votes = jnp.where(labels[:, None] == labels, weights, 0).sum(axis=-1)
     return labels[jnp.argmax(votes)], labels[jnp.argmax(nearest)]
@@ -63,37 +63,37 @@ def knn_accuracy(
   k: int = 20,
   temperature: float = 0.07,
 ) -> tuple[float, float]:
-  """The shares of test examples, int labels [Q], that `knn_predict` labels rightly: by the vote, and Recall@1."""
+  """Returns two accuracies of `knn_predict` on test examples, int labels [Q]: of the vote, and Recall@1."""
   voted, nearest = knn_predict(train_features, train_labels, test_features, k=k, temperature=temperature)
   return float(jnp.mean(voted == test_labels)), float(jnp.mean(nearest == test_labels))
 
 
 def recall_at_1(features: Array, labels: Array, queries: tuple[Array, Array] | None = None) -> float:
-  """The share of queries whose nearest example of the index, by cosine similarity, is of their class.
+  """Returns the share of queries whose nearest example of the index, by cosine similarity, is of the same class.
 
-  Of equally similar examples the first is taken. A query with no other image of its class in the index is a miss.
+  Of equally similar examples the first counts. A query without an example of its class in the index is a miss.
 
   Args:
-    features: of the index, float [M, D].
-    labels: of the index, int [M].
-    queries: features [Q, D] and labels [Q]; without them each example of the index is one, and does not find itself.
+    features: features of the index, float [M, D].
+    labels: labels of the index, int [M].
+    queries: features [Q, D] and labels [Q]; without them each example of the index queries all others.
 
   Raises:
-    ValueError: there is nothing to find.
+    ValueError: the index is empty, or has no other example.
   """
   size = len(features)
   if size < 1 + (queries is None):
     raise ValueError(f'an index of {size} images: there is nothing to find')
   # No example of the index has the place -1.
   places = np.arange(size) if queries is None else np.full(len(queries[0]), -1)
-  wanted, right = (features, labels) if queries is None else queries
-  nearest = np.asarray(_nearest(features, wanted, places))
-  return float(np.mean(np.asarray(labels)[nearest] == np.asarray(right)))
+  query_features, query_labels = (features, labels) if queries is None else queries
+  nearest = np.asarray(_nearest(features, query_features, places))
+  return float(np.mean(np.asarray(labels)[nearest] == np.asarray(query_labels)))
 
 
 @jax.jit
 def _nearest(features: Array, queries: Array, places: Array) -> Array:
-  """float [M, D], float [Q, D], int [Q] of those that have a place in the index -> places of the nearest others [Q]."""
+  """float [M, D], queries float [Q, D] and their own places int [Q] in the index, or -1 -> nearest others int [Q]."""
   features = l2_normalize(features)
 
   def nearest(query):

@@ -16,45 +16,45 @@ from maskrep.devices.mesh import batch_sharding, make_mesh
 from maskrep.methods.losses import l2_normalize
 from maskrep.types import Array
 
-_TOLERANCE = 3e-7  # norm of the gradient, relative to that at zero weights; float32 has no more to give
+_TOLERANCE = 3e-7  # norm of the gradient relative to that at zero weights; the limit of float32
 _MAX_ITERATIONS = 500
 
 
 class TooFewLabels(ValueError):
-  """A class has fewer labelled examples than asked for."""
+  """A class has fewer labelled examples than requested."""
 
 
-class Classifier(NamedTuple):
-  """A linear classifier of C classes."""
+class LogisticRegression(NamedTuple):
+  """A fitted linear classifier of C classes."""
 
   weights: Array  # float32 [D, C]
   bias: Array  # float32 [C]
 
 
-# GPUs and TPUs round the factors of a float32 product unless asked not to, and L-BFGS stalls on that noise.
+# By default GPUs and TPUs round the factors of a float32 product, and L-BFGS stalls on that noise.
 _dot = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
 
 
 @functools.partial(jax.jit, static_argnames='num_classes')
-def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Classifier:
+def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> LogisticRegression:
   """Minimises `sum_i cross_entropy(features_i W + b, labels_i) + l2 / 2 * |W|^2` over W and b, by L-BFGS from zero.
 
   That is scikit-learn's `LogisticRegression(C=1 / l2)`, and cyanure's multinomial loss with lambda l2 / M. An
-  example of label -1 has no say, so problems with different numbers of labels can be padded to one shape, and M to a
-  multiple of the devices that features and labels are split over.
+  example with label -1 is ignored, so that problems with different numbers of labels can be padded to one shape, and M
+  to a multiple of the devices over which features and labels are sharded.
 
   Args:
     features: float [M, D].
     labels: int [M], each in 0..C-1 or -1, not all -1.
     num_classes: C.
-    l2: penalty, above 0: separable examples have no minimum without it. Near it float32 needs more than the 500
-      iterations that are made: at 1e-3 digits end within 1e-3 of the minimum's weights, at 1e-4 not within 0.1.
+    l2: penalty, above 0: separable examples have no minimum without it. Near 0 float32 needs more than the limit of
+      500 iterations: on digits, 1e-3 ends within 1e-3 of the minimum's weights, 1e-4 not within 0.1.
   """
   labelled = (labels >= 0).astype(jnp.float32)[:, None]
-  # A common offset moves the bias and nothing else of the solution, but raw features hardly converge with it.
+  # A common offset of the features changes only the bias of the solution, but prevents convergence.
   features = features.astype(jnp.float32)
   offset = features.mean(axis=0)
-  x = labelled * jnp.pad(features - offset, ((0, 0), (0, 1)), constant_values=1)  # a feature that is 1 gives the bias
+  x = labelled * jnp.pad(features - offset, ((0, 0), (0, 1)), constant_values=1)  # a constant feature for the bias
   target = jax.nn.one_hot(labels, num_classes)
   penalty = jnp.full((x.shape[1], 1), l2).at[-1].set(0)
 
@@ -74,7 +74,7 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Class
     downhill, state = solver.update(gradients, state, coordinates)
     step = -downhill
     change = _dot(basis, step)
-    # Logits are linear in the step: on the line no matrix is multiplied.
+    # Logits are linear in the step: the line search needs no matrix products.
     ahead = _dot(x, change)
     linear, square = jnp.vdot(penalty * _dot(basis, coordinates), change), jnp.vdot(penalty * change, change)
 
@@ -96,18 +96,18 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Class
   zeros = jnp.zeros((x.shape[1], num_classes)), jnp.zeros(target.shape)
   coordinates, logits = jax.lax.optimization_barrier(zeros)
   gradients = gradient(coordinates, logits)
-  # Features that tell nothing start at a gradient of round-off: that of residuals of 1 is of this size.
+  # Uninformative features start with a gradient of round-off; that of residuals of 1 has this size.
   tolerance = _TOLERANCE * jnp.maximum(jnp.linalg.norm(gradients), jnp.sqrt(labelled.sum()))
   coordinates, *_ = jax.lax.while_loop(
     unsolved, iterate, (coordinates, logits, gradients, solver.init(coordinates), 0))
   weights = _dot(basis, coordinates)
-  return Classifier(weights[:-1], weights[-1] - _dot(offset, weights[:-1]))
+  return LogisticRegression(weights[:-1], weights[-1] - _dot(offset, weights[:-1]))
 
 
 def _line_search(slope: Callable[[Array], tuple[Array, Array]], start: Array) -> Array:
-  """How far to go on a line on which the objective is convex: to a slope that is small beside `start`, that at 0.
+  """Returns a step along a line on which the objective is convex, to a slope that is small compared to `start`, at 0.
 
-  Newton's method between bounds; `slope(t)` is the first and the second derivative.
+  Newton's method between bounds; `slope(t)` returns the first and the second derivative.
   """
 
   def nearer(carry):
@@ -125,34 +125,34 @@ def _line_search(slope: Callable[[Array], tuple[Array, Array]], start: Array) ->
   return jax.lax.while_loop(far, nearer, (1.0, 0.0, jnp.inf, slope(1.0), 0))[0]
 
 
-def predict(classifier: Classifier, features: Array) -> Array:
-  """Returns the likeliest class of float [Q, D] features, int32 [Q]; of equals, the lowest."""
+def predict(classifier: LogisticRegression, features: Array) -> Array:
+  """Returns the most probable class of features, float [Q, D] -> int32 [Q]; of ties, the lowest."""
   return jnp.argmax(_dot(features.astype(jnp.float32), classifier.weights) + classifier.bias, axis=-1)
 
 
-def normalised(mean: np.ndarray, *features: np.ndarray) -> list[Array]:
-  """Features float [M, D], centred on the mean [D] of all training features, which needs no labels, and of unit length.
+def centre_and_normalise(mean: np.ndarray, *features: np.ndarray) -> list[Array]:
+  """Centres features, float [M, D], on the mean [D] of all training features, and scales each to length 1.
 
-  One rule under which neither the offset nor the scale of a representation weighs against the penalty, so that pixels
-  and any encoder can be compared.
+  Thus neither offset nor scale of a representation interacts with the penalty, and pixels and any encoder can be
+  compared.
   """
   return [l2_normalize(jnp.asarray(each, jnp.float32) - mean) for each in features]
 
 
-def placed(features: Array, labels: np.ndarray) -> tuple[Array, Array]:
-  """For `fit`: features [M, D] and labels [M], padded with -1 to a multiple of the devices and split over them.
+def shard_examples(features: Array, labels: np.ndarray) -> tuple[Array, Array]:
+  """Shards features [M, D] and labels [M], padded with -1, over the local devices, for `fit`.
 
-  They are this process's devices: where there are several processes, each solves the same problem.
+  With several processes, each solves the same problem.
   """
   mesh = make_mesh(devices=jax.local_devices())
-  more = -len(labels) % mesh.size
-  features = np.pad(np.asarray(features), ((0, more), (0, 0)))
-  return jax.device_put((features, np.pad(labels, (0, more), constant_values=-1)), batch_sharding(mesh))
+  padding = -len(labels) % mesh.size
+  features = np.pad(np.asarray(features), ((0, padding), (0, 0)))
+  return jax.device_put((features, np.pad(labels, (0, padding), constant_values=-1)), batch_sharding(mesh))
 
 
 @functools.partial(jax.jit, static_argnames='num_classes')
 def _score(features, train_labels, test_labels, *, num_classes, l2):
-  """The accuracy on the examples of test_labels int [M], -1 aside, of what is fitted to those of train_labels."""
+  """Fits to the examples with train_labels, int [M], and returns the accuracy on those with test_labels; -1 is none."""
   classifier = fit(features, train_labels, num_classes=num_classes, l2=l2)
   return jnp.sum(predict(classifier, features) == test_labels) / jnp.sum(test_labels >= 0)
 
@@ -160,18 +160,18 @@ def _score(features, train_labels, test_labels, *, num_classes, l2):
 def cross_validated(
   features: Array, labels: np.ndarray, *, num_classes: int, l2s: Sequence[float], folds: int, seed: int
 ) -> float:
-  """The penalty of `l2s` that classifies held-out examples best on average; of equals, the largest.
+  """Returns the penalty of `l2s` with the best mean accuracy on held-out examples; of ties, the largest.
 
   Args:
-    features: float [M, D], may be split over devices.
-    labels: int [M]; -1 where there is none.
-    folds: parts of each class, drawn by `seed`, each of which is held out once.
+    features: float [M, D], may be sharded over devices.
+    labels: int [M]; -1 if there is none.
+    folds: number of parts of each class, drawn with `seed`; each part is held out once.
   """
   labels, rng = np.asarray(labels), np.random.default_rng(seed)
   fold = np.full(len(labels), -1)
   for c in np.unique(labels[labels >= 0]):
     members = rng.permutation(np.flatnonzero(labels == c))
-    # Where a class has fewer examples than there are folds, the folds that it is missing in are any.
+    # If a class has fewer examples than there are folds, the folds without it are random.
     fold[members] = (np.arange(len(members)) + rng.integers(folds)) % folds
 
   def score(l2):
@@ -182,13 +182,13 @@ def cross_validated(
 
 
 def draw_examples(labels: np.ndarray, *, num_classes: int, count: int, draws: int, seed: int) -> np.ndarray:
-  """Draws `count` examples of every class without replacement, `draws` times, from the labels and the seed alone.
+  """Draws `count` examples per class without replacement, `draws` times, from the labels and the seed alone.
 
   Args:
-    labels: int [M]; -1 where there is none.
+    labels: int [M]; -1 if there is none.
 
   Returns:
-    Indices, int [draws, C, count]. The first n of each class are what a smaller `count` n would have drawn.
+    Indices, int [draws, C, count]. The first n of each class are those of a smaller `count` n.
 
   Raises:
     TooFewLabels: a class has fewer than `count` examples.
@@ -213,7 +213,7 @@ def draw_share(labels: np.ndarray, *, share: float, draws: int, seed: int) -> li
 def _accuracies(features, labels, test_features, test_labels, *, num_classes, l2):
   """float [draws, M, D], int [counts, M], float [Q, D], int [Q] -> float32 [counts, draws]."""
 
-  # One after another: `jax.vmap` takes twice as long to compile, which is most of the time where examples are few.
+  # Sequentially: `jax.vmap` takes twice as long to compile, which is most of the time if examples are few.
   def accuracy(labels, features):
     classifier = fit(features, labels, num_classes=num_classes, l2=l2)
     return jnp.mean(predict(classifier, test_features) == test_labels)
@@ -233,35 +233,35 @@ def low_shot(
   seed: int = 0,
   l2: float = 0.1,
 ) -> np.ndarray:
-  """Accuracy of logistic regression on a few labelled examples of each class, for several random draws of them.
+  """Accuracy of logistic regression on a few labelled examples per class, for several random draws.
 
-  Features are `normalised` by the whole training split.
+  Features are centred on the mean of the whole training split, and scaled to length 1.
 
   Args:
     train_features: float [M, D].
-    train_labels: int [M]; -1 where there is none. Draws depend on these and `seed`, never on the features.
+    train_labels: int [M]; -1 if there is none. Draws depend on these and `seed`, not on the features.
     test_features: float [Q, D].
     test_labels: int [Q].
     num_classes: C.
-    labels_per_class: numbers of labels; smaller ones see a subset of what larger ones see.
-    draws: how many times labels are drawn.
-    seed: of the draws.
-    l2: the penalty of `fit`.
+    labels_per_class: numbers of labels; the examples of a smaller one are a subset of those of a larger one.
+    draws: number of draws.
+    seed: seed of the draws.
+    l2: penalty of `fit`.
 
   Returns:
     float32 [len(labels_per_class), draws].
 
   Raises:
-    TooFewLabels: a class has fewer training examples than asked for.
+    TooFewLabels: a class has fewer training examples than requested.
   """
   count = max(labels_per_class)
   drawn = draw_examples(train_labels, num_classes=num_classes, count=count, draws=draws, seed=seed)
-  # Compiling takes longer than solving. So fewer labels are more labels some of which are hidden: one shape for all.
+  # Compiling takes longer than solving: smaller numbers of labels are padded by hidden ones, to one shape for all.
   hidden = np.arange(count) >= np.reshape(labels_per_class, (-1, 1, 1))
   labels = np.where(hidden, -1, np.arange(num_classes)[:, None])
 
   mean = jnp.asarray(train_features, jnp.float32).mean(axis=0)
-  train_features, test_features = normalised(mean, train_features, test_features)
+  train_features, test_features = centre_and_normalise(mean, train_features, test_features)
   accuracies = _accuracies(
     train_features[drawn.reshape(draws, -1)],
     labels.reshape(len(labels), -1),

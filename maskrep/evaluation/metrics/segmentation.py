@@ -1,4 +1,4 @@
-"""Mean intersection over union of predicted label maps, at the true size of each picture."""
+"""Mean intersection over union of predicted label maps, at the original size of each image."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,7 +23,7 @@ ConfusionFn = Callable[[Params, Array, Array, Array], Array]
 
 
 class Scores(NamedTuple):
-  """Shares in [0, 1], of all pixels with a class; `class_iou` float64 [C] is NaN where a class is nowhere."""
+  """Scores in [0, 1] of all pixels with a class; `class_iou`, float64 [C], is NaN for a class that does not occur."""
 
   mean_iou: float
   pixel_accuracy: float
@@ -31,16 +31,16 @@ class Scores(NamedTuple):
 
 
 def scores(confusion: np.ndarray) -> Scores:
-  """Judges counts of pixels, int64 [C, C], by true class (row) and predicted class (column).
+  """Computes the scores of a confusion matrix: pixels, int64 [C, C], by true class (row) and predicted class (column).
 
-  The IoU of a class is what is rightly said to be of it, over what is of it or said to be. A class that no pixel is of,
-  and none is said to be of, has none, and does not count in the mean (Everingham et al. 2015, section 4.5).
+  The IoU of a class is true positives over true positives, false positives and false negatives. A class that neither
+  occurs nor is predicted has none, and does not count in the mean (Everingham et al. 2015, section 4.5).
 
   Raises:
     DataError: there are no pixels.
   """
   if not confusion.sum():
-    raise DataError('config.data.eval_split: none of its pixels has a class; take another, or prepare it again')
+    raise DataError('config.data.eval_split: none of its pixels has a class; use another, or prepare it again')
   right = np.diag(confusion)
   union = confusion.sum(0) + confusion.sum(1) - right
   iou = np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
@@ -50,10 +50,10 @@ def scores(confusion: np.ndarray) -> Scores:
 def jit_confusion(
   segment: Callable[[Params, Array], Array], preprocessing: Preprocessing, *, classes: int, mesh: Mesh,
 ) -> ConfusionFn:
-  """Compiles what segments a batch and counts: batches are split over the mesh, counts are whole on every device.
+  """Compiles the confusion matrix of a batch: batches are sharded over the mesh, counts replicated on every device.
 
-  The whole picture is squashed to a square. Logits are resampled, linearly, to the pixels that
-  the picture has on its canvas, and the largest is compared with the label map there.
+  The whole image is squashed to a square. Logits are resampled linearly to the pixels of the image on its canvas, and
+  the largest is compared with the label map there.
   """
 
   def count(params, canvases, sizes, label_maps):
@@ -63,7 +63,7 @@ def jit_confusion(
                      for axis in (1, 2))
 
     def row(total, one):
-      # The logits of all pixels at once, 150 classes of 512 x 512, would be 157 MB an image.
+      # Row by row: the logits of all pixels, 150 classes of 512 x 512, would be 157 MB per image.
       weights, truth = one
       line = jnp.einsum('br,brsc->bsc', weights, logits)
       predicted = jnp.einsum('bxs,bsc->bxc', columns, line).argmax(-1)
@@ -82,16 +82,16 @@ def confusion(
   confusion_of: ConfusionFn, params: Params, source: Source, *, classes: int, mesh: Mesh, batch_size: int, canvas: int,
   threads: int, stall_timeout_s: int,
 ) -> np.ndarray:
-  """Counts of all pixels of a source that have a class, int64 [C, C], by true class (row) and predicted class."""
+  """Counts all pixels of a source that have a class: int64 [C, C], by true class (row) and predicted class (column)."""
   total = np.zeros((classes, classes), np.int64)
   for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads, stall_timeout_s=stall_timeout_s,
                         reads=READS, process_index=jax.process_index(), process_count=jax.process_count()):
-    placed = global_batch(mesh, {name: batch[name] for name in READS})
-    total += np.asarray(confusion_of(params, placed['image'], placed['size'], placed['label_map']))
+    arrays = global_batch(mesh, {name: batch[name] for name in READS})
+    total += np.asarray(confusion_of(params, arrays['image'], arrays['size'], arrays['label_map']))
   return total
 
 
 def _linear(pixels: int, cells: int, length: Array) -> Array:
-  """Weights [pixels, cells] of linear interpolation from cells that cover the first `length` pixels; float32."""
+  """Returns float32 weights [pixels, cells] of linear interpolation from cells that cover the first `length` pixels."""
   places = (jnp.arange(pixels) + 0.5) * cells / length - 0.5
   return jnp.maximum(0, 1 - jnp.abs(jnp.clip(places, 0, cells - 1)[:, None] - jnp.arange(cells)))

@@ -1,4 +1,4 @@
-"""Few labels: logistic regression on frozen features, MSN, arXiv:2204.07141, section 5.1 and Table 15."""
+"""Low-shot evaluation: logistic regression on frozen features, MSN, arXiv:2204.07141, section 5.1 and Table 15."""
 
 from collections.abc import Iterator
 import dataclasses
@@ -12,34 +12,34 @@ from maskrep.data.lists import places, read_list
 from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation.extractor import FeatureExtractor
-from maskrep.evaluation.features import Features, Subset, labelled
+from maskrep.evaluation.features import Features, Subset, drop_unlabelled
 from maskrep.evaluation.metrics.logistic import (
   TooFewLabels,
+  centre_and_normalise,
   cross_validated,
   draw_examples,
   draw_share,
   fit,
-  normalised,
-  placed,
   predict,
+  shard_examples,
 )
-from maskrep.evaluation.result import Result, repeated
+from maskrep.evaluation.result import Result, from_repetitions
 from maskrep.schema import Count, NotEmpty, Positive, Range, Share, check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowShot:
-  """Which labels are seen, and how strongly the classifier is held back.
+  """Subsets of the labels, and the penalty of the classifier.
 
   Attributes:
-    labels_per_class: subsets of so many labels of each class, drawn `draws` times.
-    fractions: subsets of such a share of each class, of at least one label of each, drawn `draws` times.
-    lists: subsets of fixed images: the path of a file with the name of an image a line, or a pattern (with *) of
-      several such files, which are then the draws.
-    draws: how many times labels are drawn.
-    l2: the penalty of `logistic.fit`, one for all subsets or one for each, in the order of the fields above; or, with
-      `folds`, those of which cross-validation chooses one for each draw.
-    folds: of the cross-validation; 0 is none.
+    labels_per_class: subsets with N labels per class, drawn `draws` times.
+    fractions: subsets with a share of each class, at least one label, drawn `draws` times.
+    lists: subsets of fixed images: the path of a file with one image name per line, or a pattern (with *) of several
+      such files, which are then the draws.
+    draws: number of draws.
+    l2: the penalty of `logistic.fit`, one for all subsets or one per subset, in the order of the fields above; or, with
+      `folds`, those among which cross-validation chooses one per draw.
+    folds: folds of the cross-validation; 0 is none.
   """
 
   labels_per_class: tuple[Count, ...]
@@ -57,18 +57,18 @@ class LowShot:
     if self.folds == 1:
       raise ValueError(f'folds={self.folds}: must be 0, or 2 to 100')
     if not self.l2 or (not self.folds and len(self.l2) not in (1, subsets)):
-      raise ValueError(f'l2={self.l2}: must have one value, one for each of the {subsets} subsets, or folds above 1')
+      raise ValueError(f'l2={self.l2}: must have one value, one per subset ({subsets}), or folds above 1')
     if self.folds and 1 in self.labels_per_class:
-      raise ValueError(f'folds={self.folds}: must be 0 where labels_per_class asks for 1: none can be held out')
+      raise ValueError(f'folds={self.folds}: must be 0 if labels_per_class has 1: none can be held out')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowShotMasked(LowShot):
-  """The same, with the classifier fitted to features of masked images.
+  """Low-shot evaluation with the classifier fitted to features of masked images.
 
   Attributes:
     ratios: shares of the patches of a training image that are dropped.
-    mask_test: whether test images are masked alike; else they are seen whole.
+    mask_test: whether test images are masked too; otherwise they are not.
   """
 
   ratios: Annotated[tuple[Share, ...], NotEmpty('(0.3, 0.7)')]
@@ -76,72 +76,73 @@ class LowShotMasked(LowShot):
 
 
 def lowshot(extractor: FeatureExtractor, options: LowShot, *, seed: int) -> list[Result]:
-  """Top-1 accuracy on the evaluation split, a figure a subset: the mean and deviation over its draws."""
+  """Top-1 accuracy on the evaluation split, one result per subset: mean and standard deviation over its draws."""
   return _accuracies(extractor, options, seed, _listed(extractor, options), 0.0, 0.0)
 
 
 def lowshot_masked(extractor: FeatureExtractor, options: LowShotMasked, *, seed: int) -> list[Result]:
-  """The same for each masking ratio of the training images."""
+  """Top-1 accuracy as of `lowshot`, for each masking ratio of the training images."""
   for ratio in options.ratios:
-    extractor.kept(ratio)  # all are checked before an image is encoded
+    extractor.patch_counts(ratio)  # all are checked before an image is encoded
   listed = _listed(extractor, options)
-  return [figure._replace(name=f'ratio {ratio:g}, {figure.name}') for ratio in options.ratios for figure in _accuracies(
-    extractor, options, seed, listed, ratio, ratio if options.mask_test else 0.0)]
+  return [result._replace(name=f'ratio {ratio:g}, {result.name}') for ratio in options.ratios
+          for result in _accuracies(extractor, options, seed, listed, ratio, ratio if options.mask_test else 0.0)]
 
 
 def _listed(extractor: FeatureExtractor, options: LowShot) -> dict[str, list[Source]]:
-  """The images of each list, by pattern; all are looked for before one is encoded."""
-  extractor.labelled()
+  """Returns pattern -> the images of its lists; all are opened before an image is encoded."""
+  extractor.require_labels()
   files = {pattern: sorted(glob.glob(os.path.expanduser(pattern))) for pattern in options.lists}
-  for pattern, found in files.items():
-    if not found:
-      raise ConfigError(f'lists={options.lists}: there is no file {pattern!r}')
+  for pattern, matches in files.items():
+    if not matches:
+      raise ConfigError(f'lists={options.lists}: no file matches {pattern!r}')
   known = places(extractor.train) if files else {}
-  return {pattern: [Subset(extractor.train, read_list(file, known)) for file in found]
-          for pattern, found in files.items()}
+  return {pattern: [Subset(extractor.train, read_list(file, known)) for file in matches]
+          for pattern, matches in files.items()}
 
 
 def _accuracies(
   extractor: FeatureExtractor, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float,
   test_ratio: float,
 ) -> list[Result]:
-  classes, test = extractor.labelled(), labelled(extractor.features(extractor.eval, test_ratio), extractor.eval)
-  found = []
+  classes = extractor.require_labels()
+  test = drop_unlabelled(extractor.features(extractor.eval, test_ratio), extractor.eval)
+  results = []
   for i, (name, draws) in enumerate(_subsets(extractor, options, seed, listed, ratio)):
     accuracies, l2s = [], []
     for train, mean in draws:
-      features, queries = normalised(mean, train.features, test.features)
-      features, labels = placed(features, train.labels)
+      features, queries = centre_and_normalise(mean, train.features, test.features)
+      features, labels = shard_examples(features, train.labels)
       l2 = options.l2[i % len(options.l2)]
       if options.folds:
         l2 = cross_validated(features, labels, num_classes=classes, l2s=options.l2, folds=options.folds, seed=seed)
       classifier = fit(features, labels, num_classes=classes, l2=l2)
       accuracies.append(np.mean(predict(classifier, queries) == test.labels))
       l2s.append(l2)
-    found.append(repeated(name, accuracies, note=f'l2 {", ".join(f"{l2:g}" for l2 in l2s)}'))
-  return found
+    results.append(from_repetitions(name, accuracies, note=f'l2 {", ".join(f"{l2:g}" for l2 in l2s)}'))
+  return results
 
 
 def _subsets(
   extractor: FeatureExtractor, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float
 ) -> Iterator[tuple[str, list[tuple[Features, np.ndarray]]]]:
-  """The name of each subset, and of each of its draws the examples and the mean on which they are centred."""
+  """Yields the name of each subset and, for each draw, the examples and the mean on which they are centred."""
   if options.labels_per_class or options.fractions:
     train = extractor.features(extractor.train, ratio)
     mean = train.features.mean(axis=0)
 
-    def taken(drawn):
-      return [(Features(train.features[one], train.labels[one]), mean) for one in drawn]
+    def select(draws):
+      return [(Features(train.features[draw], train.labels[draw]), mean) for draw in draws]
 
     try:
       for count in options.labels_per_class:
         drawn = draw_examples(
-          train.labels, num_classes=extractor.labelled(), count=count, draws=options.draws, seed=seed)
-        yield f'{count} label{"s" * (count > 1)} a class', taken(drawn.reshape(options.draws, -1))
+          train.labels, num_classes=extractor.require_labels(), count=count, draws=options.draws, seed=seed)
+        yield f'{count} label{"s" * (count > 1)} a class', select(drawn.reshape(options.draws, -1))
     except TooFewLabels as error:
-      raise ConfigError(f'labels_per_class={options.labels_per_class}: {error}; ask for fewer') from error
+      raise ConfigError(f'labels_per_class={options.labels_per_class}: {error}; lower it') from error
     for share in options.fractions:
-      yield f'{100 * share:g} %', taken(draw_share(train.labels, share=share, draws=options.draws, seed=seed))
+      yield f'{100 * share:g} %', select(draw_share(train.labels, share=share, draws=options.draws, seed=seed))
   for pattern, sources in listed.items():
-    found = [labelled(extractor.features(source, ratio), source) for source in sources]
-    yield pattern, [(one, one.features.mean(axis=0)) for one in found]
+    draws = [drop_unlabelled(extractor.features(source, ratio), source) for source in sources]
+    yield pattern, [(draw, draw.features.mean(axis=0)) for draw in draws]

@@ -1,4 +1,4 @@
-"""How little a mask changes a representation: MSN, arXiv:2204.07141, Table 16."""
+"""Similarity of the representations of masked and whole images: MSN, arXiv:2204.07141, Table 16."""
 
 import dataclasses
 from typing import Annotated
@@ -13,7 +13,7 @@ from maskrep.schema import NotEmpty, Share, check
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaskSimilarity:
-  """`ratios`: shares of the patches that are dropped."""
+  """The options of mask similarity; `ratios` are shares of the patches that are dropped."""
 
   ratios: Annotated[tuple[Share, ...], NotEmpty('(0.3, 0.7)')]
 
@@ -21,17 +21,17 @@ class MaskSimilarity:
 
 
 def mask_similarity(extractor: FeatureExtractor, options: MaskSimilarity, *, seed: int) -> list[Result]:
-  """The cosine of the masked and the whole image's representation; mean and deviation over the evaluation split."""
+  """Cosine similarity of the masked and the whole image's representation: mean and std over the evaluation split."""
   for ratio in options.ratios:
-    extractor.kept(ratio)  # all are checked before an image is encoded
+    extractor.patch_counts(ratio)  # all are checked before an image is encoded
   unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
   whole = unit(extractor.features(extractor.eval).features)
-  found = []
+  results = []
   for ratio in options.ratios:
     masked = unit(extractor.features(extractor.eval, ratio).features)
     if len(masked) != len(whole):
-      raise DataError(f'config.data.source: of {extractor.eval.fingerprint} other images could be read than before; '
+      raise DataError(f'config.data.source: other images of {extractor.eval.fingerprint} could be read than before; '
                       'repair them')
     cosines = np.sum(masked * whole, axis=1)
-    found.append(Result(f'ratio {ratio:g}', float(cosines.mean()), float(cosines.std())))
-  return found
+    results.append(Result(f'ratio {ratio:g}', float(cosines.mean()), float(cosines.std())))
+  return results

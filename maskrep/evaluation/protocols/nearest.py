@@ -1,11 +1,11 @@
-"""Nearest neighbours: the weighted vote of the k nearest, and Recall@1."""
+"""Nearest neighbours: weighted k-NN classification, and Recall@1."""
 
 import dataclasses
 from typing import Annotated
 
 from maskrep.errors import ConfigError
 from maskrep.evaluation.extractor import FeatureExtractor
-from maskrep.evaluation.features import labelled
+from maskrep.evaluation.features import drop_unlabelled
 from maskrep.evaluation.metrics.knn import knn_accuracy, recall_at_1
 from maskrep.evaluation.result import Result
 from maskrep.schema import Count, NotEmpty, Positive, check
@@ -16,8 +16,8 @@ class KNN:
   """Weighted k-NN, Wu et al. 2018, arXiv:1805.01978, section 3.4.
 
   Attributes:
-    neighbours: values of k, each a figure.
-    temperature: of the vote.
+    neighbours: values of k, with one result each.
+    temperature: temperature of the vote.
   """
 
   neighbours: Annotated[tuple[Count, ...], NotEmpty('(10, 20)')]
@@ -28,27 +28,27 @@ class KNN:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Retrieval:
-  """Recall@1, which has nothing to choose."""
+  """Recall@1, which has no options."""
 
 
 def knn(extractor: FeatureExtractor, options: KNN, *, seed: int) -> list[Result]:
-  """Top-1 accuracy on the evaluation split, by the labels of the training split."""
-  extractor.labelled()
+  """Top-1 accuracy of k-NN on the evaluation split, with the training split as neighbours."""
+  extractor.require_labels()
   if max(options.neighbours) > len(extractor.train):
-    raise ConfigError(f'config.knn.neighbours={options.neighbours}: must be at most the {len(extractor.train)} '
-                      'examples')
-  train, test = (labelled(extractor.features(source), source) for source in (extractor.train, extractor.eval))
+    raise ConfigError(f'config.knn.neighbours={options.neighbours}: must be at most {len(extractor.train)}, the '
+                      'number of training examples')
+  train, test = (drop_unlabelled(extractor.features(source), source) for source in (extractor.train, extractor.eval))
   return [Result(f'{k} neighbours', knn_accuracy(*train, *test, k=k, temperature=options.temperature)[0])
           for k in options.neighbours]
 
 
 def retrieval(extractor: FeatureExtractor, options: Retrieval, *, seed: int) -> list[Result]:
-  """The share of queries, of the evaluation split, whose nearest image of the training split is of their class.
+  """Recall@1: the share of evaluation images whose nearest image of the training split is of the same class.
 
-  Where both are the same split, an image does not find itself.
+  If both are the same split, an image does not find itself.
   """
-  extractor.labelled(one_split=True)
-  index = labelled(extractor.features(extractor.train), extractor.train)
+  extractor.require_labels(one_split=True)
+  index = drop_unlabelled(extractor.features(extractor.train), extractor.train)
   if extractor.train.fingerprint == extractor.eval.fingerprint:
     return [Result('Recall@1', recall_at_1(*index))]
-  return [Result('Recall@1', recall_at_1(*index, labelled(extractor.features(extractor.eval), extractor.eval)))]
+  return [Result('Recall@1', recall_at_1(*index, drop_unlabelled(extractor.features(extractor.eval), extractor.eval)))]

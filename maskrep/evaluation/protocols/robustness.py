@@ -1,4 +1,4 @@
-"""Top-1 accuracy of a classifier of ImageNet-1k under shifts of distribution, and its mean corruption error (mCE).
+"""Robustness of an ImageNet-1k classifier: top-1 accuracy under distribution shifts, and mean corruption error (mCE).
 
 The data sets and their papers: data/sources/shifts.py. mCE: Hendrycks & Dietterich 2019, arXiv:1903.12261, section 4.
 """
@@ -23,8 +23,8 @@ class Robustness:
 
   Attributes:
     sets: names of `maskrep.data.sources.shifts.SETS`.
-    corruptions: of ImageNet-C; mCE is of all fifteen.
-    severities: of each corruption; mCE is of all five.
+    corruptions: corruptions of ImageNet-C; mCE needs all fifteen.
+    severities: severities of each corruption; mCE needs all five.
   """
 
   sets: tuple[str, ...]
@@ -36,27 +36,28 @@ class Robustness:
     for field, names in known.items():
       chosen = getattr(self, field)
       if unknown := [name for name in chosen if name not in names]:
-        raise ValueError(f'{field}={chosen}: {unknown[0]!r} is none of {", ".join(map(str, names))}')
+        raise ValueError(f'{field}={chosen}: {unknown[0]!r} is not one of {", ".join(map(str, names))}')
       if len(set(chosen)) < len(chosen):
-        raise ValueError(f'{field}={chosen}: must name each once')
+        raise ValueError(f'{field}={chosen}: must have no duplicates')
     if bool(self.corruptions) != bool(self.severities):
-      raise ValueError(f'severities={self.severities}: with corruptions={self.corruptions}, both must be named or none')
+      raise ValueError(f'severities={self.severities}: with corruptions={self.corruptions}, set both or neither')
     if not self.sets and not self.corruptions:
-      raise ValueError('sets=(): must name a set, where there are no corruptions')
+      raise ValueError('sets=(): must name a set if corruptions is empty')
 
 
 def robustness(extractor: FeatureExtractor, options: Robustness, *, seed: int) -> list[Result]:
-  """Judges the classifier of a extractor, whose logits are those of the 1000 classes in ImageNet's order.
+  """Evaluates the classifier of an extractor, whose logits are of the 1000 classes in ImageNet's order.
 
   Returns:
-    One figure a set: its top-1 accuracy, for ImageNet-A and -R among the classes that occur in them, for ReaL the share
-    of images whose prediction is among their right labels, of those that have any. One figure a corruption: the mean
-    accuracy over the severities, and `each`. With all fifteen corruptions and all severities also 'mCE', and `each`
-    corruption's error over AlexNet's: 1 is as bad as AlexNet. There the whole image is seen, as it is cropped already.
+    One result per set: its top-1 accuracy, for ImageNet-A and -R among the classes that occur in them; for ReaL the
+    share of images whose prediction is among their labels, without images that have none. One result per corruption:
+    the mean accuracy over the severities, and `each`. With all fifteen corruptions and all severities also 'mCE', with
+    `each` corruption's error relative to AlexNet's: 1 is as bad as AlexNet. Images of ImageNet-C are seen whole, as
+    they are already cropped.
 
   Raises:
-    ConfigError: there are not 1000 classes, or a data set is not prepared, all of which are opened first.
-    DataError: a data set is not whole.
+    ConfigError: there are not 1000 classes, or a data set is not prepared; all are opened first.
+    DataError: a data set is incomplete.
   """
   del seed  # nothing is drawn
   levels = [(corruption, severity) for corruption in options.corruptions for severity in options.severities]
@@ -64,26 +65,26 @@ def robustness(extractor: FeatureExtractor, options: Robustness, *, seed: int) -
   openings += [functools.partial(_open_level, extractor, *level) for level in levels]
   encoding = extractor.encoding
   if (encoding.network, encoding.pooling, encoding.layers, encoding.size) != ('ema', '', 1, 0):
-    raise ConfigError('config.encoding: must be as in configs/evaluation/robustness.py, but for its batch_size: the '
-                      'classifier is judged on the features that it was trained on')
+    raise ConfigError('config.encoding: must be as in configs/evaluation/robustness.py, except for batch_size: the '
+                      'classifier is evaluated on the features that it was trained on')
   if extractor.classes != CLASSES:
-    raise ConfigError(f'--workdir={extractor.workdir}: its classifier has {extractor.classes} classes, and the data '
-                      f'sets of config.robustness have the {CLASSES} of ImageNet-1k; take a run that trained on these')
+    raise ConfigError(f'--workdir={extractor.workdir}: its classifier has {extractor.classes} classes, but the data '
+                      f'sets of config.robustness have the {CLASSES} of ImageNet-1k; use a run that trained on these')
   for opening in openings:
-    opening()  # and none is kept: small data sets are held in memory, and together they are many
-  figures = [Result(name, _accuracy(extractor, name)) for name in options.sets]
+    opening()  # the sources are not kept: small data sets are in memory, and there are many
+  results = [Result(name, _accuracy(extractor, name)) for name in options.sets]
   accuracies = {level: top1(*extractor.logits(_open_level(extractor, *level), whole=True)) for level in levels}
   for corruption in options.corruptions:
     each = tuple(accuracies[corruption, severity] for severity in options.severities)
-    figures.append(Result(corruption, float(np.mean(each)), each=each))
+    results.append(Result(corruption, float(np.mean(each)), each=each))
   if len(levels) == len(ALEXNET_ERRORS) * len(SEVERITIES):
     each = corruption_errors({name: [1 - accuracies[name, s] for s in SEVERITIES] for name in ALEXNET_ERRORS})
-    figures.append(Result('mCE', float(np.mean(each)), each=each))
-  return figures
+    results.append(Result('mCE', float(np.mean(each)), each=each))
+  return results
 
 
 def top1(logits: np.ndarray, labels: np.ndarray, subset: bool = False) -> float:
-  """The share of float [M, C] logits that are highest at their label, int [M].
+  """Returns the share of logits, float [M, C], that are highest at their label, int [M].
 
   With `subset` only the classes that occur among the labels can be predicted.
   """
@@ -92,7 +93,7 @@ def top1(logits: np.ndarray, labels: np.ndarray, subset: bool = False) -> float:
 
 
 def corruption_errors(errors: dict[str, list[float]]) -> tuple[float, ...]:
-  """For each corruption the sum of its errors at the five severities, over the sum of AlexNet's."""
+  """Returns, per corruption, the sum of its errors at the five severities over the sum of AlexNet's."""
   return tuple(float(sum(each) / (len(SEVERITIES) * ALEXNET_ERRORS[name])) for name, each in errors.items())
 
 

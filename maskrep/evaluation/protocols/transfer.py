@@ -1,8 +1,8 @@
-"""Transfer of frozen features to other data sets: logistic regression where they are classified, else Recall@1.
+"""Transfer of frozen features to other data sets: logistic regression for classification tasks, Recall@1 for retrieval.
 
-VTAB-1k: Zhai et al. 2019, arXiv:1910.04867; UnED: Ypsilantis et al. 2023, arXiv:2309.01858. Which tasks there are and
-where they leave these papers: data/sources/tasks.py. VTAB's own protocol fine-tunes, or takes a linear probe whose
-hyper-parameters are chosen on the 200 validation examples; here they are chosen by cross-validation on all 1000.
+VTAB-1k: Zhai et al. 2019, arXiv:1910.04867; UnED: Ypsilantis et al. 2023, arXiv:2309.01858. Tasks, and
+their differences from these papers: data/sources/tasks.py. VTAB fine-tunes, or chooses the hyper-parameters of a linear
+probe on the 200 validation examples; here they are chosen by cross-validation on all 1000.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from maskrep.data.sources.source import Source
 from maskrep.data.sources.tasks import GROUPS, TASKS, Task
 from maskrep.errors import ConfigError
 from maskrep.evaluation.extractor import FeatureExtractor
-from maskrep.evaluation.features import Features, labelled
+from maskrep.evaluation.features import Features, drop_unlabelled
 from maskrep.evaluation.metrics import logistic
 from maskrep.evaluation.metrics.knn import recall_at_1
 from maskrep.evaluation.result import Result
@@ -29,8 +29,8 @@ class Transfer:
 
   Attributes:
     tasks: names of `maskrep.data.sources.tasks.TASKS`.
-    l2s: penalties of the logistic regression, of which cross-validation takes one for each task.
-    folds: of the cross-validation.
+    l2s: penalties of the logistic regression, among which cross-validation chooses one per task.
+    folds: folds of the cross-validation.
   """
 
   tasks: Annotated[tuple[str, ...], NotEmpty('("cifar10",)')]
@@ -42,39 +42,39 @@ class Transfer:
     for i, task in enumerate(self.tasks):
       if task not in TASKS:
         near = difflib.get_close_matches(task, TASKS, n=3, cutoff=0.5)
-        raise ValueError(f'tasks={self.tasks}: {task!r} is no task; nearest names: {", ".join(near) or "none"}')
+        raise ValueError(f'tasks={self.tasks}: {task!r} is not a task; nearest names: {", ".join(near) or "none"}')
       if task in self.tasks[:i]:
         raise ValueError(f'tasks={self.tasks}: must name {task!r} once')
 
 
 def transfer(extractor: FeatureExtractor, options: Transfer, *, seed: int) -> list[Result]:
-  """Judges the features of a extractor on each task, in [0, 1].
+  """Evaluates the features of an extractor on each task.
 
   Returns:
-    One figure a task: the share of the test split whose class is predicted, or Recall@1. Then one for each of GROUPS
-    whose tasks were all asked for: their mean, with `each` in the order of the group.
+    One result per task: the accuracy on the test split, or Recall@1. Then one per group of GROUPS whose tasks are all
+    in `options.tasks`: their mean, with `each` in the order of the group.
 
   Raises:
     ConfigError: a data set is not prepared; all are opened before anything is encoded.
-    DataError: a data set is not whole.
+    DataError: a data set is incomplete.
   """
   for name in options.tasks:
     for split in TASKS[name].splits:
       _open(extractor, name, split)
-  found = {name: _judged(extractor, name, options, seed) for name in options.tasks}
-  figures = list(found.values())
+  by_task = {name: _evaluate(extractor, name, options, seed) for name in options.tasks}
+  results = list(by_task.values())
   for group, names in GROUPS.items():
-    if set(names) <= set(found):
-      each = tuple(found[name].value for name in names)
-      figures.append(Result(group, float(np.mean(each)), each=each))
-  return figures
+    if set(names) <= set(by_task):
+      each = tuple(by_task[name].value for name in names)
+      results.append(Result(group, float(np.mean(each)), each=each))
+  return results
 
 
 def _open(extractor: FeatureExtractor, name: str, split: str) -> Source:
   return open_source(dataclasses.replace(extractor.data, source=f'task:{name}'), split)
 
 
-def _judged(extractor: FeatureExtractor, name: str, options: Transfer, seed: int) -> Result:
+def _evaluate(extractor: FeatureExtractor, name: str, options: Transfer, seed: int) -> Result:
   task = TASKS[name]
   if task.retrieval:
     index = _features(extractor, task, _open(extractor, name, 'index'))
@@ -86,8 +86,8 @@ def _judged(extractor: FeatureExtractor, name: str, options: Transfer, seed: int
   if len(train.labels) < options.folds:
     raise ConfigError(f'config.transfer.folds={options.folds}: {name} has {len(train.labels)} training examples; '
                       'choose fewer')
-  inputs, test_inputs = logistic.normalised(train.features.mean(axis=0), train.features, test.features)
-  inputs, labels = logistic.placed(inputs, train.labels)
+  inputs, test_inputs = logistic.centre_and_normalise(train.features.mean(axis=0), train.features, test.features)
+  inputs, labels = logistic.shard_examples(inputs, train.labels)
   l2 = logistic.cross_validated(
     inputs, labels, num_classes=source.num_classes, l2s=options.l2s, folds=options.folds, seed=seed)
   classifier = logistic.fit(inputs, labels, num_classes=source.num_classes, l2=l2)
@@ -95,4 +95,4 @@ def _judged(extractor: FeatureExtractor, name: str, options: Transfer, seed: int
 
 
 def _features(extractor: FeatureExtractor, task: Task, source: Source) -> Features:
-  return labelled(extractor.features(source, whole=task.whole), source)
+  return drop_unlabelled(extractor.features(source, whole=task.whole), source)

@@ -11,13 +11,14 @@ from maskrep.data.sources.source import Example
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import DataError
 from maskrep.evaluation.metrics import segmentation
+from maskrep.models.encoder import Preprocessing
 
 
 @pytest.mark.parametrize('counts, iou, accuracy', [
   ([[4, 0], [0, 6]], [1, 1], 1),
   ([[2, 2], [1, 5]], [2 / 5, 5 / 8], 7 / 10),
-  ([[3, 0, 0], [1, 0, 0], [0, 0, 0]], [3 / 4, 0, np.nan], 3 / 4),  # nothing is of the last, or said to be
-  ([[3, 0, 1], [0, 0, 0], [0, 0, 0]], [3 / 4, np.nan, 0], 3 / 4),  # a class that is only said to be there counts
+  ([[3, 0, 0], [1, 0, 0], [0, 0, 0]], [3 / 4, 0, np.nan], 3 / 4),  # the last neither occurs nor is predicted
+  ([[3, 0, 1], [0, 0, 0], [0, 0, 0]], [3 / 4, np.nan, 0], 3 / 4),  # a class that is only predicted counts
 ])
 def test_scores_by_hand(counts, iou, accuracy):
   found = segmentation.scores(np.array(counts, np.int64))
@@ -63,10 +64,11 @@ def test_counts_are_those_of_each_pixel_at_its_true_size():
     cells = images.reshape(len(images), 3, 4, 3, 4, 3).swapaxes(2, 3).reshape(len(images), 3, 3, 48)
     return cells @ params
 
-  confuser = segmentation.jit_confuser(segment, classes=3, size=12, mean=(0.5,) * 3, std=(0.5,) * 3, mesh=mesh)
+  preprocessing = Preprocessing(size=12, crop_fraction=1.0, mean=(0.5,) * 3, std=(0.5,) * 3)
+  count = segmentation.jit_confusion(segment, preprocessing, classes=3, mesh=mesh)
   batch_size = 2 * jax.device_count()
   found = segmentation.confusion(
-    confuser, weights, source, classes=3, mesh=mesh, batch_size=batch_size, canvas=12, threads=1, stall_timeout_s=60)
+    count, weights, source, classes=3, mesh=mesh, batch_size=batch_size, canvas=12, threads=1, stall_timeout_s=60)
 
   truths, predictions = [], []
   for image, _, _, truth in source:
@@ -86,8 +88,8 @@ def test_counts_are_those_of_each_pixel_at_its_true_size():
 
 def test_a_class_that_is_nowhere_does_not_count_as_wrong():
   logits = jnp.zeros((1, 2, 2, 3)).at[..., 1].set(1)
-  confuser = segmentation.jit_confuser(
-    lambda params, images: logits, classes=3, size=4, mean=(0.0,) * 3, std=(1.0,) * 3, mesh=make_mesh(
-      devices=jax.devices()[:1]))
-  found = confuser((), np.zeros((1, 4, 4, 3), np.uint8), np.array([[4, 4]]), np.ones((1, 4, 4), np.uint8))
+  preprocessing = Preprocessing(size=4, crop_fraction=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+  count = segmentation.jit_confusion(
+    lambda params, images: logits, preprocessing, classes=3, mesh=make_mesh(devices=jax.devices()[:1]))
+  found = count((), np.zeros((1, 4, 4, 3), np.uint8), np.array([[4, 4]]), np.ones((1, 4, 4), np.uint8))
   assert segmentation.scores(np.asarray(found, np.int64)).mean_iou == 1

@@ -1,4 +1,4 @@
-"""Few labels, against scikit-learn on the same labels."""
+"""Low-shot evaluation, against scikit-learn on the same labels."""
 
 import numpy as np
 import pytest
@@ -7,20 +7,20 @@ from sklearn.linear_model import LogisticRegression
 from maskrep.data.sources.digits import Digits
 from maskrep.errors import ConfigError
 from maskrep.evaluation.features import Features, Subset
-from maskrep.evaluation.metrics.logistic import draw_examples, draw_share, fit, placed, predict
+from maskrep.evaluation.metrics.logistic import draw_examples, draw_share, fit, predict, shard_examples
 from maskrep.evaluation.protocols.lowshot import LowShot, LowShotMasked, lowshot, lowshot_masked
 from maskrep.schema import build
 
 
 class Pixels:
-  """A subject whose features are pixels; a share of them is 0 where patches are dropped."""
+  """A feature extractor whose features are pixels; a share of them is 0 if patches are dropped."""
 
   train, eval = Subset(Digits('train'), np.arange(0, 1438, 4)), Subset(Digits('test'), np.arange(0, 359, 3))
 
-  def labelled(self):
+  def require_labels(self):
     return 10
 
-  def kept(self, ratio):
+  def patch_counts(self, ratio):
     return round(64 * (1 - ratio)), 64
 
   def features(self, source, ratio=0.0):
@@ -41,22 +41,22 @@ def reference(train, labels, centre, test, test_labels, l2):
 
 
 def test_subsets_are_fitted_as_scikit_learn_does(tmp_path):
-  subject = Pixels()
-  train, test = subject.features(subject.train), subject.features(subject.eval)
+  extractor = Pixels()
+  train, test = extractor.features(extractor.train), extractor.features(extractor.eval)
   for i in range(2):
-    listed = [subject.train.name(j) for j in range(7 * i, 60 + 7 * i)]
+    listed = [extractor.train.name(j) for j in range(7 * i, 60 + 7 * i)]
     (tmp_path / f'five{i}.txt').write_text('\n'.join(listed))
-  found = lowshot(subject, options(labels_per_class=(3,), fractions=(0.2,), lists=(f'{tmp_path}/five*.txt',),
+  found = lowshot(extractor, options(labels_per_class=(3,), fractions=(0.2,), lists=(f'{tmp_path}/five*.txt',),
                                    l2=(0.1, 1.0, 10.0)), seed=5)
-  assert [figure.name for figure in found] == ['3 labels a class', '20 %', f'{tmp_path}/five*.txt']
+  assert [result.name for result in found] == ['3 labels a class', '20 %', f'{tmp_path}/five*.txt']
   draws = [draw_examples(train.labels, num_classes=10, count=3, draws=2, seed=5).reshape(2, -1),
            draw_share(train.labels, share=0.2, draws=2, seed=5), [np.arange(60), np.arange(7, 67)]]
-  for figure, l2, drawn in zip(found, (0.1, 1.0, 10.0), draws, strict=True):
+  for result, l2, drawn in zip(found, (0.1, 1.0, 10.0), draws, strict=True):
     centres = [train.features if len(one) != 60 else train.features[one] for one in drawn]
     expected = [reference(train.features[one], train.labels[one], centre.mean(axis=0), *test, l2)
                 for one, centre in zip(drawn, centres, strict=True)]
-    assert figure.each == pytest.approx(expected, abs=1.5 / len(test.labels))
-    assert figure.value == pytest.approx(np.mean(figure.each)) and figure.std == pytest.approx(np.std(figure.each))
+    assert result.each == pytest.approx(expected, abs=1.5 / len(test.labels))
+    assert result.value == pytest.approx(np.mean(result.each)) and result.std == pytest.approx(np.std(result.each))
 
 
 def test_the_share_of_a_class_is_at_least_one():
@@ -71,10 +71,10 @@ def test_the_penalty_is_chosen_by_held_out_examples():
 
 
 def test_masked_training_images():
-  asked = dict(fractions=(0.5,), draws=1, ratios=(0.0, 0.75))
-  both = [lowshot_masked(Pixels(), options(LowShotMasked, **asked, mask_test=masked),
+  masked_options = dict(fractions=(0.5,), draws=1, ratios=(0.0, 0.75))
+  both = [lowshot_masked(Pixels(), options(LowShotMasked, **masked_options, mask_test=masked),
                          seed=0) for masked in (False, True)]
-  assert [figure.name for figure in both[0]] == ['ratio 0, 50 %', 'ratio 0.75, 50 %']
+  assert [result.name for result in both[0]] == ['ratio 0, 50 %', 'ratio 0.75, 50 %']
   plain, = lowshot(Pixels(), options(fractions=(0.5,), draws=1), seed=0)
   for whole, masked in both:
     assert whole.value == plain.value > masked.value + 0.1
@@ -83,25 +83,25 @@ def test_masked_training_images():
 
 def test_examples_may_be_split_over_devices_with_padding():
   x, y = Pixels().features(Pixels.train)
-  features, labels = placed(x[:101], y[:101])
+  features, labels = shard_examples(x[:101], y[:101])
   np.testing.assert_array_equal(predict(fit(features, labels, num_classes=10, l2=0.1), x),
                                 predict(fit(x[:101], y[:101], num_classes=10, l2=0.1), x))
 
 
-@pytest.mark.parametrize(('changes', 'said'), [
+@pytest.mark.parametrize(('changes', 'message'), [
   ({}, 'must name a subset'), ({'labels_per_class': (0,)}, 'labels_per_class=.0,.: each must be at least 1'),
   ({'fractions': (1.5,)}, r'fractions=\(1.5,\): each must be in'), ({'fractions': (0.1,), 'l2': ()}, 'l2='),
-  ({'fractions': (0.1,), 'l2': (1.0, 2.0)}, 'one for each of the 1 subsets'),
+  ({'fractions': (0.1,), 'l2': (1.0, 2.0)}, r'one per subset \(1\)'),
   ({'fractions': (0.1,), 'l2': (float('inf'),)}, 'l2='), ({'fractions': (0.1,), 'folds': 1}, 'folds=1'),
   ({'labels_per_class': (1,), 'folds': 3}, 'none can be held out'), ({'fractions': (0.1,), 'draws': 0}, 'draws=0')])
-def test_impossible_options(changes, said):
+def test_impossible_options(changes, message):
   fields = {'labels_per_class': (), 'fractions': (), 'lists': (), 'draws': 2, 'l2': (0.1,), 'folds': 0} | changes
-  with pytest.raises(ConfigError, match=f'config.lowshot.*{said}'):
+  with pytest.raises(ConfigError, match=f'config.lowshot.*{message}'):
     build(LowShot, fields, 'config.lowshot')
 
 
 def test_what_is_not_there_is_named(tmp_path):
   with pytest.raises(ConfigError, match='class . has .* training examples, not 99'):
     lowshot(Pixels(), options(labels_per_class=(99,)), seed=0)
-  with pytest.raises(ConfigError, match='there is no file'):
+  with pytest.raises(ConfigError, match='no file matches'):
     lowshot(Pixels(), options(lists=(f'{tmp_path}/none*',)), seed=0)

@@ -13,7 +13,7 @@ from maskrep.evaluation.features import Features
 from maskrep.evaluation.protocols.robustness import Robustness, corruption_errors, robustness, top1
 from maskrep.evaluation.result import Result
 from maskrep.schema import build
-from tests.support.extractor import Said, pixels
+from tests.support.extractor import PixelExtractor, pixels
 from tests.support.pictures import encode, prepare
 
 ALL = tuple(ALEXNET_ERRORS)
@@ -25,24 +25,24 @@ def options(**changes) -> Robustness:
 
 @pytest.fixture
 def put(tmp_path, monkeypatch):
-  """Prepares images that say a class and have another one, with tfds's own features where none are given."""
+  """Returns a function that prepares images with a predicted class and a label, with tfds's own features."""
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
 
-  def prepared(dataset, split, said_and_label, label='label', size=6, **more):
+  def prepared(dataset, split, predicted_and_label, label='label', size=6, **more):
     features = dict(tfds.builder(dataset, data_dir=tmp_path).info.features.items())
     prepare(tmp_path, features, {split: [
-      {'image': io.BytesIO(said if isinstance(said, bytes) else encode(pixels(said, size), 'PNG')), label: wanted,
-       'file_name': str(i)} | more for i, (said, wanted) in enumerate(said_and_label)]}, name=dataset)
+      {'image': io.BytesIO(image if isinstance(image, bytes) else encode(pixels(image, size), 'PNG')), label: wanted,
+       'file_name': str(i)} | more for i, (image, wanted) in enumerate(predicted_and_label)]}, name=dataset)
 
   return prepared
 
 
 def test_predictions_are_made_among_the_classes_that_occur(put):
-  # Classes 7, 500, 999 occur. 501 says 502, 503, ... next: so of these 999; 600 does too. 0 says 7.
-  said = [(7, 7), (600, 999), (0, 7), (501, 500)]
+  # Classes 7, 500, 999 occur. After 501 come 502, 503, ...: of these classes 999; after 600 too, and after 0, 7.
+  examples = [(7, 7), (600, 999), (0, 7), (501, 500)]
   for name, split in {'imagenet_a': 'test', 'imagenet_sketch': 'test'}.items():
-    put(name, split, said)
-  found = robustness(Said(), options(sets=('imagenet_a', 'imagenet_sketch')), seed=0)
+    put(name, split, examples)
+  found = robustness(PixelExtractor(), options(sets=('imagenet_a', 'imagenet_sketch')), seed=0)
   assert found == [Result('imagenet_a', 0.75), Result('imagenet_sketch', 0.25)]
 
 
@@ -58,31 +58,31 @@ def test_real_labels_are_any_of_several_and_images_without_do_not_count(put):
   put('imagenet2012_real', 'validation',
       [(3, [3]), (4, []), (999, [0, 999]), (1, [2, 3]), (b'broken', [1]), (b'broken', []), (8, [8, 2])],
       label='real_label', original_label=4)
-  assert robustness(Said(), options(sets=('imagenet_real',)), seed=0) == [Result('imagenet_real', 0.75)]
+  assert robustness(PixelExtractor(), options(sets=('imagenet_real',)), seed=0) == [Result('imagenet_real', 0.75)]
 
 
 def test_a_corruption_is_seen_whole_and_its_accuracy_is_the_mean_over_severities(put):
   put('imagenet2012_corrupted/fog_2', 'validation', [(1, 1), (2, 2), (3, 3), (4, 5)], size=224)
   put('imagenet2012_corrupted/fog_4', 'validation', [(1, 1), (2, 1), (3, 1), (4, 5)], size=224)
-  subject = Said()
-  found = robustness(subject, options(corruptions=('fog',), severities=(2, 4)), seed=0)
+  extractor = PixelExtractor()
+  found = robustness(extractor, options(corruptions=('fog',), severities=(2, 4)), seed=0)
   assert found == [Result('fog', 0.5, each=(0.75, 0.25))]  # and no mCE, which is of all
-  assert [whole for _, _, whole in subject.calls] == [True, True]
+  assert [whole for _, _, whole in extractor.calls] == [True, True]
 
 
 def test_mce_by_hand(monkeypatch):
   monkeypatch.setattr('maskrep.data.sources.shifts.open_corruption', lambda name, severity, download: (name, severity))
   wrong = {'gaussian_noise': (1, 2, 3, 4, 5), 'jpeg_compression': (10,) * 5}  # of 10 images; of others none
 
-  class Subject(Said):
+  class Mistaken(PixelExtractor):
     def logits(self, source, whole: bool = False):
       name, severity = source
       labels = np.arange(10)
       guesses = np.where(labels < wrong.get(name, (0,) * 5)[severity - 1], 11, labels)
       return Features(np.eye(1000)[guesses], labels)
 
-  *others, mce = robustness(Subject(), options(corruptions=ALL, severities=(1, 2, 3, 4, 5)), seed=0)
-  assert [figure.name for figure in others] == list(ALL)
+  *others, mce = robustness(Mistaken(), options(corruptions=ALL, severities=(1, 2, 3, 4, 5)), seed=0)
+  assert [result.name for result in others] == list(ALL)
   np.testing.assert_allclose(others[0].each, (0.9, 0.8, 0.7, 0.6, 0.5))
   # 1.5 / (5 * 0.886) and 5 / (5 * 0.607), and fifteen corruptions.
   assert mce.name == 'mCE' and mce.each == pytest.approx((0.33860, *[0.0] * 13, 1.64745), abs=1e-5)
@@ -94,26 +94,26 @@ def test_alexnet_itself_has_mce_one():
 
 
 def test_another_number_of_classes_is_refused():
-  subject = Said(classes=10)
+  extractor = PixelExtractor(classes=10)
   with pytest.raises(ConfigError, match='classifier has 10 classes, .* the 1000 of ImageNet-1k'):
-    robustness(subject, options(sets=('imagenet_a',)), seed=0)
-  assert not subject.calls
+    robustness(extractor, options(sets=('imagenet_a',)), seed=0)
+  assert not extractor.calls
 
 
 def test_all_sets_are_opened_before_anything_is_encoded(put):
   put('imagenet_a', 'test', [(1, 1)])
-  subject = Said()
+  extractor = PixelExtractor()
   with pytest.raises(ConfigError, match='tfds build imagenet_r '):
-    robustness(subject, options(sets=('imagenet_a', 'imagenet_r')), seed=0)
-  assert not subject.calls
+    robustness(extractor, options(sets=('imagenet_a', 'imagenet_r')), seed=0)
+  assert not extractor.calls
 
 
 @pytest.mark.parametrize('changes, remedy', [
-  ({'sets': ('imagenet_b',)}, "sets=.*'imagenet_b' is none of imagenet_a, "),
-  ({'corruptions': ('mist',), 'severities': (1,)}, "corruptions=.*'mist' is none of gaussian_noise, "),
-  ({'corruptions': ('fog',), 'severities': (0,)}, 'severities=.*0 is none of 1, 2'),
-  ({'corruptions': ('fog',)}, 'both must be named or none'),
-  ({'sets': ('imagenet_a',) * 2}, 'must name each once'),
+  ({'sets': ('imagenet_b',)}, "sets=.*'imagenet_b' is not one of imagenet_a, "),
+  ({'corruptions': ('mist',), 'severities': (1,)}, "corruptions=.*'mist' is not one of gaussian_noise, "),
+  ({'corruptions': ('fog',), 'severities': (0,)}, 'severities=.*0 is not one of 1, 2'),
+  ({'corruptions': ('fog',)}, 'set both or neither'),
+  ({'sets': ('imagenet_a',) * 2}, 'must have no duplicates'),
   ({}, 'must name a set'),
 ])
 def test_options_are_checked(changes, remedy):
