@@ -265,8 +265,7 @@ class FeatureExtractor:
       if name not in self.compiled:
         self.compiled[name] = features.jit_encoder(encoder(*arguments), mesh)
       extracted = features.extract(
-        self.compiled[name], arrays, source, mesh=mesh, batch_size=self.encoding.batch_size, canvas=self.data.canvas,
-        threads=self.data.threads, stall_timeout_s=self.data.stall_timeout_s)
+        self.compiled[name], arrays, source, self.data, batch_size=self.encoding.batch_size, mesh=mesh)
       broken = len(source) - len(extracted.labels)
       if broken > self.data.max_broken_fraction * len(source):
         raise DataError(f'config.data.max_broken_fraction={self.data.max_broken_fraction}: {broken} of {len(source)} '
