@@ -131,7 +131,7 @@ def test_examples_without_a_label_are_left_out():
   ({'tasks': ()}, 'must be at least one value'),
   ({'tasks': ('cifar10', 'cifar10')}, "must name 'cifar10' once"),
   ({'l2s': (0.0, 1.0)}, 'l2s=.*above 0'),
-  ({'l2s': ()}, 'l2s=.*above 0'),
+  ({'l2s': ()}, 'l2s=.*at least one value'),
   ({'folds': 1}, 'folds=1: must be at least 2'),
 ])
 def test_options_are_checked(changes, remedy):
