@@ -243,4 +243,4 @@ def test_it_learns_the_digits(objective):
 
   images = canvases[:5] / np.float32(255)
   made = objective.reconstruct(state.ema_params, images)
-  assert made.shape == images.shape and np.mean((made - images) ** 2) < 0.05
+  assert made.shape == images.shape and np.mean((made - images) ** 2) < 0.7 * images.var()
