@@ -162,8 +162,10 @@ def test_views_depend_on_position_not_on_the_batch(msn, batch, drawn):
   views = jax.jit(msn.views)(jax.random.key(2), part)
   np.testing.assert_array_equal(views['keep_idx'], drawn[0]['keep_idx'][3:5])
   np.testing.assert_allclose(views['focal'], drawn[0]['focal'][3:5], atol=1e-5)
-  moved = jax.jit(msn.views)(jax.random.key(2), part | {'position': part['position'] + 1})
+  # By 2, for keys of positions that are equal modulo 2 must differ as well.
+  moved = jax.jit(msn.views)(jax.random.key(2), part | {'position': part['position'] + 2})
   assert np.abs(moved['focal'] - views['focal']).max() > 0.1
+  assert (moved['keep_idx'] != views['keep_idx']).any()
 
 
 def test_shared_mask_is_the_authors(msn, batch):
