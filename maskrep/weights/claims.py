@@ -16,7 +16,7 @@ import numpy as np
 MAX_ARRAYS = 100_000  # of one file; a ViT-H with its teacher and its optimiser has thousands
 MAX_RATIO, SLACK = 20, 64 << 20  # bytes of arrays: at most so many times those on disk, and 64 MiB
 MAX_HEADER = 256 * MAX_ARRAYS  # bytes of a safetensors header, or of the directory of a zip file
-MAX_PICKLE = 80 * MAX_ARRAYS  # bytes of a PyTorch file that describe its tensors
+MAX_PICKLE = 4_000_000  # bytes of a PyTorch file that describe its tensors; a tensor takes about 100
 LEGACY_PICKLES = 4  # of PyTorch before 1.6: magic number, protocol, machine, tensors
 
 

@@ -125,8 +125,8 @@ def _preprocessing(what: str, theirs: dict) -> Preprocessing:
       'mean': tuple(theirs['image_mean']), 'std': tuple(theirs['image_std']), 'squash': squash}, 'preprocessing')
   except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, ConfigError) as error:
     reason = error if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}'
-    raise ConfigError(f'{what}: its preprocessor_config.json cannot be used ({brief(reason)}); correct it, or remove it '
-                      "for ImageNet's") from error
+    raise ConfigError(f'{what}: its preprocessor_config.json cannot be used ({brief(reason)}); correct it, or remove '
+                      "it for ImageNet's") from error
 
 
 def _json(what: str, path: Path) -> dict:
