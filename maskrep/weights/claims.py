@@ -92,15 +92,11 @@ def _most(stored: int) -> int:
 def _on_disk(path: Path) -> int:
   """The bytes of a file that are not holes."""
   status = path.stat()
-  if status.st_blocks:
-    return min(status.st_size, 512 * status.st_blocks)
-  # Either the whole file is one hole, or its file system does not count blocks.
   with open(path, 'rb') as file:
-    try:
-      os.lseek(file.fileno(), 0, os.SEEK_DATA)
-    except OSError:
-      return 0
-  return status.st_size
+    # Without a hole, few blocks mean that the file system compresses them or has not counted them yet.
+    if not status.st_size or os.lseek(file.fileno(), 0, os.SEEK_HOLE) == status.st_size:
+      return status.st_size
+  return min(status.st_size, 512 * status.st_blocks)
 
 
 def _check_directory(path: Path) -> None:
