@@ -30,6 +30,7 @@ setup(
     'pillow>=12',
     'scikit-learn',
     'safetensors',
+    'msgpack',
     'matplotlib',
     'tensorboardX',
     'tqdm',

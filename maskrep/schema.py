@@ -33,7 +33,7 @@ class Range:
   example: str = ''
 
   def __contains__(self, value: float) -> bool:
-    return self.low <= value <= self.high and math.isfinite(value) and not (
+    return self.low <= value <= self.high and -math.inf < value < math.inf and not (
       (self.above and value == self.low) or (self.below and value == self.high))
 
   def __str__(self) -> str:

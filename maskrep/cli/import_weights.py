@@ -11,7 +11,7 @@ import numpy as np
 
 from maskrep.cli import command
 from maskrep.errors import ConfigError
-from maskrep.weights import native, parity, strict
+from maskrep.weights import bounds, native, parity, strict
 from maskrep.weights.formats.table import FORMATS, Format
 from maskrep.weights.names import Arrays
 from maskrep.weights.pretrained import ForeignNetwork, ImportOptions, Pretrained, initial, shapes
@@ -77,7 +77,11 @@ def reconcile(what: str, network: ForeignNetwork, fmt: Format, allow: str) -> tu
   Raises:
     ConfigError: other names are missing, unexpected or of another shape.
   """
-  blank = {name: np.zeros(shape, np.float32) for name, shape in shapes(network.kind, network.config).items()}
+  try:
+    ours = bounds.checked_shapes(network)
+  except ConfigError as error:
+    raise ConfigError(f'{what}: {error}; take it from its source again') from error
+  blank = {name: np.broadcast_to(np.float32(0), shape) for name, shape in ours.items()}
   wanted = {name: array.shape for name, array in fmt.to_foreign(blank, network.config).items()}
   replaced = strict.check(what, wanted, network.state, allow)
   state = {name: network.state[name] for name in wanted if name not in replaced}

@@ -8,22 +8,24 @@ import io
 from pathlib import Path
 import re
 from typing import Any
-import zipfile
 
 from flax import serialization
 from flax.traverse_util import unflatten_dict
 import ml_dtypes
+import msgpack
 import numpy as np
 import safetensors
 from safetensors.numpy import save as save_safetensors
 
 from maskrep.errors import ConfigError
+from maskrep.weights import claims
+from maskrep.weights.claims import Refused
 from maskrep.workdir.files import write_atomic
 
 Arrays = dict[str, np.ndarray]
 
 MAX_NODES = 1_000_000  # dicts, lists and leaves of one file; an ImageNet run with its optimiser has thousands
-MAX_EXPANSION = 100  # unpacked over packed size of a zip file; for float weights it is 2 at most
+TORCH_FLOOR = 2, 10  # in earlier versions weights_only can corrupt memory or run code: CVE-2025-32434, CVE-2026-24747
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 SAFETENSORS_TYPES = {
   'F64': np.float64, 'F32': np.float32, 'F16': np.float16, 'BF16': BFLOAT16, 'I64': np.int64, 'I32': np.int32,
@@ -52,13 +54,15 @@ def read(path: Path, suffix: str | None = None) -> Arrays:
   if not path.is_file():
     raise ConfigError(f'{path}: {"is not a file" if path.exists() else "does not exist"}; give a file of weights')
   try:
-    _check_expansion(path)
-    arrays = {}
+    stored, total, arrays = claims.check(path, suffix), 0, {}
     for name, array in _arrays(READERS[suffix](path)):
       if name in arrays:
-        raise _Refused(f'has two arrays named {name!r}; ask its author for another')
+        raise Refused(f'has two arrays named {name!r}; ask its author for another')
       arrays[name] = array
-  except (_Refused, ConfigError) as error:
+      total += array.nbytes  # tensors may share their memory, and a copy of each would not
+      claims.check_total(total, stored)
+      claims.check_count(len(arrays))
+  except (Refused, ConfigError) as error:
     raise ConfigError(f'{path}: {error}') from error
   except Exception as error:  # parsers raise errors of any type for a malformed file
     reason = ' '.join(f'{type(error).__name__}: {error}'.split())
@@ -109,15 +113,11 @@ def write_torch(path: Path, nested: Mapping[str, Any]) -> None:
   write_atomic(path, content.getbuffer())
 
 
-class _Refused(Exception):
-  """A file is refused; the message has the reason and the remedy."""
-
-
 def _read_safetensors(path):
   arrays = {}
   for name, tensor in safetensors.deserialize(path.read_bytes()):
     if tensor['dtype'] not in SAFETENSORS_TYPES:
-      raise _Refused(f'{name!r} is {tensor["dtype"]}; convert it to float32 first')
+      raise Refused(f'{name!r} is {tensor["dtype"]}; convert it to float32 first')
     arrays[name] = np.frombuffer(tensor['data'], SAFETENSORS_TYPES[tensor['dtype']]).reshape(tensor['shape'])
   return arrays
 
@@ -125,25 +125,34 @@ def _read_safetensors(path):
 def _read_npz(path):
   loaded = np.load(path, allow_pickle=False)
   if not isinstance(loaded, np.lib.npyio.NpzFile):
-    raise _Refused('is one array, not an archive of named arrays; write it with numpy.savez')
+    raise Refused('is one array, not an archive of named arrays; write it with numpy.savez')
   with loaded:
+    claims.check_npy(loaded.zip)
     return dict(loaded)
 
 
 def _read_msgpack(path):
-  return serialization.msgpack_restore(path.read_bytes())
+  content, count = path.read_bytes(), 0
+
+  def counted(code, data):
+    nonlocal count
+    count += 1
+    claims.check_count(count)
+
+  msgpack.unpackb(content, ext_hook=counted, strict_map_key=False)
+  return serialization.msgpack_restore(content)
 
 
 def _read_torch(path):
   torch = _torch()
-  if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):
-    raise _Refused(f'is not read with PyTorch {torch.__version__}, whose weights_only can run code (CVE-2025-32434); '
-                   'upgrade it to 2.6 or later')
+  if tuple(map(int, torch.__version__.split('.')[:2])) < TORCH_FLOOR:
+    raise Refused(f'is not read with PyTorch {torch.__version__}, whose weights_only can run code (CVE-2026-24747); '
+                  "pip install 'torch>=2.10'")
   try:
     tree = torch.load(path, map_location='cpu', weights_only=True)
   except Exception as error:
     if match := re.search(r'GLOBAL (\S+)', str(error)):
-      raise _Refused(f'refers to {match[1][:100]}, and creating such an object could run code, so it is not read; '
+      raise Refused(f'refers to {match[1][:100]}, and creating such an object could run code, so it is not read; '
                      "if you trust it, save its state_dict alone with torch.save, or as .safetensors") from error
     raise
   return tree
@@ -153,30 +162,20 @@ def _torch():
   try:
     import torch
   except ImportError as error:
-    raise ConfigError(f"{', '.join(TORCH)} files need PyTorch ({error}); pip install 'torch>=2.6'") from error
+    raise ConfigError(f"{', '.join(TORCH)} files need PyTorch ({error}); pip install 'torch>=2.10'") from error
   return torch
-
-
-def _check_expansion(path: Path) -> None:
-  if not zipfile.is_zipfile(path):
-    return
-  with zipfile.ZipFile(path) as archive:
-    unpacked = sum(member.file_size for member in archive.infolist())
-  if unpacked > MAX_EXPANSION * path.stat().st_size:
-    raise _Refused(f'would unpack to {unpacked} bytes, {MAX_EXPANSION} times its size or more, which weights never do; '
-                   'get it from another source')
 
 
 def _arrays(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
   """Dotted names and arrays of numbers, in order. A tree may contain itself, or the same dict many times."""
   if not isinstance(tree, Mapping):
-    raise _Refused(f'holds a {type(tree).__name__}, not arrays by name; give a file of weights')
+    raise Refused(f'holds a {type(tree).__name__}, not arrays by name; give a file of weights')
   pending, nodes = [((), tree)], 0
   while pending:
     path, value = pending.pop()
     nodes += 1
     if nodes > MAX_NODES or len(path) > 100:
-      raise _Refused('is nested without end; ask its author for another')
+      raise Refused('is nested without end; ask its author for another')
     if isinstance(value, Mapping):
       pending += [((*path, str(key)), child) for key, child in reversed(value.items())]
     elif isinstance(value, list | tuple):
@@ -192,10 +191,10 @@ def _from_tensor(name: str, tensor: Any) -> np.ndarray:
   try:
     # A small file may hold a tensor of any size whose elements all share one place in memory.
     if tensor.nbytes > tensor.untyped_storage().nbytes():
-      raise _Refused(f'{name!r} is larger than its own storage; save it after .contiguous()')
+      raise Refused(f'{name!r} is larger than its own storage; save it after .contiguous()')
     return (tensor.float() if 'bfloat16' in str(tensor.dtype) else tensor).detach().numpy()
   except (TypeError, RuntimeError) as error:
-    raise _Refused(f'{name!r} is not a dense tensor of numbers ({tensor.dtype}, {tensor.layout}); convert it '
+    raise Refused(f'{name!r} is not a dense tensor of numbers ({tensor.dtype}, {tensor.layout}); convert it '
                    'to float32 first') from error
 
 

@@ -15,10 +15,10 @@ from typing import Any
 from maskrep import schema
 from maskrep.errors import ConfigError
 from maskrep.models.encoder import Preprocessing
-from maskrep.weights import files, names, strict
+from maskrep.weights import bounds, files, names, side_files, strict
 from maskrep.weights.formats import channels
 from maskrep.weights.peers import PeerMissing
-from maskrep.weights.pretrained import KINDS, ForeignNetwork, ImportOptions, Pretrained, part, plain, shapes
+from maskrep.weights.pretrained import KINDS, ForeignNetwork, ImportOptions, Pretrained, module, part, plain, shapes
 from maskrep.workdir.files import write_atomic
 
 
@@ -42,13 +42,14 @@ class NativeFormat:
   def read(self, what, path, options):
     channels.refuse(options)
     description = path.with_suffix('.json')
+    arrays = files.read(path)
     try:
-      fields = _parse(json.loads(description.read_text()))
+      network = _parse(side_files.read_json(description), arrays)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, ConfigError
             ) as error:
       raise ConfigError(f'{what}: {description.name}, which describes {path.name}, cannot be used '
-                        f'({" ".join(str(error).split())}); take both from their source again') from error
-    return ForeignNetwork(state=names.without(f'{part(fields["kind"])}.', files.read(path)), **fields)
+                        f'({side_files.brief(error)}); take both from their source again') from error
+    return network
 
   def write(self, path, state, pretrained, run):
     arrays = names.with_prefix(f'{part(pretrained.kind)}.', state)
@@ -96,16 +97,21 @@ def load(what: str, folder: Path) -> Pretrained:
                     preprocessing=network.preprocessing, source=network.source)
 
 
-def _parse(description: Mapping[str, Any]) -> dict[str, Any]:
-  """The fields of `Pretrained` other than the arrays, checked."""
+def _parse(description: Mapping[str, Any], arrays: names.Arrays) -> ForeignNetwork:
+  """The network that a description and its file of arrays make, checked."""
   kind, config, source = description['kind'], _with_tuples(description['config']), description['source']
-  shapes(kind, config)
   preprocessing = description['preprocessing']
   if preprocessing is not None:
     preprocessing = schema.build(Preprocessing, _with_tuples(preprocessing), 'preprocessing')
   if not isinstance(source, dict):
     raise ConfigError('source: must be an object')
-  return {'kind': kind, 'config': config, 'preprocessing': preprocessing, 'source': source}
+  changed = source.get('changed', [])
+  if not isinstance(changed, list) or not all(isinstance(change, str) for change in changed):
+    raise ConfigError('source.changed: must be a list of texts')
+  module(kind, config)
+  network = ForeignNetwork(names.without(f'{part(kind)}.', arrays), kind, config, preprocessing, source)
+  bounds.checked_shapes(network)
+  return network
 
 
 def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,8 +179,17 @@ def initial(kind: str, config: Mapping) -> Arrays:
 
 
 def shapes(kind: str, config: Mapping) -> dict[str, tuple[int, ...]]:
-  """The shapes of a network's arrays, by our flat names; nothing is computed."""
-  tree = jax.eval_shape(_init(kind, config))
+  """The shapes of a network's arrays, by our flat names; nothing is computed.
+
+  For sizes from a file see `bounds.checked_shapes`: tracing many blocks or positions takes time and memory.
+
+  Raises:
+    ConfigError: there is no such network.
+  """
+  try:
+    tree = jax.eval_shape(_init(kind, config))
+  except (ValueError, TypeError, ArithmeticError) as error:  # such as an image that is not a whole number of patches
+    raise ConfigError(f'{part(kind)}: {" ".join(str(error).split())[:200]}') from error
   return {name: leaf.shape for collection in tree.values() for name, leaf in flatten_dict(collection, sep='.').items()}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 import difflib
+import itertools
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from maskrep.errors import ConfigError
 
 SHOWN = 10  # names of each kind
+COMPARED = 2000  # names among which a near one is sought, which is slow
 
 
 def check(
@@ -63,7 +65,7 @@ def need(what: str, state: Mapping[str, np.ndarray], name: str, axes: int) -> np
 
 def nearest(name: str, names: Iterable[str]) -> str:
   """' (near: NAME)', or '' if no name is similar."""
-  near = difflib.get_close_matches(name, list(names), 1)
+  near = difflib.get_close_matches(name, list(itertools.islice(names, COMPARED)), 1)
   return f' (near: {near[0]})' if near else ''
 
 

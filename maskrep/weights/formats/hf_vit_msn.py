@@ -14,6 +14,7 @@ from maskrep.models.encoder import Preprocessing
 from maskrep.weights import files, names, peers
 from maskrep.weights.formats import channels, torch_vit
 from maskrep.weights.pretrained import IMAGENET, ForeignNetwork, encoder_only
+from maskrep.weights.side_files import brief, read_json
 from maskrep.workdir.files import write_atomic
 
 KINDS = ('vit',)
@@ -43,8 +44,8 @@ def read(what, path, options):
   config = _json(what, path / 'config.json')
   for field, ours in FIXED.items():
     if field != 'num_channels' and config.get(field, ours) != ours:
-      raise ConfigError(f'{what}: its config.json has {field}={config[field]!r}, and our encoder {ours!r}; choose '
-                        'other weights')
+      raise ConfigError(f'{what}: its config.json has {field}={brief(repr(config[field]))}, and our encoder {ours!r}; '
+                        'choose other weights')
   if type(config.get('num_attention_heads')) is not int:
     raise ConfigError(f'{what}: its config.json has no num_attention_heads; take the whole folder from its source')
   candidates = [path / name for name in ('model.safetensors', 'pytorch_model.bin') if (path / name).exists()]
@@ -122,18 +123,18 @@ def _preprocessing(what: str, theirs: dict) -> Preprocessing:
     return schema.build(Preprocessing, {
       'size': size, 'crop_fraction': size / resized, 'filter': filters[theirs['resample']],
       'mean': tuple(theirs['image_mean']), 'std': tuple(theirs['image_std']), 'squash': squash}, 'preprocessing')
-  except (KeyError, TypeError, AttributeError, ZeroDivisionError, ConfigError) as error:
+  except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, ConfigError) as error:
     reason = error if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}'
-    raise ConfigError(f'{what}: its preprocessor_config.json cannot be used ({reason}); correct it, or remove it for '
-                      "ImageNet's") from error
+    raise ConfigError(f'{what}: its preprocessor_config.json cannot be used ({brief(reason)}); correct it, or remove '
+                      "it for ImageNet's") from error
 
 
 def _json(what: str, path: Path) -> dict:
   try:
-    fields = json.loads(path.read_text())
+    fields = read_json(path)
   except (OSError, ValueError, RecursionError) as error:
-    raise ConfigError(f'{what}: its {path.name} cannot be read ({error}); give a folder that save_pretrained wrote'
-                      ) from error
+    raise ConfigError(f'{what}: its {path.name} cannot be read ({brief(error)}); give a folder that '
+                      'save_pretrained wrote') from error
   if not isinstance(fields, dict):
     raise ConfigError(f'{what}: its {path.name} is not an object; give a folder that save_pretrained wrote')
   return fields

@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from maskrep.errors import ConfigError
+from maskrep.weights.bounds import MAX_SIDE
 from maskrep.weights.names import Table
 from maskrep.weights.strict import need
 
@@ -45,6 +46,9 @@ def sizes(
   grid = math.isqrt(max(positions, 0))
   if grid < 1 or grid**2 != positions:
     raise ConfigError(f'{what}: {table["pos"]} has {positions} patches, which is not a square; choose other weights')
+  if grid * patch > MAX_SIDE:
+    raise ConfigError(f'{what}: is for images of {grid * patch} pixels, and at most {MAX_SIDE} are supported; choose '
+                      'other weights')
   hidden = need(what, state, table['block{}.mlp.fc1'].format(0) + '.weight', 2).shape[0]
   return {'patch_size': patch, 'width': width, 'depth': count(table['block{}.norm1'], state),
           'heads': _heads(what, width, heads, known), 'mlp_ratio': hidden / width, 'image_size': grid * patch}
