@@ -7,6 +7,7 @@ import sys
 from absl import flags, logging
 
 from maskrep.errors import ConfigError, RunError
+from maskrep.process import signals
 
 
 def define_processes(values: flags.FlagValues) -> None:
@@ -48,7 +49,8 @@ def run_command(command: Callable[[list[str]], None], argv: list[str]) -> int:
   """Runs a command; returns its exit code."""
   logging.set_verbosity(logging.FATAL)  # orbax logs a failed save as several tracebacks; here it is one line
   try:
-    command(argv)
+    with signals.watched(ends_process=True):
+      command(argv)
   except RunError as error:
     print(f'maskrep: {error}', file=sys.stderr)
     return error.exit_code

@@ -2,10 +2,7 @@
 
 import os
 from pathlib import Path
-import sys
-import threading
 import time
-from typing import NoReturn
 
 from absl import flags
 from ml_collections import config_flags
@@ -67,14 +64,3 @@ def train(argv: list[str]) -> None:
 def main(argv: list[str]) -> int:
   """Returns the exit code: see README.md."""
   return command.run_command(train, argv)
-
-
-def exit_process(code: int) -> NoReturn:
-  """Ends the process, even if a thread is blocked in a read: sys.exit would wait for it."""
-  # Closing a loader ends its threads, except those that are blocked.
-  if any(thread.name.startswith('read') for thread in threading.enumerate()):
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-  sys.exit(code)
-

@@ -8,6 +8,7 @@ from pathlib import Path
 import time
 
 from maskrep.errors import CheckpointError
+from maskrep.process import signals
 from maskrep.workdir.files import append_json
 
 log = logging.getLogger(__name__)
@@ -23,21 +24,30 @@ def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator
   record_event(workdir, 'start', process=os.getpid())
   error = None
   try:
-    yield
+    with signals.last_act(lambda stopped: _record_end(workdir, stopped, seconds)):
+      yield
   except OSError as failed:
-    error = CheckpointError(f'--workdir={workdir}: cannot be written any more ({failed}); free space or mend the disk, '
-                            'then run the same command: it goes on from the newest checkpoint')
+    error = not_written(workdir, failed)
     raise error from failed
   except BaseException as failed:
     error = failed
     raise
   finally:
-    code = getattr(error, 'exit_code', 1) if error else 0
-    reason = f'{type(error).__name__}: {error}' if error else 'finished'
-    try:
-      record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
-    except OSError as failed:  # the error that ended the run says more
-      log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
+    _record_end(workdir, error, seconds)
+
+
+def not_written(workdir: Path, failed: OSError) -> CheckpointError:
+  return CheckpointError(f'--workdir={workdir}: cannot be written any more ({failed}); free space or mend the disk, '
+                         'then run the same command: it goes on from the newest checkpoint')
+
+
+def _record_end(workdir: Path, error: BaseException | None, seconds: Callable[[], dict[str, float]]) -> None:
+  code = getattr(error, 'exit_code', 1) if error else 0
+  reason = f'{type(error).__name__}: {error}' if error else 'finished'
+  try:
+    record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
+  except OSError as failed:  # the error that ended the run says more
+    log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
 
 
 def record_event(workdir: Path, event: str, **fields) -> None:

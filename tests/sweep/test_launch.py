@@ -85,7 +85,7 @@ def test_a_run_that_fails_ends_alone_and_is_shown(fake, capsys):
   }
   assert table(fake) == expected
   said = capsys.readouterr()
-  assert said.err == (f'maskrep: --workdir={fake}: 3 of 5 runs failed; why is in {fake / "sweep.md"} and in the .log '
+  assert said.err == (f'maskrep: --workdir={fake}: 3 of 5 runs failed; see {fake / "sweep.md"} and the .log file '
                       'beside each folder\n')
   assert '| failed (137) |' in said.out and (fake / 'sweep.md').read_text() in said.out
   # What failed is run again, what is finished is not; nothing is started to collect.
