@@ -12,6 +12,7 @@ import math
 import typing
 from typing import Annotated, Any
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -103,6 +104,12 @@ def check(instance: Any) -> None:
     value = getattr(instance, name)
     if problem := _outside(value, annotation):
       raise ValueError(f'{name}={value!r}: {problem}')
+
+
+def check_module(module: nn.Module) -> None:
+  """`check`, as the whole `__post_init__` of a Flax module."""
+  check(module)
+  nn.Module.__post_init__(module)
 
 
 def build(cls, fields: Mapping[str, Any], path: str, **given):

@@ -75,7 +75,7 @@ def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
   command.define_processes(values)
   command.parse(argv, values, ('workdir',), EXAMPLE)
   if (other := values.config.get('protocol', protocol)) != protocol:
-    raise ConfigError(f'config.protocol={other!r}: is not the {protocol} of the command line; change one of both')
+    raise ConfigError(f'config.protocol={other!r}: is the protocol of this config, and not {protocol}; change either')
   return protocol, values
 
 
@@ -158,7 +158,7 @@ def _data(
   if section.get('source', ''):
     return dict(section)
   if not holds_run(folder):
-    raise ConfigError(f"config.data.source='': means the data of the run, but --workdir={folder} holds an import; name "
+    raise ConfigError(f"config.data.source='': means the data of a run, but --workdir={folder} holds an import; name "
                       'the data, or give a --config that does')
   overrides = {field.partition('.')[2]: value for field, value in changed.items() if field.startswith('data.')}
   return pretrained.source['config']['data'] | overrides

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from maskrep import rng
+from maskrep.data.datasets import Data
 from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation import features, table
@@ -21,7 +22,7 @@ from maskrep.evaluation.metrics.collapse import collapse_metrics
 from maskrep.evaluation.metrics.knn import knn_accuracy
 from maskrep.evaluation.metrics.logistic import TooFewLabels
 from maskrep.evaluation.options import Eval
-from maskrep.show.reconstructions import reconstructions_png
+from maskrep.show.sheet import sheet_png
 from maskrep.types import Classifies, Objective, Reconstructs, Segments, TrainState
 
 PICTURES = 16  # images that are shown reconstructed
@@ -74,9 +75,7 @@ class Evaluator:
   options: Eval
   train_source: Source
   eval_source: Source | None
-  canvas: int
-  threads: int
-  stall_timeout_s: int
+  data: Data
   seed: int
   mesh: Mesh
 
@@ -104,7 +103,7 @@ class Evaluator:
     return {f'eval/{name}': value for name, value in metrics.items()}
 
   def pictures(self, state: TrainState) -> dict[str, bytes]:
-    """Returns file name -> bytes of a PNG; if the objective reconstructs, of images above their reconstructions.
+    """Returns file name -> bytes of a PNG; if the objective reconstructs, of images beside their reconstructions.
 
     The images are from the evaluation split or, if there is none, the training split.
     """
@@ -113,8 +112,7 @@ class Evaluator:
     source = features.sample(self.eval_source or self.train_source, PICTURES)
     batch_size = -(-PICTURES // self.mesh.size) * self.mesh.size
     images = self._extract(self._reconstructor, state.ema_params, source, batch_size).features
-    zoom = max(1, 64 // self.objective.preprocessing.size)
-    return {'reconstructions.png': reconstructions_png(images[:, 0], images[:, 1], zoom=zoom)}
+    return {'reconstructions.png': sheet_png({'image': images[:, 0], 'reconstruction': images[:, 1]})}
 
   def table(self, state: TrainState) -> list[table.Row]:
     """Returns the rows of the final table: the baselines, then the trained encoder; none without labels.
@@ -125,7 +123,7 @@ class Evaluator:
     if not self._labelled:
       return []
     untrained = jax.jit(self.objective.init)(rng.stream(self.seed, 'init'))
-    encoders = {'pixels': (features.jit_encoder(features.pixels(self.canvas), self.mesh), None),
+    encoders = {'pixels': (features.jit_encoder(features.pixels(self.data.canvas), self.mesh), None),
                 'untrained': (self._encoder, untrained)}
     evaluated = {name: encoders[name] for name in self.options.baselines}
     evaluated['trained'] = self._encoder, (state.ema_params, state.model_state)
@@ -150,9 +148,8 @@ class Evaluator:
 
   def _segmentation(self, params) -> dict[str, float]:
     confusion = segmentation.confusion(
-      self._confusion, params, self.eval_source, classes=self.objective.map_classes, mesh=self.mesh,
-      batch_size=self.options.batch_size, canvas=self.canvas, threads=self.threads,
-      stall_timeout_s=self.stall_timeout_s)
+      self._confusion, params, self.eval_source, self.data, classes=self.objective.map_classes,
+      batch_size=self.options.batch_size, mesh=self.mesh)
     scores = segmentation.scores(confusion)
     return {'mean_iou': scores.mean_iou, 'pixel_accuracy': scores.pixel_accuracy}
 
@@ -182,5 +179,5 @@ class Evaluator:
     return self.eval_source is not None and self.train_source.num_classes > 0
 
   def _extract(self, encoder: Callable, weights, source: Source, batch_size: int | None = None) -> Features:
-    return features.extract(encoder, weights, source, mesh=self.mesh, batch_size=batch_size or self.options.batch_size,
-                            canvas=self.canvas, threads=self.threads, stall_timeout_s=self.stall_timeout_s)
+    return features.extract(
+      encoder, weights, source, self.data, batch_size=batch_size or self.options.batch_size, mesh=self.mesh)

@@ -72,9 +72,9 @@ def check_encoder(workdir: Path, pretrained: Pretrained) -> Preprocessing:
     ConfigError: it is not an encoder, or the preprocessing is unknown or not supported.
   """
   if pretrained.kind not in KINDS:
-    raise ConfigError(f'--workdir={workdir}: holds a tokenizer, but only encoders can be evaluated')
+    raise ConfigError(f'--workdir={workdir}: holds a tokenizer, and encoders are evaluated')
   if (preprocessing := pretrained.preprocessing) is None:
-    raise ConfigError(f'--workdir={workdir}: its encoder.json does not describe the preprocessing; add '
+    raise ConfigError(f'--workdir={workdir}: its encoder.json does not say how images are prepared; add '
                       '"preprocessing" to it: size, crop_fraction, filter, mean and std')
   if preprocessing.filter != 'bilinear':
     raise ConfigError(f'--workdir={workdir}: its images need the filter {preprocessing.filter!r}, but only bilinear is '
@@ -117,10 +117,10 @@ class FeatureExtractor:
     kind, sizes = self.pretrained.kind, self.pretrained.config
     check_encoder(self.workdir, self.pretrained)
     if self.size % sizes.get('patch_size', 1):
-      raise ConfigError(f'config.encoding.size={self.size}: must be a multiple of the patch size {sizes["patch_size"]}')
+      raise ConfigError(f'config.encoding.size={self.size}: must be a multiple of the patches of {sizes["patch_size"]}')
     layers = module(kind, sizes).feature_layers
     if self.encoding.layers > layers:
-      raise ConfigError(f'config.encoding.layers={self.encoding.layers}: this encoder, a {kind}, has {layers}')
+      raise ConfigError(f'config.encoding.layers={self.encoding.layers}: this encoder, a {kind}, has {layers} to give')
 
   @property
   def size(self) -> int:
@@ -133,7 +133,7 @@ class FeatureExtractor:
   @functools.cached_property
   def eval(self) -> Source:
     if not self.data.eval_split:
-      raise ConfigError("config.data.eval_split='': encoders are evaluated on a separate split; name one")
+      raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
     return open_source(self.data, self.data.eval_split)
 
   @functools.cached_property
@@ -196,8 +196,8 @@ class FeatureExtractor:
       ConfigError: the encoder cannot leave patches out, or none would be left.
     """
     if ratio and not KINDS[self.pretrained.kind].module.drops_patches:
-      raise ConfigError(f'--workdir={self.workdir}: a {self.pretrained.kind} cannot leave out patches; choose ratio '
-                        '0')
+      raise ConfigError(f'--workdir={self.workdir}: a {self.pretrained.kind} sees all pixels, and no patch can be left '
+                        'out')
     patches = (self.size // self.pretrained.config.get('patch_size', 1)) ** 2
     try:
       return num_kept(patches, ratio), patches
@@ -265,8 +265,7 @@ class FeatureExtractor:
       if name not in self.compiled:
         self.compiled[name] = features.jit_encoder(encoder(*arguments), mesh)
       extracted = features.extract(
-        self.compiled[name], arrays, source, mesh=mesh, batch_size=self.encoding.batch_size, canvas=self.data.canvas,
-        threads=self.data.threads, stall_timeout_s=self.data.stall_timeout_s)
+        self.compiled[name], arrays, source, self.data, batch_size=self.encoding.batch_size, mesh=mesh)
       broken = len(source) - len(extracted.labels)
       if broken > self.data.max_broken_fraction * len(source):
         raise DataError(f'config.data.max_broken_fraction={self.data.max_broken_fraction}: {broken} of {len(source)} '

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from maskrep.augment.views import eval_views
+from maskrep.data.datasets import Data
 from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Example, Source
 from maskrep.devices.mesh import batch_sharding, global_batch
@@ -104,14 +105,11 @@ def jit_encoder(encoder: EncodeFn, mesh: Mesh) -> EncodeFn:
   return jax.jit(encoder, in_shardings=(None, batch_sharding(mesh)), out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
-def extract(
-  encoder: EncodeFn, weights, source: Source, *, mesh: Mesh, batch_size: int, canvas: int, threads: int,
-  stall_timeout_s: int,
-) -> Features:
+def extract(encoder: EncodeFn, weights, source: Source, data: Data, *, batch_size: int, mesh: Mesh) -> Features:
   """Encodes the readable images of a source, in its order, with a compiled encoder."""
   features, labels = [], []
-  for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads,
-                        stall_timeout_s=stall_timeout_s, reads=(*READS, 'label'),
+  for batch in in_order(source, batch_size=batch_size, canvas=data.canvas, threads=data.threads,
+                        stall_timeout_s=data.stall_timeout_s, reads=(*READS, 'label'),
                         process_index=jax.process_index(), process_count=jax.process_count()):
     encoded = np.asarray(encoder(weights, global_batch(mesh, {name: batch[name] for name in READS})))
     valid, label = process_allgather((batch['valid'], batch['label']), tiled=True)

@@ -72,12 +72,11 @@ def cache_compilations() -> None:
 def train(opened: OpenExperiment, workdir: Path, clock: Clock) -> list[table.Row]:
   """The part of a run that every process does; returns the final table, which process 0 has added to results.jsonl."""
   experiment, loader = opened.experiment, opened.loader
-  data, mesh = experiment.data, make_mesh(experiment.train.fsdp)
+  mesh = make_mesh(experiment.train.fsdp)
   program = experiment.program(len(loader.source), mesh)
   evaluator = Evaluator(
     objective=experiment.objective, options=experiment.eval, train_source=loader.source,
-    eval_source=opened.eval_source, canvas=data.canvas, threads=data.threads, stall_timeout_s=data.stall_timeout_s,
-    seed=experiment.seed, mesh=mesh)
+    eval_source=opened.eval_source, data=experiment.data, seed=experiment.seed, mesh=mesh)
 
   def evaluate(state):
     pictures = evaluator.pictures(state)

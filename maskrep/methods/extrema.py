@@ -71,6 +71,7 @@ class ExtreMA:
   temperature: Positive
   microbatch: NonNegativeInt
 
+  rules = staticmethod(standard_rules)
   reads, masked, pooling = ('image', 'size', 'position'), {'student': 'keep_idx'}, 'class_token'
   frozen, exact_microbatches = None, True
 
@@ -88,9 +89,6 @@ class ExtreMA:
     projector = self.projector.init(projector_key, cls)
     predictor = self.predictor.init(predictor_key, self.projector.apply(projector, cls))
     return {'encoder': encoder['params'], 'projector': projector['params'], 'predictor': predictor['params']}, {}
-
-  def rules(self, params: Params):
-    return standard_rules(params)
 
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])

@@ -88,6 +88,7 @@ class SupervisedMIM:
   masked_only: bool
   microbatch: NonNegativeInt
 
+  rules = staticmethod(standard_rules)
   reads = 'image', 'size', 'position', 'label'
   masked = {'image': 'keep_idx', 'supervised': 'supervised_keep'}
   exact_microbatches = True
@@ -134,9 +135,6 @@ class SupervisedMIM:
       everywhere = jnp.broadcast_to(jnp.arange(self.grid**2), (2, self.grid**2))
       params['decoder'] = self.decoder.init(decoder_key, out['patches'], out['cls'], everywhere)['params']
     return params, {}
-
-  def rules(self, params: Params):
-    return standard_rules(params)
 
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])

@@ -56,6 +56,7 @@ class MSCN:
   microbatch: NonNegativeInt
 
   # Views are masked by pixels (None), and the batch norm of the encoder is per microbatch.
+  rules = staticmethod(standard_rules)
   reads, masked, pooling = ('image', 'size', 'position'), {'first': None, 'second': None}, 'class_token'
   frozen, exact_microbatches = None, False
 
@@ -81,9 +82,6 @@ class MSCN:
       return params, {'student': stats}
     teacher = jax.tree.map(jnp.copy, {name: stats[name] for name in ('encoder', 'projector')})
     return params, {'student': stats, 'teacher': teacher}
-
-  def rules(self, params: Params):
-    return standard_rules(params)
 
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])

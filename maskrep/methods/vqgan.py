@@ -82,6 +82,7 @@ class TrainVQGAN:
   discriminator_start_step: NonNegativeInt
   microbatch: NonNegativeInt
 
+  rules = staticmethod(standard_rules)
   reads, masked, pooling = ('image', 'size', 'position'), {}, 'class_token'
   frozen, exact_microbatches = None, True
 
@@ -98,9 +99,6 @@ class TrainVQGAN:
     if self.discriminator_weight:
       params['discriminator'] = self.discriminator.init(discriminator_key, images)['params']
     return params, {}
-
-  def rules(self, params: Params):
-    return standard_rules(params)
 
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])

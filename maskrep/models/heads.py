@@ -6,7 +6,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 
 from maskrep.models.norm import BatchNorm
-from maskrep.schema import Count, check
+from maskrep.schema import Count, check_module
 
 
 class ProjectionHead(nn.Module):
@@ -21,9 +21,7 @@ class ProjectionHead(nn.Module):
   layers: Count = 3
   dtype: jnp.dtype = jnp.float32
 
-  def __post_init__(self):
-    check(self)
-    super().__post_init__()
+  __post_init__ = check_module
 
   @nn.compact
   def __call__(self, x, *, train: bool = False):
@@ -75,9 +73,7 @@ class MLPHead(nn.Module):
   layers: Count = 3
   dtype: jnp.dtype = jnp.float32
 
-  def __post_init__(self):
-    check(self)
-    super().__post_init__()
+  __post_init__ = check_module
 
   @nn.compact
   def __call__(self, x):
@@ -101,9 +97,7 @@ class SiameseHead(nn.Module):
   norm_output: bool = False
   dtype: jnp.dtype = jnp.float32
 
-  def __post_init__(self):
-    check(self)
-    super().__post_init__()
+  __post_init__ = check_module
 
   @nn.compact
   def __call__(self, x, *, train: bool = False):

@@ -76,10 +76,9 @@ BAD = {
   'grid shows nothing': ([MSCN, '--config.second_mask.ratio=0.99'], 'second_mask.ratio=0.99'),
   'noise below 0': ([MSCN, '--config.second_mask.noise_std=-1.0'], 'second_mask.noise_std=-1.0'),
   'endless filter': ([MSCN, '--config.views.high_pass_sigma=inf'], 'views.high_pass_sigma=inf'),
-  'an encoder of no kind': ([DIGITS, '--config.encoder.kind=vgg'],
-                            "encoder.kind='vgg': must be one of vit, cait, resnet"),
-  'a ResNet that should leave out patches': ([DIGITS, '--config.encoder.kind=resnet'],
-                                             "kind='resnet': cannot leave out"),
+  'an encoder of no kind': ([DIGITS, '--config.encoder.kind=vgg'], "kind='vgg': must be one of vit, cait, resnet"),
+  'a ResNet that should leave out patches': (
+    [DIGITS, '--config.encoder.kind=resnet'], "kind='resnet': cannot leave out"),
   'a ViT without batch statistics': ([MSCN, '--config.encoder.kind=vit'], "kind='vit': has no batch norm"),
   'no masks': ([MSCN, '--config.objective.num_masks=0'], 'objective.num_masks=0'),
   'unknown depth': ([MSCN, '--config.encoder.depth=19'], 'encoder.depth=19'),

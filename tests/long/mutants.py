@@ -111,7 +111,7 @@ MUTANTS = {
   'prototypes are clipped': (
     'maskrep/methods/msn.py', 'Rule(decay=False, clip=False)', 'Rule(decay=False)', 'tests/methods/test_msn.py'),
   'nobody misses a section that is not read': (
-    'maskrep/schema.py', 'if name not in self._fields:', 'if False:', 'tests/cli/test_train.py'),
+    'maskrep/schema.py', 'if name not in self._fields:', 'if False:', 'tests/test_schema.py'),
   'a range is not looked at': (
     'maskrep/schema.py', "    if problem := _outside(value, annotation):\n      raise", "    if False:\n      raise",
     'tests/test_schema.py'),
@@ -132,7 +132,7 @@ MUTANTS = {
     'maskrep/evaluation/metrics/logistic.py', 'np.where(fold == f, labels, -1)', 'np.where(fold == f, -1, labels)',
     'tests/evaluation/metrics/test_logistic.py'),
   'a failed run is reported as a number': (
-    'maskrep/sweep/outcome.py', "reason=end['reason'])", "reason=end['reason'], **_figures(workdir))",
+    'maskrep/sweep/outcome.py', "reason=end['reason'])", "reason=end['reason'], **_measurements(workdir))",
     'tests/sweep/test_table.py'),
   'dropped patches are shown and kept ones grey': (
     'maskrep/show/masks.py', 'np.float32(GREY), images)', 'images, np.float32(GREY))', 'tests/show/test_show.py'),

@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict
 import jax
 from ml_collections import ConfigDict
 import numpy as np
+from PIL import Image
 import pytest
 
 from configs import mscn_ablation, mscn_resnet50_simclr_100ep, vqgan_digits
@@ -97,6 +98,8 @@ def tokenizer(tmp_path_factory):
   """The workdir of a tokenizer that was trained for a step."""
   workdir = tmp_path_factory.mktemp('tokenizer')
   run(shrink(vqgan_digits.get_config(), steps=1), workdir)
+  with Image.open(workdir / 'reconstructions.png') as picture:
+    assert picture.width > 2 * 96 and picture.height > 16 * 96
   return workdir
 
 

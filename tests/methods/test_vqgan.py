@@ -1,13 +1,11 @@
 """Training a tokenizer: its loss in float64, where gradients flow, and that it learns the digits."""
 
 import dataclasses
-import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from PIL import Image
 import pytest
 
 from maskrep.augment.views import View
@@ -17,7 +15,6 @@ from maskrep.methods.vqgan import TrainVQGAN, perplexity, psnr
 from maskrep.models.discriminator import PatchDiscriminator
 from maskrep.models.encoder import Preprocessing
 from maskrep.models.vqgan import VQGAN
-from maskrep.show.reconstructions import reconstructions_png
 from maskrep.train import schedules
 from maskrep.train.step import init_state, make_step
 
@@ -246,5 +243,4 @@ def test_it_learns_the_digits(objective):
 
   images = canvases[:5] / np.float32(255)
   made = objective.reconstruct(state.ema_params, images)
-  sheet = Image.open(io.BytesIO(reconstructions_png(images, made, zoom=1)))
-  assert sheet.size == (5 * 12 + 4, 2 * 8 + 1 + 4 + 4) and sheet.format == 'PNG'
+  assert made.shape == images.shape and np.mean((made - images) ** 2) < 0.7 * images.var()

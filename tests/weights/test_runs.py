@@ -189,7 +189,7 @@ def test_an_import_is_judged_as_its_run_is(tmp_path, capsys):
   record = json.loads((tmp_path / 'evaluations.jsonl').read_text())
   evaluator = Evaluator(
     objective=objective, options=experiment.eval, train_source=found.loader.source, eval_source=found.eval_source,
-    canvas=experiment.data.canvas, threads=1, stall_timeout_s=60, seed=0, mesh=make_mesh())
+    data=experiment.data, seed=0, mesh=make_mesh())
   *_, trained = evaluator.table(state)
   for figure, count in zip(record['figures'], (1, 5), strict=True):
     # One of 359 images, by round-off of the solver.

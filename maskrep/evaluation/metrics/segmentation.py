@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from maskrep.data.datasets import Data
 from maskrep.data.label_maps import NONE
 from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Source
@@ -79,13 +80,13 @@ def jit_confusion(
 
 
 def confusion(
-  confusion_of: ConfusionFn, params: Params, source: Source, *, classes: int, mesh: Mesh, batch_size: int, canvas: int,
-  threads: int, stall_timeout_s: int,
+  confusion_of: ConfusionFn, params: Params, source: Source, data: Data, *, classes: int, batch_size: int, mesh: Mesh
 ) -> np.ndarray:
   """Counts all pixels of a source that have a class: int64 [C, C], by true class (row) and predicted class (column)."""
   total = np.zeros((classes, classes), np.int64)
-  for batch in in_order(source, batch_size=batch_size, canvas=canvas, threads=threads, stall_timeout_s=stall_timeout_s,
-                        reads=READS, process_index=jax.process_index(), process_count=jax.process_count()):
+  for batch in in_order(source, batch_size=batch_size, canvas=data.canvas, threads=data.threads,
+                        stall_timeout_s=data.stall_timeout_s, reads=READS, process_index=jax.process_index(),
+                        process_count=jax.process_count()):
     arrays = global_batch(mesh, {name: batch[name] for name in READS})
     total += np.asarray(confusion_of(params, arrays['image'], arrays['size'], arrays['label_map']))
   return total

@@ -35,8 +35,8 @@ def knn(extractor: FeatureExtractor, options: KNN, *, seed: int) -> list[Result]
   """Top-1 accuracy of k-NN on the evaluation split, with the training split as neighbours."""
   extractor.require_labels()
   if max(options.neighbours) > len(extractor.train):
-    raise ConfigError(f'config.knn.neighbours={options.neighbours}: must be at most {len(extractor.train)}, the '
-                      'number of training examples')
+    raise ConfigError(f'config.knn.neighbours={options.neighbours}: must be at most the {len(extractor.train)} '
+                      'training examples')
   train, test = (drop_unlabelled(extractor.features(source), source) for source in (extractor.train, extractor.eval))
   return [Result(f'{k} neighbours', knn_accuracy(*train, *test, k=k, temperature=options.temperature)[0])
           for k in options.neighbours]
