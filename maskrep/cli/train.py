@@ -5,9 +5,9 @@ from pathlib import Path
 import time
 
 from absl import flags
-from ml_collections import config_flags
 
 from maskrep.cli import command
+from maskrep.cli.config_file import define_config
 from maskrep.devices import allocator
 from maskrep.errors import ConfigError
 
@@ -21,9 +21,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
     ConfigError: a flag or a config field does not exist, or a value has another type.
   """
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file(
-    'config', None, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.', flag_values=values,
-    sys_argv=argv)
+  define_config(values, argv, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.')
   flags.DEFINE_string(
     'workdir', None, 'The folder of checkpoints, metrics and results; a run in it is resumed.', flag_values=values)
   flags.DEFINE_list(

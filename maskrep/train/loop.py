@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from maskrep.data.loader import Loader
 from maskrep.devices.mesh import global_batch
 from maskrep.errors import Preempted
-from maskrep.schema import Count, NonNegativeInt, Positive, check
+from maskrep.schema import Count, LocalPath, NonNegativeInt, Positive, check
 from maskrep.train import cost
 from maskrep.train.clock import Clock
 from maskrep.train.program import Program
@@ -33,7 +33,7 @@ class Train:
   """Length of a run, its use of memory, and how often it logs and saves."""
 
   epochs: Positive
-  init_from: str  # workdir of a run, whose EMA encoder a new run starts with, or of an import; '' for random weights
+  init_from: LocalPath  # workdir of a run, whose EMA encoder a new run starts with, or of an import; '' for none
   freeze_encoder_steps: NonNegativeInt  # the first steps, in which that encoder is not updated
   microbatch: NonNegativeInt  # images of the global batch that the encoder sees at once; 0 is all
   fsdp: Count  # devices over which parameters, EMA and optimiser state are sharded; 1 replicates them

@@ -1,0 +1,45 @@
+"""Paths that a user gives. Does not import jax: command lines are read first."""
+
+import os
+from pathlib import Path
+
+from maskrep.errors import ConfigError
+
+
+class OnThisMachine:
+  """The range of a field or flag that is a path: no address of a bucket."""
+
+  def __contains__(self, path: str) -> bool:
+    return '://' not in path
+
+  def __str__(self) -> str:
+    return ('a path on this machine, as buckets are not supported yet; mount it (Cloud Storage FUSE) and give the path '
+            'of the mount')
+
+
+ON_THIS_MACHINE = OnThisMachine()
+
+
+def check_path(what: str, path: str) -> None:
+  """Checks a path to write to or to read from, which need not exist.
+
+  Args:
+    what: the flag and its value, for errors.
+
+  Raises:
+    ConfigError: it is an address, a name in it is too long, or it is inside the checkpoints of a run.
+  """
+  if path not in ON_THIS_MACHINE:
+    raise ConfigError(f'{what}: must be {ON_THIS_MACHINE}')
+  full = Path(os.path.expanduser(path)).absolute()
+  try:
+    full.lstat()
+  except (FileNotFoundError, NotADirectoryError, PermissionError):
+    pass  # whoever opens it says more
+  except (OSError, ValueError) as error:
+    reason = getattr(error, 'strerror', error)
+    raise ConfigError(f'{what[:80]}...: cannot be a path ({reason}); give another') from error
+  full = full.resolve()
+  for folder in (full, *full.parents):
+    if folder.name == 'checkpoints' and (folder.parent / 'config.json').exists():
+      raise ConfigError(f'{what}: is inside the checkpoints of the run in {folder.parent}; give another path')
