@@ -29,7 +29,8 @@ class MetricWriter:
       lost = [record for record in records if record['step'] > start_step]
       self.lost_steps = max((record['step'] - start_step for record in lost), default=0)
       self.lost_seconds = sum(record.get('seconds', 0) for record in lost)
-      write_atomic(self._path, b''.join(line for line, record in zip(lines, records, strict=True) if record not in lost))
+      kept = (line for line, record in zip(lines, records, strict=True) if record not in lost)
+      write_atomic(self._path, b''.join(kept))
     # Not through SummaryWriter: its thread dies if the disk is full, and then adding to its queue blocks for ever.
     self._events = EventsWriter(str(workdir / 'events'))
     self._events.write_event(Event(step=start_step + 1, session_log=SessionLog(status=SessionLog.START)))
