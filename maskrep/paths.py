@@ -27,11 +27,14 @@ def check_path(what: str, path: str) -> None:
     what: the flag and its value, for errors.
 
   Raises:
-    ConfigError: it is an address, a name in it is too long, or it is inside the checkpoints of a run.
+    ConfigError: it is an address, is not UTF-8, has a name that is too long, or is inside the checkpoints of a run.
   """
   if path not in ON_THIS_MACHINE:
     raise ConfigError(f'{what}: must be {ON_THIS_MACHINE}')
   full = Path(os.path.expanduser(path)).absolute()
+  if not _is_utf8(str(full)):  # what is written in C++ would open another file
+    raise ConfigError(f'{what}: has letters outside ASCII that are not UTF-8, or the locale is not; set PYTHONUTF8=1, '
+                      'or give another path')
   try:
     full.lstat()
   except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -43,3 +46,10 @@ def check_path(what: str, path: str) -> None:
   for folder in (full, *full.parents):
     if folder.name == 'checkpoints' and (folder.parent / 'config.json').exists():
       raise ConfigError(f'{what}: is inside the checkpoints of the run in {folder.parent}; give another path')
+
+
+def _is_utf8(path: str) -> bool:
+  try:
+    return path.encode() == os.fsencode(path)
+  except UnicodeEncodeError:
+    return False

@@ -31,7 +31,8 @@ def start(tmp_path, *arguments: str, **options) -> subprocess.Popen:
   (tmp_path / 'program.py').write_text(SPEAKS)
   env = os.environ | {'PYTHONPATH': f'{ROOT}:{tmp_path}', 'LC_ALL': 'POSIX', 'PYTHONUTF8': '0',
                       'PYTHONCOERCECLOCALE': '0'}
-  return subprocess.Popen([sys.executable, '-c', START, *arguments], cwd=tmp_path, env=env, stdin=subprocess.PIPE, **options)
+  return subprocess.Popen(
+    [sys.executable, '-c', START, *arguments], cwd=tmp_path, env=env, stdin=subprocess.PIPE, **options)
 
 
 @pytest.mark.parametrize('gone', ['both', 'output', 'error'])
