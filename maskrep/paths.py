@@ -18,6 +18,7 @@ class OnThisMachine:
 
 
 ON_THIS_MACHINE = OnThisMachine()
+NAME_MAX = 255  # bytes of a name, of every common file system
 
 
 def check_path(what: str, path: str) -> None:
@@ -35,16 +36,11 @@ def check_path(what: str, path: str) -> None:
   if not _is_utf8(str(full)):  # what is written in C++ would open another file
     raise ConfigError(f'{what}: has letters outside ASCII that are not UTF-8, or the locale is not; set PYTHONUTF8=1, '
                       'or give another path')
-  try:
-    full.lstat()
-  except (FileNotFoundError, NotADirectoryError, PermissionError):
-    pass  # whoever opens it says more
-  except (OSError, ValueError) as error:
-    reason = getattr(error, 'strerror', error)
-    raise ConfigError(f'{what[:80]}...: cannot be a path ({reason}); give another') from error
+  if '\0' in path or any(len(name.encode()) > NAME_MAX for name in full.parts):
+    raise ConfigError(f'{what[:80]!a}...: holds a zero byte or a name of more than {NAME_MAX} bytes; give another path')
   full = full.resolve()
   for folder in (full, *full.parents):
-    if folder.name == 'checkpoints' and (folder.parent / 'config.json').exists():
+    if folder.name == 'checkpoints' and all((folder.parent / name).exists() for name in ('config.json', 'run.json')):
       raise ConfigError(f'{what}: is inside the checkpoints of the run in {folder.parent}; give another path')
 
 

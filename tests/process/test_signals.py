@@ -16,7 +16,7 @@ COMMON = '''
 import hashlib, sys, time
 from maskrep.errors import Preempted
 from maskrep.process import signals
-signals.PATIENCE_S = 1.5
+signals.PATIENCE_S = 1
 def compute():
   print('ready', flush=True)
   hashlib.pbkdf2_hmac('sha256', b'', b'', 2**26)
@@ -56,18 +56,20 @@ def test_a_signal_in_a_long_call_ends_the_process_at_once(program, number):
                   'command to go on\n')
 
 
-def test_a_second_signal_waits_until_somebody_must_mean_it(program):
+@pytest.mark.parametrize(('last', 'code'), [
+  (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138), (signal.SIGHUP, 129)])
+def test_a_second_signal_waits_until_somebody_must_mean_it(program, last, code):
   process = program('with signals.last_act(tidy), signals.answered(lambda name: print(name, flush=True)):\n  compute()')
-  for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+  for number in (signal.SIGTERM, signal.SIGTERM, last):
     process.send_signal(number)
     time.sleep(0.15)
-  time.sleep(1.5)
+  time.sleep(1)
   assert process.poll() is None
-  process.send_signal(signal.SIGTERM)
+  process.send_signal(last)
   out, said = process.communicate(timeout=5)
-  assert process.returncode == 143 and out == 'SIGTERM\ntidied after 143\n'
-  assert said.count('ignored, as the run is stopping already; to end it at once, send a signal 1.5 s after') == 2
-  assert f'or kill -9 {process.pid}' in said and 'ended by a second SIGTERM, before all was saved' in said
+  assert process.returncode == code and out == f'SIGTERM\ntidied after {code}\n'
+  assert said.count('ignored, as the run is stopping already; to end it at once, send a signal 1 s after') == 2
+  assert f'or kill -9 {process.pid}' in said and f'ended by a second {last.name}, before all was saved' in said
 
 
 def test_what_answers_may_end_the_process_and_the_main_thread_waits_for_it(program):
