@@ -2,7 +2,7 @@
 
 import sys
 
-from maskrep.cli import train
+from maskrep.process.entry import run_process
 
 if __name__ == '__main__':
-  train.exit_process(train.main(sys.argv))
+  run_process('maskrep.cli.train', sys.argv)

@@ -3,6 +3,8 @@
 import importlib
 import sys
 
+from maskrep.process.entry import run_process
+
 COMMANDS = {'train': 'train', 'evaluate': 'evaluate', 'sweep': 'sweep', 'show': 'show', 'report': 'report',
             'export': 'export', 'import': 'import_weights'}
 
@@ -17,6 +19,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == '__main__':
-  from maskrep.cli.train import exit_process
-
-  exit_process(main(sys.argv))
+  run_process('maskrep.__main__', sys.argv)

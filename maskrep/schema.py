@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from maskrep.errors import ConfigError
+from maskrep.paths import ON_THIS_MACHINE
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 WORDS = {1: 'one', 2: 'two', 3: 'three', 4: 'four'}
@@ -92,6 +93,8 @@ Count = Annotated[int, Range(1)]
 NonNegativeInt = Annotated[int, Range(0)]
 Scale = Annotated[tuple[float, float], Rising(1, '(0.3, 1.0)')]  # shares of an area
 Colours = tuple[float, float, float]
+Deviations = tuple[Positive, Positive, Positive]
+LocalPath = Annotated[str, ON_THIS_MACHINE]
 
 
 def check(instance: Any) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from maskrep.augment import blur, colour, crop
 from maskrep.augment.randaugment import rand_augment
-from maskrep.schema import Colours, Count, NonNegative, NonNegativeInt, Probability, Rising, Scale, check
+from maskrep.schema import Colours, Count, Deviations, NonNegative, NonNegativeInt, Probability, Rising, Scale, check
 from maskrep.types import Array
 
 
@@ -31,7 +31,7 @@ class View:
   rand_magnitude: NonNegative = 0.0  # 10 is the full range of each operation
   rand_deviation: NonNegative = 0.0  # standard deviation of the magnitude
   mean: Colours
-  std: Colours
+  std: Deviations
 
   __post_init__ = check
 

@@ -7,6 +7,10 @@ import sys
 from absl import flags, logging
 
 from maskrep.errors import ConfigError, RunError
+from maskrep.paths import check_path
+from maskrep.process import signals
+
+PATHS = {'workdir', 'input', 'output'}  # flags
 
 
 def define_processes(values: flags.FlagValues) -> None:
@@ -37,6 +41,10 @@ def parse(argv: list[str], values: flags.FlagValues, needed: tuple[str, ...], ex
     if missing := re.match(r'''["'\\]+(\w+)["'\\]+ ?(.*?)['"]*$''', message):
       message = '--config has no field {}. {}'.format(*missing.groups()).strip()
     raise ConfigError(message) from error
+  for name in PATHS & set(values):
+    given = values[name].value or []
+    for path in [given] if isinstance(given, str) else given:
+      check_path(f'--{name}={path}', path)
   if rest:
     raise ConfigError(f'{rest[0]}: is not a flag; give every argument as --NAME=VALUE')
   if missing := [f'--{name}' for name in needed if values[name].value is None]:
@@ -48,7 +56,8 @@ def run_command(command: Callable[[list[str]], None], argv: list[str]) -> int:
   """Runs a command; returns its exit code."""
   logging.set_verbosity(logging.FATAL)  # orbax logs a failed save as several tracebacks; here it is one line
   try:
-    command(argv)
+    with signals.watched(ends_process=True):
+      command(argv)
   except RunError as error:
     print(f'maskrep: {error}', file=sys.stderr)
     return error.exit_code

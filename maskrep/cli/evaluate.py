@@ -16,6 +16,7 @@ import jax
 from ml_collections import config_flags
 
 from maskrep.cli import command
+from maskrep.cli.config_file import define_config
 from maskrep.data.datasets import Data
 from maskrep.devices import distributed
 from maskrep.errors import CheckpointError, ConfigError
@@ -68,9 +69,8 @@ def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
   if not any(re.match('--?config(=|$)', argument) for argument in argv):
     argv.insert(1, f'--config={DEFAULTS / protocol}.py')
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file(
-    'config', None, f'The evaluation, by default {DEFAULTS}/PROTOCOL.py; change a field with '
-    '--config.SECTION.FIELD=VALUE.', flag_values=values, sys_argv=argv)
+  define_config(values, argv, f'The evaluation, by default {DEFAULTS}/PROTOCOL.py; change a field with '
+                '--config.SECTION.FIELD=VALUE.')
   flags.DEFINE_string('workdir', None, 'A run, or a folder written by maskrep import.', flag_values=values)
   command.define_processes(values)
   command.parse(argv, values, ('workdir',), EXAMPLE)

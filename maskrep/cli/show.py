@@ -4,9 +4,9 @@ import contextlib
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from maskrep.cli import command
+from maskrep.cli.config_file import define_config
 from maskrep.data.datasets import Data, open_source
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.data.loader import in_order
@@ -51,8 +51,7 @@ def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
     raise ConfigError(f'{" ".join(argv[1:2]) or "no subject"}: must be {" or ".join(SUBJECTS)}, as in {EXAMPLE}')
   subject, argv = argv[1], [argv[0], *argv[2:]]
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file('config', None, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.',
-                                  flag_values=values, sys_argv=argv)
+  define_config(values, argv, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.')
   flags.DEFINE_list('images', None, f'Image files; by default the first {ROWS} images of the training data.',
                     flag_values=values)
   flags.DEFINE_string('output', None, 'A PNG file.', flag_values=values)

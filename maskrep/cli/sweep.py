@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict, config_flags
 
 from maskrep.cli import command
+from maskrep.cli.config_file import define_config
 from maskrep.errors import Preempted, RunError
 from maskrep.sweep import launch, picture, table
 from maskrep.sweep.grid import runs
@@ -24,8 +25,7 @@ EXAMPLE = ('python -m maskrep sweep --config=configs/msn_vitb16.py --grid maskin
 
 def parse(argv: list[str]) -> flags.FlagValues:
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file('config', None, 'The config of all runs; change a field of all with '
-                                  '--config.SECTION.FIELD=VALUE.', flag_values=values, sys_argv=argv)
+  define_config(values, argv, 'The config of all runs; change a field of all with --config.SECTION.FIELD=VALUE.')
   flags.DEFINE_multi_string('grid', None, 'SECTION.FIELD=VALUE,VALUE or encoder=vit_s16,vit_b16; every combination of '
                             'the grids is run.', flag_values=values)
   flags.DEFINE_string('workdir', None, 'The folder of the tables, and of one folder per run.', flag_values=values)
@@ -38,7 +38,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
 def parse_config(arguments: Sequence[str]) -> ConfigDict:
   """Parses the config as main.py does."""
   argv, values = ['main.py', *arguments], flags.FlagValues()
-  config_flags.DEFINE_config_file('config', None, flag_values=values, sys_argv=argv)
+  define_config(values, argv)
   return command.parse(argv, values, ('config',), EXAMPLE).config
 
 

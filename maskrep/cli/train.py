@@ -2,15 +2,12 @@
 
 import os
 from pathlib import Path
-import sys
-import threading
 import time
-from typing import NoReturn
 
 from absl import flags
-from ml_collections import config_flags
 
 from maskrep.cli import command
+from maskrep.cli.config_file import define_config
 from maskrep.devices import allocator
 from maskrep.errors import ConfigError
 
@@ -24,9 +21,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
     ConfigError: a flag or a config field does not exist, or a value has another type.
   """
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file(
-    'config', None, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.', flag_values=values,
-    sys_argv=argv)
+  define_config(values, argv, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.')
   flags.DEFINE_string(
     'workdir', None, 'The folder of checkpoints, metrics and results; a run in it is resumed.', flag_values=values)
   flags.DEFINE_list(
@@ -67,14 +62,3 @@ def train(argv: list[str]) -> None:
 def main(argv: list[str]) -> int:
   """Returns the exit code: see README.md."""
   return command.run_command(train, argv)
-
-
-def exit_process(code: int) -> NoReturn:
-  """Ends the process, even if a thread is blocked in a read: sys.exit would wait for it."""
-  # Closing a loader ends its threads, except those that are blocked.
-  if any(thread.name.startswith('read') for thread in threading.enumerate()):
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-  sys.exit(code)
-

@@ -111,11 +111,14 @@ class Loader:
           )
         yield self._selected(batch)
 
-  def names(self, step: int) -> list[str]:
-    """The names of the examples in this process's part of a batch; a record that cannot be read has its number."""
+  def names(self, step: int, most: int) -> list[str]:
+    """The names of the first examples in this process's part of a batch, at `most` so many.
+
+    A record that cannot be read has its number.
+    """
     first = step * self.batch_size + self._first_row
     found = []
-    for position in range(first, first + self._rows):
+    for position in range(first, first + min(most, self._rows)):
       record = self._record(position)
       try:
         found.append(self.source[record].name)

@@ -1,5 +1,6 @@
 """A run from its config: trains, resumes, evaluates."""
 
+import contextlib
 import os
 from pathlib import Path
 import time
@@ -24,8 +25,6 @@ from maskrep.workdir.files import append_json, write_atomic
 from maskrep.workdir.folder import make_writable
 from maskrep.workdir.lock import exclusive_lock
 from maskrep.workdir.starts import check_start, describe_start, record_start
-
-COMPILATION_CACHE = Path.home() / '.cache' / 'maskrep'
 
 
 def run(
@@ -66,7 +65,8 @@ def run(
 def cache_compilations() -> None:
   """Keeps what XLA compiles for the next process, unless the user has named another place."""
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
-    jax.config.update('jax_compilation_cache_dir', str(COMPILATION_CACHE))
+    with contextlib.suppress(RuntimeError):  # a container may have no home
+      jax.config.update('jax_compilation_cache_dir', str(Path.home() / '.cache' / 'maskrep'))
 
 
 def train(opened: OpenExperiment, workdir: Path, clock: Clock) -> list[table.Row]:

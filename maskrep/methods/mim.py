@@ -21,7 +21,7 @@ from maskrep.models.heads import SigmoidClassifier
 from maskrep.models.vit import patchify
 from maskrep.models.vqgan import TINY as TINY_TOKENIZER
 from maskrep.models.vqgan import VQGAN
-from maskrep.schema import Count, NonNegative, NonNegativeInt, OneOf, Reader, Share, check
+from maskrep.schema import Count, LocalPath, NonNegative, NonNegativeInt, OneOf, Reader, Share, check
 from maskrep.types import Array, Aux, Batch, FrozenWeights, Params, Views
 
 Pooling = Annotated[str, OneOf(POOLING[:2])]
@@ -43,7 +43,7 @@ class MIMTarget:
 
   kind: Annotated[str, OneOf(('tokens', 'pixels'))]
   size: Count  # side, in pixels, of the images of the tokenizer
-  weights: str  # workdir of the run that trained the tokenizer, or an import
+  weights: LocalPath  # workdir of the run that trained the tokenizer, or an import
 
   __post_init__ = check
 

@@ -15,7 +15,7 @@ from maskrep.models.cait import CaiT
 from maskrep.models.resnet import ResNet
 from maskrep.models.transformer import Block, layer_norm
 from maskrep.models.vit import ViT
-from maskrep.schema import Colours, NonNegative, Range, Reader, check
+from maskrep.schema import Colours, Deviations, NonNegative, Range, Reader, check
 
 POOLING = 'class_token', 'average', 'both'
 
@@ -52,7 +52,7 @@ class Preprocessing:
   crop_fraction: Annotated[float, Range(0, 1, above=True)]
   filter: str = 'bilinear'
   mean: Colours
-  std: Colours
+  std: Deviations
   squash: bool = False
   high_pass_sigma: NonNegative = 0.0
 

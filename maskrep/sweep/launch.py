@@ -10,29 +10,14 @@ import sys
 import time
 
 from maskrep.errors import ConfigError, Preempted
+from maskrep.process import parent, signals
 from maskrep.sweep.grid import Run
 from maskrep.sweep.outcome import finished
-from maskrep.train.stop import SIGNALS
 from maskrep.workdir.events import record_event
 from maskrep.workdir.files import write_atomic
 
 MAIN = 'main.py'
 SLURM = Path('launch/slurm.sbatch')  # script of one task of the array, and its resources
-
-
-class Relay:
-  """Records signals, to be forwarded to the current run. Use as a context manager, in the main thread."""
-
-  def __init__(self):
-    self.received = []
-
-  def __enter__(self):
-    self._old = {number: signal.signal(number, lambda number, _: self.received.append(number)) for number in SIGNALS}
-    return self
-
-  def __exit__(self, *_):
-    for number, handler in self._old.items():
-      signal.signal(number, handler)
 
 
 def here(runs: Sequence[Run], folder: Path) -> str:
@@ -41,19 +26,20 @@ def here(runs: Sequence[Run], folder: Path) -> str:
   Returns:
     The name of the signal that ended the sweep, or ''.
   """
-  with Relay() as relay:
+  received = []
+  with signals.watched(), signals.answered(received.append):
     for i, run in enumerate(runs, 1):
       print(f'[{i}/{len(runs)}] {run.name}: ', end='', flush=True)
       if finished(run.workdir):
         print('is finished', flush=True)
         continue
       started = time.monotonic()
-      code, reason = _start(run, relay)
+      code, reason = _start(run, received)
       record_event(folder, 'ended', run=run.name, exit_code=code, reason=reason)
       print(f'{f"ended with {code}: {reason}" if code else "finished"} ({time.monotonic() - started:.0f} s)',
             flush=True)
-      if relay.received:
-        return signal.Signals(relay.received[0]).name
+      if received:
+        return received[0]
   return ''
 
 
@@ -96,16 +82,19 @@ def _config_and_workdir_first(run: Run) -> list[str]:
   return [config, workdir, *fields]
 
 
-def _start(run: Run, relay: Relay) -> tuple[int, str]:
-  """Runs it to its end, its output in a file beside its folder. Returns the exit code of a shell, and the reason."""
+def _start(run: Run, received: list[str]) -> tuple[int, str]:
+  """Runs it to its end, its output in a file beside its folder. Returns the exit code of a shell, and the reason.
+
+  The signals that are `received` meanwhile are passed on to it. If this process is killed, the run is told to stop.
+  """
   with open(run.workdir.with_name(f'{run.name}.log'), 'ab') as output:
     before, sent = output.tell(), 0
     # In its own session: Ctrl-C reaches a whole group, and a second signal would end the run before it has saved.
     process = subprocess.Popen([sys.executable, MAIN, *_config_and_workdir_first(run)], stdout=output,
-                               stderr=subprocess.STDOUT, start_new_session=True)
+                               stderr=subprocess.STDOUT, start_new_session=True, env=parent.bound_to_me())
     while True:
-      for number in relay.received[sent:]:
-        process.send_signal(number)
+      for name in received[sent:]:
+        process.send_signal(signal.Signals[name])
         sent += 1
       try:
         code = process.wait(0.2)
@@ -115,7 +104,7 @@ def _start(run: Run, relay: Relay) -> tuple[int, str]:
   if code == 0:
     return 0, 'finished'
   if sent:
-    return Preempted.exit_code, f'stopped by {signal.Signals(relay.received[0]).name}'
+    return Preempted.exit_code, f'stopped by {received[0]}'
   if code < 0:
     return 128 - code, f'killed by {signal.Signals(-code).name}'
   return code, _reason(Path(output.name).read_bytes()[before:].decode(errors='replace'))

@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
+import functools
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from jax.sharding import Mesh
@@ -14,7 +15,7 @@ from jax.sharding import Mesh
 from maskrep.data.loader import Loader
 from maskrep.devices.mesh import global_batch
 from maskrep.errors import Preempted
-from maskrep.schema import Count, NonNegativeInt, Positive, check
+from maskrep.schema import Count, LocalPath, NonNegativeInt, Positive, check
 from maskrep.train import cost
 from maskrep.train.clock import Clock
 from maskrep.train.program import Program
@@ -32,7 +33,7 @@ class Train:
   """Length of a run, its use of memory, and how often it logs and saves."""
 
   epochs: Positive
-  init_from: str  # workdir of a run, whose EMA encoder a new run starts with, or of an import; '' for random weights
+  init_from: LocalPath  # workdir of a run, whose EMA encoder a new run starts with, or of an import; '' for none
   freeze_encoder_steps: NonNegativeInt  # the first steps, in which that encoder is not updated
   microbatch: NonNegativeInt  # images of the global batch that the encoder sees at once; 0 is all
   fsdp: Count  # devices over which parameters, EMA and optimiser state are sharded; 1 replicates them
@@ -61,7 +62,7 @@ def run(
     DataError: too many images cannot be read.
     CheckpointError: no checkpoint can be read, or none can be written.
   """
-  with Checkpoints(workdir, train.keep_checkpoints) as checkpoints, Stop() as stop:
+  with Stop() as stop, Checkpoints(workdir, train.keep_checkpoints) as checkpoints:
     with clock.phase('restore'):
       state = checkpoints.restore(program.state) or warm_start(program.init())
       start = int(state.step)
@@ -72,6 +73,8 @@ def run(
     frozen = jax.device_put(frozen, jax.tree.map(lambda leaf: leaf.sharding, program.frozen))
     with (Progress(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps) as progress,
           contextlib.closing(_on_device(loader, start, program.total_steps, program.mesh)) as batches):
+      leave = functools.partial(_leave, progress, checkpoints, clock)
+      stop.begin()
       for step in range(start + 1, program.total_steps + 1):
         with clock.phase('data'):
           batch, broken = next(batches)
@@ -80,27 +83,35 @@ def run(
           # Reads the metrics of step t - 1 after step t is dispatched: the device never waits for the log.
           progress.update(step, metrics, broken)
         last = step == program.total_steps
-        signal = '' if last else stop.received(step)
+        if signal := '' if last else stop.received(step):
+          leave(state, step, signal)
         evaluates = last or step % evaluate_every_steps == 0
-        saves = last or signal or step % train.checkpoint_every_steps == 0
+        saves = last or step % train.checkpoint_every_steps == 0
         if evaluates or saves or step == start + 1:
           with clock.phase('step'):
             jax.block_until_ready(metrics)
-          with clock.phase('evaluate'):
+          with clock.phase('evaluate'), stop.saving(functools.partial(leave, state, step)):
             evaluated = evaluate(state) if evaluates else {}
           # Written before the checkpoint: a run resumed from it does not compute this step again.
           progress.flush(evaluated)
         if saves:
           with clock.phase('save'):
             checkpoints.save(state, step)
-        if signal:
-          with clock.phase('save'):
-            checkpoints.finish()
-          raise Preempted(f'stopped by {signal} after step {step}, which is saved; run the same command to resume')
   # A run without steps left has not measured the memory of a step.
   if jax.process_index() == 0 and start < program.total_steps and (peak := cost.peak_bytes()):
     record_event(workdir, 'trained', peak_bytes=peak)
   return state
+
+
+def _leave(
+  progress: Progress, checkpoints: Checkpoints, clock: Clock, state: TrainState, step: int, signal: str
+) -> NoReturn:
+  with clock.phase('step'):
+    progress.flush({})
+  with clock.phase('save'):
+    checkpoints.save(state, step)
+    checkpoints.finish()
+  raise Preempted(f'stopped by {signal} after step {step}, which is saved; run the same command to resume')
 
 
 def _on_device(loader: Loader, start: int, stop: int, mesh: Mesh) -> Iterator[tuple[Batch, int]]:

@@ -1,6 +1,7 @@
 """Metrics on disk: metrics.jsonl and TensorBoard event files, written by one process."""
 
 import json
+import logging
 from pathlib import Path
 import time
 
@@ -9,6 +10,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 from maskrep.workdir.files import append_json, write_atomic
+
+log = logging.getLogger(__name__)
 
 
 class MetricWriter:
@@ -22,13 +25,12 @@ class MetricWriter:
     self._path = workdir / 'metrics.jsonl'
     self.lost_steps, self.lost_seconds = 0, 0.0
     if self._path.exists():
-      # A line without its newline was cut off when the run was killed.
-      whole = [line for line in self._path.read_text().splitlines(keepends=True) if line.endswith('\n')]
-      records = [json.loads(line) for line in whole]
+      lines, records = _whole_lines(self._path)
       lost = [record for record in records if record['step'] > start_step]
       self.lost_steps = max((record['step'] - start_step for record in lost), default=0)
-      self.lost_seconds = sum(record['seconds'] for record in lost)
-      write_atomic(self._path, ''.join(line for line, record in zip(whole, records, strict=True) if record not in lost))
+      self.lost_seconds = sum(record.get('seconds', 0) for record in lost)
+      kept = (line for line, record in zip(lines, records, strict=True) if record not in lost)
+      write_atomic(self._path, b''.join(kept))
     # Not through SummaryWriter: its thread dies if the disk is full, and then adding to its queue blocks for ever.
     self._events = EventsWriter(str(workdir / 'events'))
     self._events.write_event(Event(step=start_step + 1, session_log=SessionLog(status=SessionLog.START)))
@@ -38,3 +40,28 @@ class MetricWriter:
     values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
     self._events.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
     self._events.flush()
+
+
+def _whole_lines(path: Path) -> tuple[list[bytes], list[dict]]:
+  """The lines of a file of metrics, and their records. Other lines are moved to a file beside it.
+
+  The last line has no newline if a kill cut it off; its step is computed again.
+  """
+  *lines, _ = path.read_bytes().split(b'\n')
+  lines, records, damaged = [line + b'\n' for line in lines], [], []
+  for number, line in enumerate(lines, 1):
+    try:
+      record = json.loads(line)
+      whole = isinstance(record, dict) and isinstance(record.get('step'), int)
+    except ValueError:
+      whole = False
+    records.append(record if whole else None)
+    if not whole:
+      damaged.append(number)
+  if damaged:
+    aside = path.with_name('metrics.damaged.jsonl')
+    with open(aside, 'ab') as file:
+      file.writelines(lines[number - 1] for number in damaged)
+    log.warning('%s: line %s cannot be read, and is moved to %s', path, ', '.join(map(str, damaged)), aside)
+  kept = [(line, record) for line, record in zip(lines, records, strict=True) if record is not None]
+  return [line for line, _ in kept], [record for _, record in kept]

@@ -16,6 +16,7 @@ from maskrep.workdir.events import record_event
 
 MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED = 3, 10  # updates that were infinite or NaN
 COLLAPSED, COLLAPSED_STEPS = 0.01, 50  # feature_std, 0 if all images share one direction; steps in a row
+NAMED = 8  # examples in the error of a run that diverged
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +73,12 @@ class Progress:
     in_a_row, in_all = int(metrics['skipped_in_a_row']), int(metrics['skipped_updates'])
     if in_a_row >= MAX_SKIPPED_IN_A_ROW or (in_a_row and in_all >= MAX_SKIPPED):
       terms = ', '.join(f'{name}={value:g}' for name, value in sorted(metrics.items()))
+      size = self._program.batch_size
+      more = f' and {size - NAMED} more' if size > NAMED else ''
       raise NonFiniteError(
         f'step {step}: {in_a_row} updates in a row and {in_all} in total were infinite or NaN, and skipped ({terms}); '
         'lower config.optim.learning_rate or check the examples of this step: '
-        f'{", ".join(self._loader.names(step - 1))}')
+        f'{", ".join(self._loader.names(step - 1, NAMED))}{more}')
     self._collapsed = self._collapsed + 1 if metrics.get('feature_std', 1) < COLLAPSED else 0
     if self._collapsed == COLLAPSED_STEPS:
       log.warning('step %d: collapsed: feature_std was below %g for %d steps, so all images look the same to the '

@@ -1,42 +1,68 @@
-"""Stopping on a signal: the step under way is finished, and all processes agree on it."""
+"""Stopping on a signal: the step under way is finished and saved, and all processes agree on which it is."""
 
+from collections.abc import Callable, Iterator
+import contextlib
 import os
 import signal
 
 import jax
 from jax.experimental import multihost_utils
 
-SIGNALS = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
+from maskrep.errors import Preempted
+from maskrep.process import signals
 
 
 class Stop:
-  """Records the first of `SIGNALS`; a second has its default effect. Use as a context manager, in the main thread."""
+  """Records a signal to stop for. Use as a context manager, in the main thread, around the last wait for a save.
+
+  Before `begin`, when nothing has been trained, a signal ends a command at once; so does one in `saving`, after a save.
+  """
 
   def __init__(self):
-    self._received = ''
+    self._received, self._begun, self._blocks = '', False, contextlib.ExitStack()
 
   def __enter__(self):
-    # With several processes, jax.distributed handles SIGTERM and tells the others; a handler here would replace it.
-    several = jax.process_count() > 1
-    self._old = {number: signal.signal(number, self._forward if several else self._record)
-                 for number in SIGNALS if not (several and number == signal.SIGTERM)}
+    self._several = jax.process_count() > 1
+    # With several processes, jax.distributed handles SIGTERM and tells the others.
+    self._blocks.enter_context(signals.watched(
+      [number for number in signals.SIGNALS if not (self._several and number == signal.SIGTERM)]))
+    self._at_once = signals.end_process_at_signals() and not self._several
+    if not self._at_once:
+      self.begin()
     return self
 
-  def __exit__(self, *_):
-    for number, handler in self._old.items():
-      signal.signal(number, handler)
+  def __exit__(self, error_type, *_):
+    self._blocks.close()
+    if self._received and error_type is None:
+      raise Preempted(f'stopped by {self._received} after the last step, which is saved; run the same command for the '
+                      'final table')
+
+  def begin(self) -> None:
+    """From now on there is something to lose."""
+    if not self._begun:
+      self._begun = True
+      self._blocks.enter_context(signals.answered(_forward if self._several else self._record))
 
   def received(self, step: int) -> str:
     """The name of the signal to stop for after this step, or ''. To be called once per step, in every process."""
-    if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+    if self._several and multihost_utils.reached_preemption_sync_point(step):
       return 'SIGTERM'
     return self._received
 
-  def _record(self, number: int, _) -> None:
-    self._received = signal.Signals(number).name
-    for other in SIGNALS:
-      signal.signal(other, signal.SIG_DFL)
+  @contextlib.contextmanager
+  def saving(self, save: Callable[[str], None]) -> Iterator[None]:
+    """Around what takes minutes, as an evaluation: at a signal, another thread calls `save`, which ends the command."""
+    if not self._at_once:
+      yield
+      return
+    with signals.answered(save):
+      if self._received:
+        save(self._received)
+      yield
 
-  def _forward(self, number: int, _) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTERM)
+  def _record(self, name: str) -> None:
+    self._received = name
+
+
+def _forward(_: str) -> None:
+  os.kill(os.getpid(), signal.SIGTERM)

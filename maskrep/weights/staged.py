@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 import contextlib
 from pathlib import Path
+import shutil
 import tempfile
 
 from maskrep.errors import ConfigError
+from maskrep.process import signals
 from maskrep.workdir.config import holds_run
 
 
@@ -25,7 +27,8 @@ def staged(output: Path) -> Iterator[Path]:
     raise ConfigError(f'{what}: exists already; remove it, or give another path')
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.partial-', dir=folder) as partial:
+    with (tempfile.TemporaryDirectory(prefix='.partial-', dir=folder) as partial,
+          signals.last_act(lambda _: shutil.rmtree(partial, ignore_errors=True))):
       yield Path(partial, output.name)
       # The certificate last: a file without one is not certified.
       written = sorted(Path(partial).iterdir(), key=lambda path: path.name == 'parity.json')

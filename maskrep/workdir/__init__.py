@@ -4,7 +4,7 @@
   run.json        data, code revision, versions, devices; one object per start, newest last
   parameters.txt  the shape and size of each parameter
   reconstructions.png  images above their reconstructions by a tokenizer, at the last evaluation
-  metrics.jsonl   one object per line: `step` and named floats
+  metrics.jsonl   one object per line: `step` and named floats; metrics.damaged.jsonl holds lines that cannot be read
   events.out.*    the same for TensorBoard
   results.jsonl   one object per line: the final table
   events.jsonl    one object per line: starts, the memory of the step, and why each start ended

@@ -6,6 +6,7 @@ a flipped bit. So each step also holds a fingerprint of every leaf, computed on 
 
 import logging
 from pathlib import Path
+import re
 import shutil
 import time
 from typing import Any
@@ -18,8 +19,10 @@ import orbax.checkpoint as ocp
 
 from maskrep.errors import CheckpointError
 from maskrep.types import TrainState
+from maskrep.workdir.folder import Place
 
 SHOWN = 10  # leaves named in a message
+STEP = re.compile('[0-9]+')  # the name of the folder of a step
 FAILURES = 3  # saves in a row after whose failure the run ends
 
 log = logging.getLogger(__name__)
@@ -27,7 +30,7 @@ log = logging.getLogger(__name__)
 
 def resumes(workdir: Path) -> bool:
   """True if the workdir holds a checkpoint."""
-  return any(path.is_dir() and path.name.isdigit() for path in (workdir / 'checkpoints').glob('*'))
+  return any(path.is_dir() and STEP.fullmatch(path.name) for path in (workdir / 'checkpoints').glob('*'))
 
 
 class Checkpoints:
@@ -40,6 +43,7 @@ class Checkpoints:
   def __init__(self, workdir: Path, keep: int, *, read_only: bool = False):
     self._directory = (workdir / 'checkpoints').absolute()
     self._corrupt = workdir.absolute() / 'corrupt'
+    self._place = Place(workdir)
     self._keep, self._failures, self._in_flight, self._read_only = keep, 0, False, read_only
     self._manager = ocp.CheckpointManager(
       self._directory,
@@ -86,8 +90,10 @@ class Checkpoints:
     If a save fails, now or in the background, this warns and removes the files that it left, which frees their space.
 
     Raises:
-      CheckpointError: `FAILURES` saves in a row failed, or the step is there already.
+      CheckpointError: `FAILURES` saves in a row failed, the step is there already, or the workdir was removed.
     """
+    if lost := self._place.lost():
+      raise lost
     fingerprints = _as_json(_fingerprint(state))
     args = ocp.args.Composite(state=ocp.args.StandardSave(state), fingerprint=ocp.args.JsonSave(fingerprints))
     try:
@@ -188,7 +194,7 @@ class Checkpoints:
     whole = set(self._manager.all_steps()) - set(steps)
     if jax.process_index() == 0:
       for path in self._directory.iterdir():
-        if path.name.isdigit() and int(path.name) not in whole:
+        if STEP.fullmatch(path.name) and int(path.name) not in whole:
           self._corrupt.mkdir(exist_ok=True)
           path.rename(self._corrupt / f'{path.name}-{time.strftime("%Y%m%dT%H%M%S")}-{time.time_ns() % 10**6}')
     if jax.process_count() > 1:

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 import time
 
-from maskrep.errors import CheckpointError
+from maskrep.process import signals
 from maskrep.workdir.files import append_json
+from maskrep.workdir.folder import Place, not_written
 
 log = logging.getLogger(__name__)
 
@@ -18,26 +19,34 @@ def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator
   """Appends to events.jsonl that a run started, and how it ended, with the `seconds` of its phases.
 
   Raises:
-    CheckpointError: instead of an OSError: the workdir is full, gone or read-only.
+    CheckpointError: instead of an OSError: the workdir is full, gone, replaced or read-only.
   """
   record_event(workdir, 'start', process=os.getpid())
-  error = None
+  error, place = None, Place(workdir)
   try:
-    yield
+    with signals.last_act(lambda stopped: _record_end(workdir, place, stopped, seconds)):
+      yield
   except OSError as failed:
-    error = CheckpointError(f'--workdir={workdir}: cannot be written any more ({failed}); free space or mend the disk, '
-                            'then run the same command: it goes on from the newest checkpoint')
+    error = place.lost() or not_written(workdir, failed)
     raise error from failed
   except BaseException as failed:
     error = failed
     raise
   finally:
-    code = getattr(error, 'exit_code', 1) if error else 0
-    reason = f'{type(error).__name__}: {error}' if error else 'finished'
-    try:
-      record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
-    except OSError as failed:  # the error that ended the run says more
-      log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
+    _record_end(workdir, place, error, seconds)
+
+
+def _record_end(
+  workdir: Path, place: Place, error: BaseException | None, seconds: Callable[[], dict[str, float]]
+) -> None:
+  code = getattr(error, 'exit_code', 1) if error else 0
+  reason = f'{type(error).__name__}: {error}' if error else 'finished'
+  if place.lost():
+    return  # the file there now is that of another run
+  try:
+    record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
+  except OSError as failed:  # the error that ended the run says more
+    log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
 
 
 def record_event(workdir: Path, event: str, **fields) -> None:

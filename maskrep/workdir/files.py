@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from maskrep.process import signals
+
 
 def append_json(path: Path, record: dict) -> None:
   """Appends one line, whole: a single write of a file opened for appending."""
@@ -40,7 +42,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
   """A file to write to, which replaces `path` when all is written, and is removed if that fails."""
   partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
   try:
-    with open(partial, 'wb') as file:
+    with open(partial, 'wb') as file, signals.last_act(lambda _: partial.unlink(missing_ok=True)):
       yield file
       file.flush()
       os.fsync(file.fileno())

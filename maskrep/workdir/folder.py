@@ -22,3 +22,30 @@ def make_writable(workdir: Path) -> None:
   except OSError as error:
     raise CheckpointError(f'--workdir={workdir}: cannot be written ({error.strerror}); give a folder on a disk with '
                           'space that you may write to') from error
+
+
+def not_written(workdir: Path, failed: OSError) -> CheckpointError:
+  return CheckpointError(f'--workdir={workdir}: cannot be written any more ({failed}); free space or mend the disk, '
+                         'then run the same command: it goes on from the newest checkpoint')
+
+
+class Place:
+  """A workdir while a run writes to it: tells whether it is still the folder that it was at first.
+
+  Somebody may remove it, and start another run of that name: its lock is another file then.
+  """
+
+  def __init__(self, workdir: Path):
+    self._path = workdir / 'lock'
+    # Open for as long as this object lives, so that no new file gets its inode.
+    self._file = open(self._path) if self._path.exists() else None
+
+  def lost(self) -> CheckpointError | None:
+    """The error to end with if it is another folder, or none, now."""
+    try:
+      if not self._file or os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):
+        return None
+    except OSError:
+      pass
+    return CheckpointError(f'--workdir={self._path.parent}: was removed or replaced while the run went on, which '
+                           'cannot be saved; run the same command to start anew, and leave its folder in place')

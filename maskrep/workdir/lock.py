@@ -6,9 +6,11 @@ import fcntl
 import os
 from pathlib import Path
 import socket
+from typing import TextIO
 
 from maskrep.errors import CheckpointError
 from maskrep.workdir.events import now
+from maskrep.workdir.folder import not_written
 
 
 @contextlib.contextmanager
@@ -16,19 +18,23 @@ def exclusive_lock(workdir: Path) -> Iterator[None]:
   """Holds the exclusive lock of a workdir. It ends with the process, however that ends.
 
   Raises:
-    CheckpointError: another process holds the lock.
+    CheckpointError: another process holds the lock, or instead of an OSError in the block: the workdir is full, gone or
+      read-only.
   """
-  with open(workdir / 'lock', 'a+') as file:
+  with _opened(workdir, 'a+') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       file.seek(0)
       raise CheckpointError(f'--workdir={workdir}: another run is under way there ({file.read().strip()}); wait for '
                             'it, stop it, or choose another --workdir') from error
-    file.truncate(0)
-    file.write(f'process {os.getpid()} on {socket.gethostname()} since {now()}\n')
-    file.flush()
-    yield
+    try:
+      file.truncate(0)
+      file.write(f'process {os.getpid()} on {socket.gethostname()} since {now()}\n')
+      file.flush()
+      yield
+    except OSError as error:
+      raise not_written(workdir, error) from error
 
 
 @contextlib.contextmanager
@@ -40,10 +46,19 @@ def shared_lock(workdir: Path) -> Iterator[None]:
   """
   with contextlib.ExitStack() as stack:
     if (workdir / 'lock').exists():
-      file = stack.enter_context(open(workdir / 'lock'))
+      file = stack.enter_context(_opened(workdir, 'r'))
       try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
       except BlockingIOError as error:
         raise CheckpointError(f'{workdir}: a run is under way there ({file.read().strip()}); wait for its end, or stop '
                               'it') from error
     yield
+
+
+def _opened(workdir: Path, mode: str) -> TextIO:
+  path = workdir / 'lock'
+  try:
+    return open(path, mode, errors='replace')
+  except OSError as error:
+    raise CheckpointError(f'{path}: cannot be opened as a file ({error.strerror}); remove it if no run is under way '
+                          'there, then run the same command') from error

@@ -12,7 +12,7 @@ import sys
 
 import jax
 
-from maskrep.errors import ConfigError
+from maskrep.errors import CheckpointError, ConfigError
 from maskrep.workdir.config import diff
 from maskrep.workdir.events import now
 from maskrep.workdir.files import write_atomic
@@ -47,11 +47,12 @@ def check_start(workdir: Path, start: dict, allowed: tuple[str, ...] = ()) -> No
 
   Raises:
     ConfigError: the data differ, and `allowed` does not name 'data'.
+    CheckpointError: the file is damaged.
   """
   path = workdir / 'run.json'
   if not path.exists():
     return
-  changed = diff(json.loads(path.read_text().splitlines()[-1]), start)
+  changed = diff(_last(path), start)
   changed = {field: values for field, values in changed.items() if field not in ('time', 'command')}
   shown = ''.join(f'\n  {field}: {old} -> {new}' for field, (old, new) in sorted(changed.items()))
   if 'data' in changed and 'data' not in allowed:
@@ -67,6 +68,17 @@ def record_start(workdir: Path, start: dict) -> None:
   path = workdir / 'run.json'
   before = path.read_text() if path.exists() else ''
   write_atomic(path, before + json.dumps(start) + '\n')
+
+
+def _last(path: Path) -> dict:
+  try:
+    start = json.loads(path.read_text().splitlines()[-1])
+    if not isinstance(start, dict):
+      raise ValueError('it holds no start')
+    return start
+  except (OSError, ValueError, IndexError) as error:
+    raise CheckpointError(f'{path}: is damaged or cannot be read ({error}); put back a copy of it or, to go on without '
+                          'a comparison with the starts before, move it away') from error
 
 
 def _git(*arguments: str) -> str | None:

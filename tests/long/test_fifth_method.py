@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -74,19 +75,21 @@ def test_it_learns(workdir):
 
 def test_stopped_and_resumed_is_undisturbed(folder, workdir, config, monkeypatch):
   """By a signal between two checkpoints: every leaf of the state and every loss, bit for bit."""
-  asked = Stop.asked
+  received = Stop.received
 
-  def asked_at_seven(self, step):
+  def received_at_seven(self, step):
     if step == 7:
       signal.raise_signal(signal.SIGTERM)
-    return asked(self, step)
+      while not received(self, step):  # another thread records it
+        time.sleep(0.01)
+    return received(self, step)
 
   stopped = folder / 'stopped'
   command = ['main.py', *flags(folder), f'--workdir={stopped}']
-  monkeypatch.setattr(Stop, 'asked', asked_at_seven)
+  monkeypatch.setattr(Stop, 'received', received_at_seven)
   assert train.main(command) == Preempted.exit_code
   assert saved(stopped) == [7]
-  monkeypatch.setattr(Stop, 'asked', asked)
+  monkeypatch.setattr(Stop, 'received', received)
   assert train.main(command) == 0
 
   jax.tree.map(np.testing.assert_array_equal, *(final_state(each, config) for each in (workdir, stopped)))

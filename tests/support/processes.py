@@ -1,8 +1,12 @@
 """Runs of main.py as their user starts them, small enough that a process costs seconds."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
+import re
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -41,4 +45,17 @@ def records(workdir: Path, name: str) -> list[dict]:
 
 
 def saved(workdir: Path) -> list[int]:
-  return sorted(int(path.name) for path in workdir.glob('checkpoints/*') if path.name.isdigit())
+  return sorted(int(path.name) for path in workdir.glob('checkpoints/*') if re.fullmatch('[0-9]+', path.name))
+
+
+@contextlib.contextmanager
+def files_end_at(size: int):
+  """As on a full disk, a write past `size` bytes of a file fails."""
+  old = resource.getrlimit(resource.RLIMIT_FSIZE)
+  handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    signal.signal(signal.SIGXFSZ, handler)

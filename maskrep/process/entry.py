@@ -1,0 +1,28 @@
+"""A command as a process, from its first statement to its exit code."""
+
+import importlib
+import os
+import sys
+import threading
+from typing import NoReturn
+
+from maskrep.process import console, parent, signals
+
+
+def run_process(module: str, argv: list[str]) -> NoReturn:
+  """Runs `main(argv)` of a module, and ends the process with the exit code that it returns."""
+  console.protect()
+  with signals.watched(ends_process=True):  # before the imports, which take seconds
+    parent.obey()
+    _exit(importlib.import_module(module).main(argv))
+
+
+def _exit(code: int) -> NoReturn:
+  """Ends the process, even if a thread is blocked in a read: sys.exit would wait for it."""
+  signals.ignore()
+  # Closing a loader ends its threads, except those that are blocked.
+  if any(thread.name.startswith('read') for thread in threading.enumerate()):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
