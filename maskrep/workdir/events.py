@@ -14,16 +14,24 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator[None]:
+def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator[Callable[[str, int], None]]:
   """Appends to events.jsonl that a run started, and how it ended, with the `seconds` of its phases.
+
+  Yields a function that records the end of a process that is ended from outside, by reason and exit code.
 
   Raises:
     CheckpointError: instead of an OSError: the workdir is full, gone or read-only.
   """
+  def record_end(reason: str, code: int) -> None:
+    try:
+      record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
+    except OSError as failed:  # the error that ended the run says more
+      log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
+
   record_event(workdir, 'start', process=os.getpid())
   error = None
   try:
-    yield
+    yield record_end
   except OSError as failed:
     error = CheckpointError(f'--workdir={workdir}: cannot be written any more ({failed}); free space or mend the disk, '
                             'then run the same command: it goes on from the newest checkpoint')
@@ -34,10 +42,7 @@ def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator
   finally:
     code = getattr(error, 'exit_code', 1) if error else 0
     reason = f'{type(error).__name__}: {error}' if error else 'finished'
-    try:
-      record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
-    except OSError as failed:  # the error that ended the run says more
-      log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
+    record_end(reason, code)
 
 
 def record_event(workdir: Path, event: str, **fields) -> None:

@@ -18,8 +18,8 @@ LONG = '--config.train.epochs=1000.0'
 IMPATIENT = '-c', """import sys
 from maskrep.devices import distributed
 distributed.HEARTBEAT_S = 10
-import main
-main.leave(main.main(['main.py', *sys.argv[1:]]))"""
+from maskrep.cli import train
+train.exit_process(train.main(['main.py', *sys.argv[1:]]))"""
 
 
 @pytest.fixture(scope='module')
