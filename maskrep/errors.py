@@ -35,6 +35,12 @@ class NonFiniteError(RunError):
   exit_code = 5
 
 
+class PeerLost(RunError):
+  """Another process of the run is lost: killed, stopped, or its machine or network is gone."""
+
+  exit_code = 6
+
+
 class Preempted(RunError):
   """Stopped by a signal, after everything was saved. The exit code is EX_TEMPFAIL: schedulers restart the job."""
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 import re
 import sys
+import traceback
 
 from absl import flags, logging
 
+from maskrep.devices import watch
 from maskrep.errors import ConfigError, RunError
 from maskrep.paths import check_path
 from maskrep.process import signals
@@ -55,10 +57,17 @@ def parse(argv: list[str], values: flags.FlagValues, needed: tuple[str, ...], ex
 def run_command(command: Callable[[list[str]], None], argv: list[str]) -> int:
   """Runs a command; returns its exit code."""
   logging.set_verbosity(logging.FATAL)  # orbax logs a failed save as several tracebacks; here it is one line
+  code = 0
   try:
     with signals.watched(ends_process=True):
       command(argv)
   except RunError as error:
+    watch.settle()
     print(f'maskrep: {error}', file=sys.stderr)
-    return error.exit_code
-  return 0
+    code = error.exit_code
+  except BaseException:
+    if not watch.settle():
+      raise
+    traceback.print_exc()
+    code = 1
+  return watch.leave(code)

@@ -19,6 +19,7 @@ from maskrep.cli import command
 from maskrep.cli.config_file import define_config
 from maskrep.data.datasets import Data
 from maskrep.devices import distributed
+from maskrep.devices.agreement import check_same
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.evaluation import result
 from maskrep.evaluation.extractor import Encoding, FeatureExtractor
@@ -27,7 +28,7 @@ from maskrep.evaluation.protocols.mask_similarity import MaskSimilarity, mask_si
 from maskrep.evaluation.protocols.nearest import KNN, Retrieval, knn, retrieval
 from maskrep.evaluation.protocols.robustness import Robustness, robustness
 from maskrep.evaluation.protocols.transfer import Transfer, transfer
-from maskrep.experiment import probe, stored
+from maskrep.experiment import probe, same, stored
 from maskrep.experiment.run import cache_compilations
 from maskrep.schema import NonNegativeInt, Reader
 from maskrep.weights.pretrained import Pretrained, digest
@@ -89,6 +90,7 @@ def evaluate(argv: list[str]) -> None:
   distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
   cache_compilations()
   config, folder, started = values.config.to_dict(), Path(values.workdir).expanduser(), time.monotonic()
+  check_same(same.of_config(config, describe_start('')))
   changed = config_flags.get_override_values(values['config'])
   by_protocol = _by_features if protocol in FEATURE_PROTOCOLS else _by_training
   if jax.process_index() == 0 and folder.is_dir():

@@ -1,14 +1,21 @@
 """Joins the processes of one run, by the flags of the command line or the cluster's environment."""
 
+import dataclasses
+import logging
 import os
+import secrets
 import socket
-import time
 
 import jax
 
+from maskrep.devices import agreement, meeting, watch
 from maskrep.errors import ConfigError
 
-HEARTBEAT_S = 60  # after which a lost process ends the others; also the longest wait at shutdown
+HEARTBEAT_S = 60  # after which jax.distributed aborts where a process is silent; also its longest wait at shutdown
+SILENCE = 0.75  # of it, after which the watch ends the others with a line
+CLUSTER_MEETING_S = 10  # for connections of the watch in a cluster
+
+log = logging.getLogger(__name__)
 
 # Whether a cluster's environment has several processes; jax.distributed finds out the rest.
 CLUSTERS = {
@@ -33,34 +40,70 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
     return
   if not missing and not 0 <= process_id < num_processes:
     raise ConfigError(f'--process_id={process_id}: must be in 0..{num_processes - 1}, below --num_processes')
-  if coordinator and process_id:
-    _wait_for(coordinator, timeout_s)
+  if num_processes == 1:
+    return
+  if coordinator:
+    me = meeting.Hello(process=process_id, processes=num_processes)
+    watch.start(_meet(coordinator, me, timeout_s), first=process_id == 0, silence_s=SILENCE * HEARTBEAT_S)
+  where = f'--coordinator={coordinator}' if coordinator else f'{cluster()} environment'
+  late = (f'{where}: the {num_processes or ""} processes did not find each other within {timeout_s} s; start them all, '
+          'and check that the address can be reached from every machine')
   try:
-    jax.distributed.initialize(
-      coordinator, num_processes, process_id, initialization_timeout=timeout_s,
-      heartbeat_timeout_seconds=HEARTBEAT_S, shutdown_timeout_seconds=HEARTBEAT_S)
+    with watch.deadline(timeout_s, late):  # at its own, jax.distributed aborts
+      jax.distributed.initialize(
+        coordinator, num_processes, process_id, initialization_timeout=2 * timeout_s,
+        heartbeat_timeout_seconds=HEARTBEAT_S, shutdown_timeout_seconds=HEARTBEAT_S)
   except (RuntimeError, ValueError) as error:
-    where = f'--coordinator={coordinator}' if coordinator else f'{cluster()} environment'
-    raise ConfigError(f'{where}: the {num_processes or ""} processes did not find each other within {timeout_s} s '
-                      f'({" ".join(str(error).split())[:200]}); start them all, and check that the address can be '
-                      'reached from every machine') from error
+    raise ConfigError(f'{where}: jax.distributed failed: {" ".join(str(error).split())[:200]}') from error
+  if not coordinator and jax.process_count() > 1 and (peers := _meet_in_cluster()):
+    watch.start(peers, first=jax.process_index() == 0, silence_s=SILENCE * HEARTBEAT_S)
+  # The first collective: gloo connects all processes, and would wait for one that is late by no more than 30 s.
+  agreement.gather({})
 
 
-def _wait_for(coordinator: str, timeout_s: int) -> None:
-  """Waits for the address to answer; jax.distributed would abort the process at its timeout."""
+def _meet(coordinator: str, me: meeting.Hello, timeout_s: int) -> list[meeting.Peer]:
+  """Connections between process 0 and the others, through the port that jax.distributed uses afterwards."""
   host, _, port = coordinator.rpartition(':')
   if not host or not port.isdigit():
     raise ConfigError(f'--coordinator={coordinator}: must be HOST:PORT of process 0')
-  end = time.monotonic() + timeout_s
-  while True:
+  try:
+    if me.process:
+      return [meeting.join([host.strip('[]')], int(port), me, timeout_s)]
+    with meeting.listen(int(port)) as listener:
+      return meeting.receive(listener, me, timeout_s)
+  except TimeoutError as error:
+    raise ConfigError(f'--coordinator={coordinator}: no answer from process 0 within {timeout_s} s ({error}); start '
+                      'it, and check that this machine can reach it') from error
+  except (OSError, OverflowError) as error:
+    raise ConfigError(f'--coordinator={coordinator}: process 0 cannot use this port on {me.host} ({error}); another '
+                      'process has --process_id=0, or another program uses it') from error
+
+
+def _meet_in_cluster() -> list[meeting.Peer]:
+  """The same where jax.distributed has found the processes, through any free port; [] if one cannot be reached."""
+  me = meeting.Hello(process=jax.process_index(), processes=jax.process_count())
+  with meeting.listen(0) as listener:
+    offer = agreement.gather({'addresses': [_address(), me.host], 'port': listener.getsockname()[1],
+                              'token': secrets.token_hex(8)})[0]
+    me = dataclasses.replace(me, token=offer['token'])
     try:
-      socket.create_connection((host, int(port)), timeout=5).close()
-      return
-    except OSError as error:
-      if time.monotonic() > end:
-        raise ConfigError(f'--coordinator={coordinator}: did not answer within {timeout_s} s ({error}); start process '
-                          '0, and check that this machine can reach it') from error
-      time.sleep(0.5)
+      if not me.process:
+        return meeting.receive(listener, me, CLUSTER_MEETING_S)
+      return [meeting.join(offer['addresses'], offer['port'], me, CLUSTER_MEETING_S)]
+    except (ConfigError, OSError) as error:
+      log.warning('%s cannot watch the others (%s): one that is lost ends them only after %d s',
+                  f'process {me.process} on {me.host}', error, HEARTBEAT_S)
+      return []
+
+
+def _address() -> str:
+  """The address from which this machine reaches others. Nothing is sent."""
+  with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    try:
+      probe.connect(('192.0.2.1', 9))  # reserved for documentation
+    except OSError:
+      return 'localhost'
+    return probe.getsockname()[0]
 
 
 def cluster() -> str:

@@ -26,6 +26,7 @@ class OpenExperiment:
     eval_source: the evaluation split; None if there is none.
     frozen: arrays that the loss reads and no step changes; None if there are none.
     fingerprint: of the training data and of `frozen`.
+    start_digest: of the weights that `warm_start` puts into a state; None if there are none.
     warm_start: changes the state of a new run.
   """
 
@@ -34,6 +35,7 @@ class OpenExperiment:
   eval_source: Source | None
   frozen: Any
   fingerprint: str
+  start_digest: str | None
   warm_start: Callable[[TrainState], TrainState]
 
 
@@ -60,14 +62,19 @@ def open_experiment(experiment: Experiment, *, resumed: bool = False) -> OpenExp
   if wanted := objective.frozen:
     frozen = load_tokenizer(f'config.{wanted.field}={wanted.path!r}', wanted.path, wanted.module, wanted.shapes)
     fingerprint += f', tokenizer {digest(frozen)}'
-  starts_warm = experiment.train.init_from and not resumed
+  start_digest, warm_start = None, lambda state: state
+  if experiment.train.init_from and not resumed:
+    start_digest, warm_start = _warm_start(experiment)
   return OpenExperiment(
     experiment=experiment, loader=loader, eval_source=eval_source, frozen=frozen, fingerprint=fingerprint,
-    warm_start=_warm_start(experiment) if starts_warm else lambda state: state)
+    start_digest=start_digest, warm_start=warm_start)
 
 
-def _warm_start(experiment: Experiment) -> Callable[[TrainState], TrainState]:
-  """Puts the encoder of `train.init_from`, with its running statistics, into a new state; the rest of it stays."""
+def _warm_start(experiment: Experiment) -> tuple[str, Callable[[TrainState], TrainState]]:
+  """The digest of the encoder of `train.init_from`, and a function that puts it into a new state.
+
+  Its running statistics go with it; the rest of the state stays.
+  """
   path, objective = experiment.train.init_from, experiment.objective
   params, model_state = jax.eval_shape(objective.init, jax.random.key(0))
   name, module = objective.backbone
@@ -87,4 +94,4 @@ def _warm_start(experiment: Experiment) -> Callable[[TrainState], TrainState]:
     return state.replace(params=place(state.params, encoder), ema_params=place(state.ema_params, encoder),
                          model_state=branches)
 
-  return warm_start
+  return digest({'encoder': encoder, 'statistics': stats}), warm_start

@@ -1,5 +1,6 @@
 """A run from its config: trains, resumes, evaluates."""
 
+from collections.abc import Iterator
 import contextlib
 import os
 from pathlib import Path
@@ -10,14 +11,18 @@ import jax
 from ml_collections import ConfigDict
 
 from maskrep import rng
+from maskrep.devices import watch
+from maskrep.devices.agreement import check_same, gather, together
 from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
 from maskrep.evaluation import table
 from maskrep.evaluation.evaluator import Evaluator
+from maskrep.experiment import same
 from maskrep.experiment.experiment import Experiment
 from maskrep.experiment.opened import OpenExperiment, open_experiment
 from maskrep.train import loop
 from maskrep.train.clock import Clock
+from maskrep.workdir import shared
 from maskrep.workdir.checkpoint import resumes
 from maskrep.workdir.config import store_config
 from maskrep.workdir.events import recorded
@@ -40,19 +45,24 @@ def run(
   """
   cache_compilations()
   clock = Clock(time.monotonic() if started is None else started)
-  experiment = config if isinstance(config, Experiment) else Experiment.parse(config)
-  opened = open_experiment(experiment, resumed=resumes(workdir))
-  if jax.process_index():
-    train(opened, workdir, clock)
-    return
-  print(device_table(), flush=True)
-  make_writable(workdir)
-  with exclusive_lock(workdir):
-    start = describe_start(opened.fingerprint)
+  experiment = together(lambda: config if isinstance(config, Experiment) else Experiment.parse(config))
+  start = describe_start('')
+  check_same(same.of_config(experiment.config, start))
+  opened = together(lambda: open_experiment(experiment, resumed=resumes(workdir)))
+  check_same(same.of_data(opened))
+  start['data'] = opened.fingerprint
+  first = jax.process_index() == 0
+  if first:
+    print(device_table(), flush=True)
+  with contextlib.ExitStack() as stack:
+    together(lambda: stack.enter_context(_owned(workdir)) if first else None)
+    _check_shared(workdir)
     # Both are compared before either is written: a start that is refused changes nothing.
-    check_start(workdir, start, allowed_changes)
-    store_config(workdir, experiment.config, free=experiment.free_fields, allowed=allowed_changes)
-    with recorded(workdir, clock.seconds):
+    together(lambda: first and _store(workdir, experiment, start, allowed_changes))
+    if not first:
+      train(opened, workdir, clock)
+      return
+    with recorded(workdir, clock.seconds) as record_end, watch.at_end(record_end):
       record_start(workdir, start)
       params, _ = jax.eval_shape(experiment.objective.init, rng.stream(experiment.seed, 'init'))
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
@@ -60,6 +70,37 @@ def run(
       rows = train(opened, workdir, clock)
   if rows:
     print(table.render(rows))
+
+
+@contextlib.contextmanager
+def _owned(workdir: Path) -> Iterator[None]:
+  """The workdir of a run, writable and locked."""
+  make_writable(workdir)
+  with exclusive_lock(workdir):
+    yield
+
+
+def _check_shared(workdir: Path) -> None:
+  """Checks that all processes write to one folder.
+
+  Raises:
+    CheckpointError: in every process, where one has another.
+  """
+  if jax.process_count() == 1:
+    return
+  offered = together(lambda: shared.offer(workdir) if jax.process_index() == 0 else '')
+  name = gather({'file': offered})[0]['file']
+  try:
+    together(lambda: shared.find(workdir, name))
+  finally:
+    if jax.process_index() == 0:
+      shared.withdraw(workdir)
+
+
+def _store(workdir: Path, experiment: Experiment, start: dict, allowed_changes: tuple[str, ...]) -> None:
+  """Compares data and config with those of a run that is resumed, and stores the config."""
+  check_start(workdir, start, allowed_changes)
+  store_config(workdir, experiment.config, free=experiment.free_fields, allowed=allowed_changes)
 
 
 def cache_compilations() -> None:

@@ -5,7 +5,7 @@ import datetime
 from pathlib import Path
 import statistics
 
-from maskrep.errors import CheckpointError, Preempted
+from maskrep.errors import CheckpointError, PeerLost, Preempted
 from maskrep.workdir.files import read_json
 from maskrep.workdir.lock import shared_lock
 
@@ -58,7 +58,7 @@ def outcome(workdir: Path, end: dict | None = None) -> Outcome:
     end = last if last['event'] == 'end' else None
   if end is None:
     return Outcome(state='interrupted', reason='no reason given') if last else Outcome(state='not started')
-  state = 'interrupted' if end['exit_code'] == Preempted.exit_code else 'failed'
+  state = 'interrupted' if end['exit_code'] in (Preempted.exit_code, PeerLost.exit_code) else 'failed'
   return Outcome(state=state, exit_code=end['exit_code'], reason=end['reason'])
 
 

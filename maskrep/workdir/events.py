@@ -15,17 +15,33 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator[None]:
+def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator[Callable[[str, int], None]]:
   """Appends to events.jsonl that a run started, and how it ended, with the `seconds` of its phases.
+
+  Yields a function that records the end of a process that is ended from outside, by reason and exit code.
 
   Raises:
     CheckpointError: instead of an OSError: the workdir is full, gone, replaced or read-only.
   """
+  place = Place(workdir)
+
+  def record_end(reason: str, code: int) -> None:
+    if place.lost():
+      return  # the file there now is that of another run
+    try:
+      record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
+    except OSError as failed:  # the error that ended the run says more
+      log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
+
+  def record_error(error: BaseException | None) -> None:
+    code = getattr(error, 'exit_code', 1) if error else 0
+    record_end(f'{type(error).__name__}: {error}' if error else 'finished', code)
+
   record_event(workdir, 'start', process=os.getpid())
-  error, place = None, Place(workdir)
+  error = None
   try:
-    with signals.last_act(lambda stopped: _record_end(workdir, place, stopped, seconds)):
-      yield
+    with signals.last_act(record_error):
+      yield record_end
   except OSError as failed:
     error = place.lost() or not_written(workdir, failed)
     raise error from failed
@@ -33,20 +49,7 @@ def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator
     error = failed
     raise
   finally:
-    _record_end(workdir, place, error, seconds)
-
-
-def _record_end(
-  workdir: Path, place: Place, error: BaseException | None, seconds: Callable[[], dict[str, float]]
-) -> None:
-  code = getattr(error, 'exit_code', 1) if error else 0
-  reason = f'{type(error).__name__}: {error}' if error else 'finished'
-  if place.lost():
-    return  # the file there now is that of another run
-  try:
-    record_event(workdir, 'end', reason=reason, exit_code=code, seconds=seconds())
-  except OSError as failed:  # the error that ended the run says more
-    log.warning('%s: the end of the run could not be recorded (%s)', workdir, failed)
+    record_error(error)
 
 
 def record_event(workdir: Path, event: str, **fields) -> None:

@@ -1,0 +1,176 @@
+"""The processes of a run meet on a TCP port of process 0. The connections stay open, for `watch`. Does not import jax.
+
+Each of the others sends one line of JSON, its `Hello`; process 0 answers all at once, with 'go' or with what is wrong.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import socket
+import time
+
+from maskrep.errors import ConfigError
+
+PROTOCOL = 1
+HELLO_S = 5  # within which a connection says who it is
+LINGER_S = 3  # for which process 0 tells what is wrong to those who come later
+STRANGER_S = 10  # after which another answer than of a process 0 that waits is taken for final
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hello:
+  """Who a process is, and which run it was started for; `token` keeps runs apart."""
+
+  process: int
+  processes: int
+  host: str = dataclasses.field(default_factory=socket.gethostname)
+  token: str = ''
+  protocol: int = PROTOCOL
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+  """Another process, and the connection to it."""
+
+  hello: Hello
+  connection: socket.socket
+
+  def __str__(self):
+    return f'process {self.hello.process} on {self.hello.host}'
+
+  def send(self, message: dict) -> None:
+    """Sends one line; a peer that is gone does not get it."""
+    with contextlib.suppress(OSError):
+      self.connection.sendall(json.dumps(message).encode() + b'\n')
+
+
+def listen(port: int) -> socket.socket:
+  """Listens on all addresses of this machine, as jax.distributed will.
+
+  Raises:
+    OSError: the port is taken.
+  """
+  if socket.has_dualstack_ipv6():
+    return socket.create_server(('', port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
+  return socket.create_server(('', port), backlog=1024)
+
+
+def receive(listener: socket.socket, me: Hello, timeout_s: float) -> list[Peer]:
+  """Process 0: waits until all others have come, and lets all go on.
+
+  Raises:
+    ConfigError: some did not come, two have the same index, or one belongs to a run of another kind. Those who came
+      raise the same.
+  """
+  came, wrong, end = [], '', time.monotonic() + timeout_s
+  while (left := end - time.monotonic()) > 0 and (wrong or len(came) < me.processes - 1):
+    peer = _accept(listener, left, me.token)
+    if peer is None:
+      continue
+    # One that was started again takes its own place.
+    came = [each for each in came if each.hello.process != peer.hello.process or not _closed(each)] + [peer]
+    if not wrong and (wrong := _wrong(came, me)):
+      end = time.monotonic() + LINGER_S
+  if not wrong and (missing := set(range(1, me.processes)) - {peer.hello.process for peer in came}):
+    shown = ', '.join(map(str, sorted(missing)[:10])) + (', ...' if len(missing) > 10 else '')
+    wrong = (f'--process_id={shown}: did not come to process 0 on {me.host} within {timeout_s:g} s; start all '
+             f'{me.processes} processes, and check that they can reach its --coordinator address')
+  for peer in came:
+    peer.send({'wrong': wrong} if wrong else {'go': me.host})
+    if wrong:
+      peer.connection.close()
+  if wrong:
+    raise ConfigError(wrong)
+  return came
+
+
+def join(hosts: list[str], port: int, me: Hello, timeout_s: float) -> Peer:
+  """Another process than 0: goes to process 0, at one of its names or addresses, and waits until it says to go on.
+
+  Raises:
+    ConfigError: what process 0 says is wrong.
+    TimeoutError: it did not answer within `timeout_s`, or something else answers there.
+  """
+  end = time.monotonic() + timeout_s
+  for host in itertools.cycle(hosts):
+    try:
+      connection = socket.create_connection((host, port), timeout=HELLO_S)
+      Peer(me, connection).send(dataclasses.asdict(me))
+      connection.settimeout(max(end - time.monotonic(), 0) + HELLO_S)  # longer: at its timeout, process 0 says why
+      answer = _read_line(connection)
+    except OSError as error:
+      why = str(error)
+    else:
+      if 'go' in answer:
+        return Peer(Hello(process=0, processes=me.processes, host=answer['go']), connection)
+      connection.close()
+      if 'wrong' in answer:
+        raise ConfigError(answer['wrong'])
+      why = 'something else answers there: a run that has all its processes, or another program'
+      end = min(end, time.monotonic() + STRANGER_S)
+    if time.monotonic() > end:
+      raise TimeoutError(why)
+    time.sleep(0.5)
+
+
+def _accept(listener: socket.socket, left: float, token: str) -> Peer | None:
+  """The next process to come within `left` seconds; None for anything else that connects."""
+  listener.settimeout(left)
+  try:
+    connection, _ = listener.accept()
+    connection.settimeout(HELLO_S)
+    hello = _read_line(connection)
+  except OSError:
+    return None
+  fields = {field.name for field in dataclasses.fields(Hello)}
+  if not fields <= hello.keys() or hello['token'] != token:
+    connection.close()
+    return None
+  return Peer(Hello(**{name: hello[name] for name in fields}), connection)
+
+
+def _read_line(connection: socket.socket) -> dict:
+  """The object in one line of JSON; {} for anything else."""
+  received = b''
+  while received[:1] in (b'', b'{') and not received.endswith(b'\n') and len(received) < 4096:
+    more = connection.recv(4096)
+    if not more:
+      raise ConnectionError('the connection was closed')
+    received += more
+  try:
+    found = json.loads(received)
+  except ValueError:
+    return {}
+  return found if isinstance(found, dict) else {}
+
+
+def _closed(peer: Peer) -> bool:
+  """Whether a process that waits has ended, so that its place is free."""
+  peer.connection.setblocking(False)
+  try:
+    return peer.connection.recv(1, socket.MSG_PEEK) == b''
+  except BlockingIOError:
+    return False
+  except OSError:
+    return True
+  finally:
+    peer.connection.settimeout(HELLO_S)
+
+
+def _wrong(came: list[Peer], me: Hello) -> str:
+  """What is wrong with the last that came."""
+  last, first = came[-1], f'process 0 on {me.host}'
+  hello = last.hello
+  if hello.protocol != me.protocol:
+    return f'{last}: is of another version of maskrep than {first}; start all with the same'
+  if hello.processes != me.processes:
+    return (f'--num_processes={hello.processes}: was given to {last}, and {me.processes} to {first}; give all '
+            'processes the same')
+  if not 0 < hello.process < me.processes:
+    return f'--process_id={hello.process}: was given to {last}, and must be in 0..{me.processes - 1}'
+  for earlier in came[:-1]:
+    if earlier.hello.process == hello.process:
+      return (f'--process_id={hello.process}: was given to two processes, on {earlier.hello.host} and on {hello.host}; '
+              f'give each of the {me.processes} its own, from 0')
+  return ''

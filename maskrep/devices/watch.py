@@ -1,0 +1,220 @@
+"""Ends all processes of a run together: one that is lost, or that ends with an error, ends the others within seconds.
+
+Process 0 has a connection to each other process (`meeting`), on which both send a line every `TICK_S`. A process that
+ends says its exit code first, so a connection that closes without one, or is silent, means that the process is lost.
+Process 0 passes on how the run ends. The watch is a thread: the main one may be in a collective that never returns.
+
+Messages: {} is a sign of life; {'end': CODE} of others, how they end; {'end': CODE, 'line': LINE} of process 0, how the
+run ends. Does not import jax.
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import NoReturn
+
+from maskrep.devices.meeting import Peer
+from maskrep.errors import ConfigError, PeerLost
+
+TICK_S = 2
+GRACE_S = 5  # for a process to end by itself, once it has heard that another did: mostly for the same reason
+FINISH_S = 3  # for the last words of a process
+SETTLE_S = 1  # after an error, until it is clear whether a lost process is its cause
+
+
+class Watch:
+  """The thread, with a connection to process 0, or in process 0 to each of the others."""
+
+  def __init__(self, peers: list[Peer], *, first: bool, silence_s: float):
+    self._peers, self._first, self._silence_s = list(peers), first, silence_s
+    self._received = dict.fromkeys(peers, b'')
+    self._heard = dict.fromkeys(peers, time.monotonic())
+    self._codes = {}  # how peers ended
+    self._own = None  # how this process ends
+    self._leaving, self._ending, self._over = threading.Event(), threading.Event(), threading.Event()
+    self._wake, self._woken = socket.socketpair()
+    self._selector = selectors.DefaultSelector()
+    self._selector.register(self._woken, selectors.EVENT_READ)
+    for peer in peers:
+      peer.connection.settimeout(GRACE_S)
+      self._selector.register(peer.connection, selectors.EVENT_READ, peer)
+    threading.Thread(target=self._watch, name='watch', daemon=True).start()
+
+  def leave(self, code: int) -> None:
+    """Says that this process ends. Returns when all have finished; does not return if any failed."""
+    self._own = code
+    self._leaving.set()
+    self._wake.send(b'.')
+    self._over.wait()
+
+  def settle(self) -> None:
+    if self._ending.wait(SETTLE_S):
+      self._over.wait()  # in vain: the process is ending
+
+  def _watch(self) -> None:
+    try:
+      before = time.monotonic()
+      while not self._over.is_set():
+        for key, _ in self._selector.select(TICK_S):
+          self._own_end() if key.data is None else self._read(key.data)
+        now = time.monotonic()
+        if now - before > 2 * TICK_S + 1:  # this process stood still itself, and has not read what it was sent
+          self._heard = dict.fromkeys(self._heard, now)
+        before = now
+        for peer in self._peers:
+          if peer not in self._codes and now - self._heard[peer] > self._silence_s:
+            self._lost(peer, f'it was silent for {self._silence_s:g} s')
+          peer.send({})
+    finally:
+      self._over.set()
+
+  def _own_end(self) -> None:
+    self._woken.recv(1)
+    if self._first:
+      self._ended('process 0', self._own)
+    else:
+      self._peers[0].send({'end': self._own})
+
+  def _read(self, peer: Peer) -> None:
+    try:
+      received = peer.connection.recv(65536)
+    except OSError:
+      received = b''
+    if not received:
+      self._selector.unregister(peer.connection)
+      if peer not in self._codes:
+        self._lost(peer, 'its connection was closed')
+      return
+    self._heard[peer] = time.monotonic()
+    *lines, self._received[peer] = (self._received[peer] + received).split(b'\n')
+    for message in map(json.loads, lines):
+      if 'end' in message:
+        self._codes[peer] = message['end']
+        self._ended(message.get('line', str(peer)), message['end'])
+
+  def _ended(self, who: str, code: int) -> None:
+    """Process 0: one has ended. Another: the run has."""
+    if code:
+      self._end_run(code, who if not self._first else f'{who} ended with exit code {code}, and the run with it')
+    elif not self._first or (self._own == 0 and len(self._codes) == len(self._peers)):
+      for peer in self._peers:
+        peer.send({'end': 0})
+      self._over.set()
+
+  def _lost(self, peer: Peer, how: str) -> NoReturn:
+    self._peers.remove(peer)
+    self._end_run(PeerLost.exit_code, f'{peer} is lost: {how}; run the same command in all processes to go on from '
+                                      'the newest checkpoint')
+
+  def _end_run(self, code: int, line: str) -> NoReturn:
+    """Ends this process, and in process 0 the others first: jax.distributed aborts them where process 0 is gone."""
+    for peer in self._peers:
+      peer.send({'end': code, 'line': line})
+    if code != PeerLost.exit_code:
+      self._leaving.wait(GRACE_S)
+    self._ending.set()
+    if not self._own:
+      _explain(code, line)
+    if self._first:
+      end = time.monotonic() + GRACE_S + 1
+      for peer in self._peers:
+        _wait_until_closed(peer.connection, end)
+    _exit(self._own or code)
+
+
+_current: Watch | None = None
+_records: list[Callable[[str, int], None]] = []
+
+
+def start(peers: list[Peer], *, first: bool, silence_s: float) -> None:
+  """Starts the watch of this process. A peer that is silent for `silence_s` is lost."""
+  global _current
+  # Where process 0 is lost, threads of jax.distributed abort at once. They are made to sleep for signal.SIGABRT = 6
+  # seconds first, in which the watch ends the process with a line and its exit code.
+  libc = ctypes.CDLL(None)
+  libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
+  _current = Watch(peers, first=first, silence_s=silence_s)
+
+
+@contextlib.contextmanager
+def at_end(record: Callable[[str, int], None]) -> Iterator[None]:
+  """Calls `record`, with the reason and the exit code, if this module ends the process."""
+  _records.append(record)
+  try:
+    yield
+  except Exception:
+    settle()
+    raise
+  finally:
+    _records.remove(record)
+
+
+@contextlib.contextmanager
+def deadline(seconds: float, line: str) -> Iterator[None]:
+  """Ends the process with a line, as a ConfigError does, if the body does not return in time."""
+  def end():
+    _explain(ConfigError.exit_code, line)
+    _exit(ConfigError.exit_code)
+
+  timer = threading.Timer(seconds, end)
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
+
+
+def settle() -> bool:
+  """After an error: waits until it is clear whether a lost process is its cause, which ends this one.
+
+  Returns whether there is a watch.
+  """
+  if _current:
+    _current.settle()
+  return _current is not None
+
+
+def leave(code: int) -> int:
+  """Ends this process's part in the run: returns 0 when all have finished. Does not return if one has failed.
+
+  Without a watch, returns `code`.
+  """
+  if _current:
+    _current.leave(code)
+  return code
+
+
+def _wait_until_closed(connection: socket.socket, end: float) -> None:
+  try:
+    while (left := end - time.monotonic()) > 0:
+      connection.settimeout(left)
+      if not connection.recv(65536):
+        return
+  except OSError:
+    return
+
+
+def _explain(code: int, line: str) -> None:
+  os.write(2, f'\nmaskrep: {line}\n'.encode())  # on a line of its own, after a progress bar
+  _in_time(lambda: [record(line, code) for record in _records])
+
+
+def _exit(code: int) -> NoReturn:
+  _in_time(lambda: (sys.stdout.flush(), sys.stderr.flush()))
+  os._exit(code)
+
+
+def _in_time(action: Callable[[], object]) -> None:
+  """A folder that is gone, or a pipe that nobody reads, must not keep the process."""
+  thread = threading.Thread(target=action, daemon=True)
+  thread.start()
+  thread.join(FINISH_S)
