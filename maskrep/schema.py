@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from maskrep.errors import ConfigError
-from maskrep.paths import ON_THIS_MACHINE
+from maskrep.process.paths import ON_THIS_MACHINE
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 WORDS = {1: 'one', 2: 'two', 3: 'three', 4: 'four'}

@@ -9,8 +9,8 @@ from absl import flags, logging
 
 from maskrep.devices import watch
 from maskrep.errors import ConfigError, RunError
-from maskrep.paths import check_path
 from maskrep.process import signals
+from maskrep.process.paths import check_path
 
 PATHS = {'workdir', 'input', 'output'}  # flags
 

@@ -9,7 +9,7 @@ from configs import mim_digits
 from maskrep.cli import train
 from maskrep.errors import ConfigError
 from maskrep.experiment.experiment import Experiment
-from maskrep.paths import check_path
+from maskrep.process.paths import check_path
 from maskrep.schema import build
 from maskrep.train.loop import Train
 from tests.support.processes import ROOT
