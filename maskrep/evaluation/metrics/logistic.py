@@ -58,12 +58,7 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Logis
   target = jax.nn.one_hot(labels, num_classes)
   penalty = jnp.full((x.shape[1], 1), l2).at[-1].set(0)
 
-  # In coordinates in which the Hessian of a class at zero weights is the identity, L-BFGS needs a third of the steps.
-  hessian = _dot(x.T, x) * (num_classes - 1) / num_classes**2
-  hessian += jnp.diag(penalty[:, 0] + 1e-6 * jnp.trace(hessian) / len(hessian))
-  identity = jnp.eye(len(hessian))
-  basis = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(hessian), identity, lower=True).T
-  solver = optax.scale_by_lbfgs(scale_init_precond=False)
+  basis, solver = _basis(x, penalty[:, 0], num_classes), optax.scale_by_lbfgs(scale_init_precond=False)
 
   def gradient(coordinates, logits):
     residual = labelled * jax.nn.softmax(logits) - target
@@ -102,6 +97,16 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Logis
     unsolved, iterate, (coordinates, logits, gradients, solver.init(coordinates), 0))
   weights = _dot(basis, coordinates)
   return LogisticRegression(weights[:-1], weights[-1] - _dot(offset, weights[:-1]))
+
+
+def _basis(x: Array, penalty: Array, num_classes: int) -> Array:
+  """Returns coordinates [D, D] in which the Hessian of a class at zero weights is the identity.
+
+  L-BFGS needs a third of the steps in them.
+  """
+  hessian = _dot(x.T, x) * (num_classes - 1) / num_classes**2
+  hessian += jnp.diag(penalty + 1e-6 * jnp.trace(hessian) / len(hessian))
+  return jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(hessian), jnp.eye(len(hessian)), lower=True).T
 
 
 def _line_search(slope: Callable[[Array], tuple[Array, Array]], start: Array) -> Array:
