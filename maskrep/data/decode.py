@@ -1,27 +1,31 @@
 """Decodes a picture to RGB pixels that fit the canvas, and its label map to the class of each of these pixels."""
 
-import io
+from collections.abc import Iterator
+import contextlib
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image
 import simplejpeg
 
-MAX_PIXELS = 50_000_000
-MAX_BYTES = 32_000_000
+from maskrep.data import limits
+from maskrep.data.limits import BrokenImage
 
-
-class BrokenImage(Exception):
-  """A picture that cannot be decoded, or is refused; the message is the reason."""
+_TURNS = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}  # by EXIF orientation
 
 
 def decode(image: bytes | np.ndarray, *, canvas: int) -> np.ndarray:
   """Decodes a picture, and reduces it (antialiased, aspect ratio kept) if it is larger than the canvas.
 
   The pixels are those that a viewer shows: EXIF rotation is applied, transparency lies on white, 16 bits become 8,
-  an animation is its first frame. A picture above MAX_BYTES or MAX_PIXELS is refused before it is decoded.
+  an animation is its first frame. What it may cost in time and memory is bounded, see `maskrep.data.limits`; a picture
+  that may cost more is refused before it is decoded.
 
   Args:
-    image: a file in any format that Pillow reads, or uint8 pixels [H, W], [H, W, 1] or [H, W, 3].
+    image: a file in one of `limits.FORMATS`, or uint8 pixels [H, W], [H, W, 1] or [H, W, 3].
     canvas: the longest side allowed, in pixels.
 
   Returns:
@@ -31,11 +35,9 @@ def decode(image: bytes | np.ndarray, *, canvas: int) -> np.ndarray:
     BrokenImage: the picture cannot be decoded, for any reason.
   """
   try:
-    return _fit(_rgb(image if isinstance(image, np.ndarray) else _decode_file(image, canvas)), canvas)
+    return _fit(_rgb(image), canvas) if isinstance(image, np.ndarray) else _decode_file(image, canvas)
   except BrokenImage:
     raise
-  except UnidentifiedImageError as error:
-    raise BrokenImage('not a picture in a known format') from error
   except Exception as error:  # decoders meet arbitrary bytes, and there is no end to the types of error they raise
     raise BrokenImage(f'{type(error).__name__}: {error}') from error
 
@@ -44,7 +46,7 @@ def decode_label_map(label_map: bytes | np.ndarray, lookup: np.ndarray, *, size:
   """The class of each pixel of a decoded picture: the map is reduced as the picture was, by nearest neighbour.
 
   Args:
-    label_map: a file of one channel (a palette's indices count) in any format that Pillow reads, or uint8 [H, W].
+    label_map: a file of one channel (a palette's indices count) in one of `limits.FORMATS`, or uint8 [H, W].
     lookup: uint8 [256], the class of each value of the map, see `label_maps.lookup`.
     size: height and width of the picture, as `decode` returned it.
 
@@ -55,63 +57,120 @@ def decode_label_map(label_map: bytes | np.ndarray, lookup: np.ndarray, *, size:
     BrokenImage: the map cannot be decoded, for any reason, or has another shape than the picture.
   """
   try:
-    values = label_map if isinstance(label_map, np.ndarray) else _decode_values(label_map)
-  except BrokenImage:
-    raise
+    if isinstance(label_map, np.ndarray):
+      return _fit_values(label_map, lookup, size)
+    limits.check_bytes(label_map)
+    with limits.opened(label_map) as picture:
+      return _fit_values(_values(picture), lookup, size)
+  except BrokenImage as error:
+    raise BrokenImage(f'its label map: {error}') from error
   except Exception as error:  # as in `decode`
     raise BrokenImage(f'its label map: {type(error).__name__}: {error}') from error
+
+
+def _values(picture: Image.Image) -> np.ndarray:
+  """The values of a label map, uint8 [H, W]."""
+  if len(picture.getbands()) > 1:
+    raise BrokenImage(f'it has the channels {", ".join(picture.getbands())}, and not one')
+  picture.load()
+  result = np.empty((picture.height, picture.width), np.uint8)
+  for top, strip in _strips(picture):
+    values = np.asarray(strip)
+    if values.min() < 0 or values.max() > 255:
+      raise BrokenImage(f'it has values up to {values.max()}, above 255')
+    result[top:top + len(values)] = values
+  return result
+
+
+def _fit_values(values: np.ndarray, lookup: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   if values.ndim != 2 or values.dtype != np.uint8:
-    raise BrokenImage(f'its label map has values of type {values.dtype} and shape {values.shape}')
+    raise BrokenImage(f'it has values of type {values.dtype} and shape {values.shape}')
   # The picture may have been reduced in two steps, which rounds twice.
   if max(abs(a - b) for a, b in zip(_fitted(*values.shape, max(size)), size, strict=True)) > 1:
-    raise BrokenImage(f'its label map is {values.shape[1]} x {values.shape[0]}, which is not its shape')
+    raise BrokenImage(f'it is {values.shape[1]} x {values.shape[0]}, which is not the shape of the picture')
   rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(values.shape, size, strict=True))
   return lookup[values[rows[:, None], columns]]
 
 
-def _decode_values(data: bytes) -> np.ndarray:
-  if len(data) > MAX_BYTES:
-    raise BrokenImage(f'the file of its label map has more than {MAX_BYTES // 10**6} MB')
-  picture = Image.open(io.BytesIO(data))
-  _check_pixels(*picture.size)
-  if len(picture.getbands()) > 1:
-    raise BrokenImage(f'its label map has the channels {", ".join(picture.getbands())}, and not one')
-  values = np.asarray(picture)
-  if values.min() < 0 or values.max() > 255:
-    raise BrokenImage(f'its label map has values up to {values.max()}, above 255')
-  return values.astype(np.uint8)
-
-
-def _check_pixels(width: int, height: int) -> None:
-  if width * height > MAX_PIXELS:
-    raise BrokenImage(f'{width} x {height} is more than {MAX_PIXELS // 10**6} million pixels')
-
-
 def _decode_file(data: bytes, canvas: int) -> np.ndarray:
-  """Decodes a file to uint8 [H, W] or [H, W, 3]; a JPEG may come reduced, to no less than the canvas."""
-  if len(data) > MAX_BYTES:
-    raise BrokenImage(f'the file has more than {MAX_BYTES // 10**6} MB')
+  limits.check_bytes(data)
   # simplejpeg is nearly twice as fast as Pillow, but knows no EXIF rotation.
   if data.startswith(b'\xff\xd8') and b'Exif\0\0' not in data:
-    try:
-      height, width, *_ = simplejpeg.decode_jpeg_header(data)
-      _check_pixels(width, height)
-      least_height, least_width = _fitted(height, width, canvas)
-      return simplejpeg.decode_jpeg(data, min_height=least_height, min_width=least_width, min_factor=2)
-    except ValueError:  # also raised for flaws that every other reader forgives: Pillow has the last word
-      pass
-  picture = Image.open(io.BytesIO(data))
-  _check_pixels(*picture.size)
-  picture.draft('RGB', (canvas, canvas))
-  picture = ImageOps.exif_transpose(picture)
-  if picture.mode.startswith('I'):  # 16 bits, which Pillow's own conversion cuts off at 255
-    return (np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8)
+    with contextlib.suppress(ValueError):  # also raised for flaws that other readers forgive: Pillow has the last word
+      return _decode_jpeg(data, canvas)
+  with limits.opened(data, canvas=canvas) as picture:
+    return _pixels(picture, canvas)
+
+
+def _decode_jpeg(data: bytes, canvas: int) -> np.ndarray:
+  limits.check_jpeg(data)
+  height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+  limits.check_size(width, height)
+  least_height, least_width = _fitted(height, width, canvas)
+  scale = {'min_height': least_height, 'min_width': least_width, 'min_factor': 2}
+  with limits.reserve_jpeg(data, (width, height), simplejpeg.decode_jpeg_header(data, **scale)[1::-1],
+                           {'Gray': 1, 'CMYK': 4, 'YCCK': 4}.get(colours, 3)):
+    return _fit(_rgb(simplejpeg.decode_jpeg(data, **scale)), canvas)
+
+
+def _pixels(picture: Image.Image, canvas: int) -> np.ndarray:
+  """Decodes and reduces a picture, as uint8 [h, w, 3]."""
+  picture.load()
   if picture.mode == 'F':
     raise BrokenImage('floating point pixels have no agreed range')
-  if picture.has_transparency_data:
+  limits.check_exif(picture)
+  picture = _upright_rgb(picture, picture.getexif().get(ExifTags.Base.Orientation, 1))
+  new_height, new_width = _fitted(picture.height, picture.width, canvas)
+  if (new_width, new_height) != picture.size:
+    picture = picture.resize((new_width, new_height), Image.Resampling.BILINEAR)
+  return np.asarray(picture)
+
+
+def _upright_rgb(picture: Image.Image, orientation: int) -> Image.Image:
+  """Turns a loaded picture by its EXIF orientation, and converts it to RGB as it looks on white.
+
+  A large one is converted in strips, as each step makes a copy.
+  """
+  transparent = picture.has_transparency_data
+  if picture.mode == 'RGB' and not transparent and orientation not in _TURNS:
+    return picture
+  result = None
+  for top, strip in _strips(picture, orientation):
+    strip = _visible(strip, transparent)
+    if strip.width * strip.height == picture.width * picture.height:
+      return strip
+    if result is None:
+      result = Image.new('RGB', (strip.width, picture.width * picture.height // strip.width))
+    result.paste(strip, (0, top))
+  return result
+
+
+def _strips(picture: Image.Image, orientation: int = 1) -> Iterator[tuple[int, Image.Image]]:
+  """Yields (top, strip) of a loaded picture, turned upright, in strips of at most about `limits.SMALL` pixels."""
+  turn = _TURNS.get(orientation)
+  width, height = picture.size
+  if width * height <= limits.SMALL:
+    yield 0, picture if turn is None else picture.transpose(turn)
+    return
+  sideways = orientation in (5, 6, 7, 8)
+  across, length = (height, width) if sideways else (width, height)
+  step = max(1, limits.SMALL // across)
+  for top in range(0, length, step):
+    first, last = top, min(top + step, length)
+    if orientation in (3, 4, 7, 8):  # the end of the file is at the top
+      first, last = length - last, length - first
+    strip = picture.crop((first, 0, last, height) if sideways else (0, first, width, last))
+    yield top, strip if turn is None else strip.transpose(turn)
+
+
+def _visible(picture: Image.Image, transparent: bool) -> Image.Image:
+  """RGB as it looks on white."""
+  if picture.mode.startswith('I'):  # 16 bits, which Pillow's own conversion cuts off at 255
+    return Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8)).convert('RGB')
+  if transparent:
     picture = picture.convert('RGBA')
     picture = Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture)
-  return np.asarray(picture.convert('RGB'))
+  return picture.convert('RGB')
 
 
 def _rgb(pixels: np.ndarray) -> np.ndarray:

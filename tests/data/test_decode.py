@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from maskrep.data import decode as room
+from maskrep.data import limits
 from maskrep.data.decode import BrokenImage, decode
 from tests.support.pictures import encode, gradient, png, png16
 
@@ -117,7 +117,7 @@ BROKEN = {
   'no pixels': RGB[:0],
   'too many pixels': png(13000, 13000, 1, 0, bytes(13000 * 1626)),
   'too many pixels in jpeg': encode(Image.new('L', (8000, 6400)), 'JPEG'),
-  'too many bytes': JPEG + bytes(room.MAX_BYTES),
+  'too many bytes': JPEG + bytes(limits.MAX_BYTES),
 }
 
 

@@ -82,11 +82,11 @@ def test_what_values_mean():
 
 
 @pytest.mark.parametrize('label_map, reason', [
-  (np.zeros((30, 20), np.uint8), 'is 20 x 30, which is not its shape'),
+  (np.zeros((30, 20), np.uint8), 'its label map: it is 20 x 30, which is not the shape'),
   (np.zeros((20, 30, 3), np.uint8), r'shape \(20, 30, 3\)'),
   (encode(gradient(20, 30), 'PNG'), 'has the channels R, G, B'),
   (encode(Image.fromarray(np.full((20, 30), 300, np.uint16)), 'PNG'), 'values up to 300'),
-  (b'<html>', 'its label map: UnidentifiedImageError'),
+  (b'<html>', 'its label map: not a picture in the format JPEG, '),
   (None, 'its label map: '),
 ])
 def test_a_map_that_cannot_be_of_the_picture_is_broken(label_map, reason):

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 import hashlib
 import os
 
-from maskrep.data.decode import MAX_BYTES, BrokenImage, decode
+from maskrep.data.decode import BrokenImage, decode
+from maskrep.data.limits import MAX_BYTES
 from maskrep.data.sources.source import Example
 from maskrep.errors import ConfigError
 

@@ -13,7 +13,8 @@ from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
 
 from maskrep.data import label_maps
-from maskrep.data.decode import MAX_PIXELS, decode
+from maskrep.data.decode import decode
+from maskrep.data.limits import MAX_PIXELS
 from maskrep.data.sources.source import Example
 from maskrep.errors import ConfigError, DataError
 

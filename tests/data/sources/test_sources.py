@@ -11,7 +11,8 @@ import pytest
 from sklearn.datasets import load_digits
 import tensorflow_datasets as tfds
 
-from maskrep.data.decode import MAX_BYTES, decode
+from maskrep.data.decode import decode
+from maskrep.data.limits import MAX_BYTES
 from maskrep.data.sources import tfds as tfds_source
 from maskrep.data.sources.digits import Digits
 from maskrep.data.sources.folder import Folder
