@@ -21,7 +21,7 @@ os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
 sys.dont_write_bytecode = False
 
 # Run first, so that no process is left alone with one at the end.
-LONG = 'test_elastic', 'test_configs', 'test_distributed', 'test_durability', 'test_fifth_method'
+LONG = 'test_elastic', 'test_configs', 'test_distributed', 'test_durability', 'test_bad_days', 'test_fifth_method'
 
 # Examples of new shapes compile anew; time limits have no place on shared machines.
 settings.register_profile('maskrep', max_examples=20, deadline=None, derandomize=True)
