@@ -61,25 +61,30 @@ class Watch:
 
   def _watch(self) -> None:
     try:
-      before = time.monotonic()
+      tick = time.monotonic()  # the next
       while not self._over.is_set():
-        for key, _ in self._selector.select(TICK_S):
+        for key, _ in self._selector.select(max(0, tick - time.monotonic())):
           self._own_end() if key.data is None else self._read(key.data)
-        now = time.monotonic()
-        if now - before > 2 * TICK_S + 1:  # this process stood still itself, and has not read what it was sent
-          self._heard = dict.fromkeys(self._heard, now)
-        before = now
-        for peer in self._peers:
-          if peer not in self._codes and now - self._heard[peer] > self._silence_s:
-            self._lost(peer, f'it was silent for {self._silence_s:g} s')
-          peer.send({})
+        if (late := time.monotonic() - tick) >= 0:
+          self._tick(stood_still=late > TICK_S)
+          tick = time.monotonic() + TICK_S
     finally:
       self._over.set()
+
+  def _tick(self, stood_still: bool) -> None:
+    """Gives a sign of life, and looks for peers that have given none. One that stood still has not read theirs."""
+    now = time.monotonic()
+    for peer in self._peers:
+      if stood_still:
+        self._heard[peer] = now
+      if peer not in self._codes and now - self._heard[peer] > self._silence_s:
+        self._lost(peer, f'it was silent for {self._silence_s:g} s')
+      peer.send({})
 
   def _own_end(self) -> None:
     self._woken.recv(1)
     if self._first:
-      self._ended('process 0', self._own)
+      self._ended(f'process 0 on {socket.gethostname()}', self._own)
     else:
       self._peers[0].send({'end': self._own})
 
@@ -116,8 +121,9 @@ class Watch:
 
   def _end_run(self, code: int, line: str) -> NoReturn:
     """Ends this process, and in process 0 the others first: jax.distributed aborts them where process 0 is gone."""
-    for peer in self._peers:
-      peer.send({'end': code, 'line': line})
+    if self._first:
+      for peer in self._peers:
+        peer.send({'end': code, 'line': line})
     if code != PeerLost.exit_code:
       self._leaving.wait(GRACE_S)
     self._ending.set()
@@ -204,7 +210,7 @@ def _wait_until_closed(connection: socket.socket, end: float) -> None:
 
 
 def _explain(code: int, line: str) -> None:
-  os.write(2, f'\nmaskrep: {line}\n'.encode())  # on a line of its own, after a progress bar
+  _in_time(lambda: os.write(2, f'\nmaskrep: {line}\n'.encode()))  # on a line of its own, after a progress bar
   _in_time(lambda: [record(line, code) for record in _records])
 
 
