@@ -1,6 +1,5 @@
 """Processes that meet and watch each other: small ones, without jax."""
 
-from pathlib import Path
 import signal
 import socket
 import subprocess
@@ -9,7 +8,8 @@ import time
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.processes import ROOT, free_port
+
 PROCESS = '''
 import ctypes, os, sys, time
 from maskrep.devices import meeting, watch
@@ -26,12 +26,6 @@ except Exception as error:
 watch.start(peers, first=process == 0, silence_s=5)
 print('met', flush=True)
 '''
-
-
-def free_port() -> int:
-  with socket.socket() as probe:
-    probe.bind(('localhost', 0))
-    return probe.getsockname()[1]
 
 
 def start(process: int, processes: int, port: int, then: str = '', timeout_s: int = 20) -> subprocess.Popen:
@@ -83,6 +77,7 @@ def test_a_process_that_stands_still_ends_the_others_and_itself_when_it_goes_on(
   assert ends([processes[1]])[0] == [6]
 
 
+@pytest.mark.slow
 def test_a_job_that_is_suspended_goes_on():
   processes = met(*['time.sleep(13);' + FINISH] * 2)
   for number, seconds in ((signal.SIGSTOP, 8), (signal.SIGCONT, 0)):
@@ -107,6 +102,14 @@ def test_all_that_stop_for_one_reason_say_so_themselves():
   assert codes == [75, 75, 75] and not any(errors)
 
 
+def test_an_error_of_one_keeps_it_until_the_others_have_ended():
+  """Else collectives with it would fail in the others, before they have its line."""
+  processes = met(WORK, 'watch.leave(3)', WORK)
+  time.sleep(2)
+  assert [process.poll() for process in processes] == [None] * 3
+  assert ends(processes)[0] == [3, 3, 3]
+
+
 def test_the_run_has_failed_if_its_last_process_fails():
   assert ends(met(FINISH, 'time.sleep(1); watch.leave(4)', FINISH))[0] == [4, 4, 4]
 
@@ -119,6 +122,7 @@ def test_an_abort_because_of_a_lost_process_waits_for_the_explanation():
   assert codes == [6, 6] and all(LINE.format(0) + ' is lost' in error for error in errors)
 
 
+@pytest.mark.slow
 def test_any_other_abort_is_one():
   processes = met(WORK, 'ctypes.CDLL(None).abort()')
   codes, errors = ends(processes)
