@@ -46,8 +46,8 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
     me = meeting.Hello(process=process_id, processes=num_processes)
     watch.start(_meet(coordinator, me, timeout_s), first=process_id == 0, silence_s=SILENCE * HEARTBEAT_S)
   where = f'--coordinator={coordinator}' if coordinator else f'{cluster()} environment'
-  late = (f'{where}: the {num_processes or ""} processes did not find each other within {timeout_s} s; start them all, '
-          'and check that the address can be reached from every machine')
+  late = (f'{where}: the processes did not find each other within {timeout_s} s; start them all, and check that the '
+          'address can be reached from every machine')
   try:
     with watch.deadline(timeout_s, late):  # at its own, jax.distributed aborts
       jax.distributed.initialize(

@@ -134,10 +134,10 @@ def _read_line(connection: socket.socket) -> dict:
   """The object in one line of JSON; {} for anything else."""
   received = b''
   while received[:1] in (b'', b'{') and not received.endswith(b'\n') and len(received) < 4096:
-    more = connection.recv(4096)
-    if not more:
+    byte = connection.recv(1)  # what follows the line is for the watch
+    if not byte:
       raise ConnectionError('the connection was closed')
-    received += more
+    received += byte
   try:
     found = json.loads(received)
   except ValueError:

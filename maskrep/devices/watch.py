@@ -5,7 +5,7 @@ ends says its exit code first, so a connection that closes without one, or is si
 Process 0 passes on how the run ends. The watch is a thread: the main one may be in a collective that never returns.
 
 Messages: {} is a sign of life; {'end': CODE} of others, how they end; {'end': CODE, 'line': LINE} of process 0, how the
-run ends. Does not import jax.
+run ends, and {'exit': CODE} that it is about to exit. Does not import jax.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,25 +61,30 @@ class Watch:
 
   def _watch(self) -> None:
     try:
-      before = time.monotonic()
+      tick = time.monotonic()  # the next
       while not self._over.is_set():
-        for key, _ in self._selector.select(TICK_S):
+        for key, _ in self._selector.select(max(0, tick - time.monotonic())):
           self._own_end() if key.data is None else self._read(key.data)
-        now = time.monotonic()
-        if now - before > 2 * TICK_S + 1:  # this process stood still itself, and has not read what it was sent
-          self._heard = dict.fromkeys(self._heard, now)
-        before = now
-        for peer in self._peers:
-          if peer not in self._codes and now - self._heard[peer] > self._silence_s:
-            self._lost(peer, f'it was silent for {self._silence_s:g} s')
-          peer.send({})
+        if (late := time.monotonic() - tick) >= 0:
+          self._tick(stood_still=late > TICK_S)
+          tick = time.monotonic() + TICK_S
     finally:
       self._over.set()
+
+  def _tick(self, stood_still: bool) -> None:
+    """Gives a sign of life, and looks for peers that have given none. One that stood still has not read theirs."""
+    now = time.monotonic()
+    for peer in self._peers:
+      if stood_still:
+        self._heard[peer] = now
+      if self._codes.get(peer) != 0 and now - self._heard[peer] > self._silence_s:
+        self._lost(peer, f'it was silent for {self._silence_s:g} s')
+      peer.send({})
 
   def _own_end(self) -> None:
     self._woken.recv(1)
     if self._first:
-      self._ended('process 0', self._own)
+      self._ended(f'process 0 on {socket.gethostname()}', self._own)
     else:
       self._peers[0].send({'end': self._own})
 
@@ -92,10 +97,14 @@ class Watch:
       self._selector.unregister(peer.connection)
       if peer not in self._codes:
         self._lost(peer, 'its connection was closed')
+      elif self._codes[peer]:
+        _exit(self._own or self._codes[peer])
       return
     self._heard[peer] = time.monotonic()
     *lines, self._received[peer] = (self._received[peer] + received).split(b'\n')
     for message in map(json.loads, lines):
+      if 'exit' in message:
+        _exit(self._own or message['exit'])
       if 'end' in message:
         self._codes[peer] = message['end']
         self._ended(message.get('line', str(peer)), message['end'])
@@ -105,29 +114,39 @@ class Watch:
     if code:
       self._end_run(code, who if not self._first else f'{who} ended with exit code {code}, and the run with it')
     elif not self._first or (self._own == 0 and len(self._codes) == len(self._peers)):
-      for peer in self._peers:
-        peer.send({'end': 0})
+      self._tell({'end': 0})
       self._over.set()
 
-  def _lost(self, peer: Peer, how: str) -> NoReturn:
+  def _lost(self, peer: Peer, how: str) -> None:
     self._peers.remove(peer)
     self._end_run(PeerLost.exit_code, f'{peer} is lost: {how}; run the same command in all processes to go on from '
                                       'the newest checkpoint')
 
-  def _end_run(self, code: int, line: str) -> NoReturn:
-    """Ends this process, and in process 0 the others first: jax.distributed aborts them where process 0 is gone."""
-    for peer in self._peers:
-      peer.send({'end': code, 'line': line})
+  def _end_run(self, code: int, line: str) -> None:
+    """Ends this process: process 0 as the last, because without it jax.distributed aborts the others.
+
+    One that has an error of its own keeps its connections, until process 0 has come to its own end or is gone: else
+    collectives of the others would fail, as if that were their error.
+    """
+    self._tell({'end': code, 'line': line})
     if code != PeerLost.exit_code:
       self._leaving.wait(GRACE_S)
+      if self._own and not self._first:
+        return
     self._ending.set()
     if not self._own:
       _explain(code, line)
+    self._tell({'exit': self._own or code})
     if self._first:
       end = time.monotonic() + GRACE_S + 1
       for peer in self._peers:
         _wait_until_closed(peer.connection, end)
     _exit(self._own or code)
+
+  def _tell(self, message: dict) -> None:
+    if self._first:
+      for peer in self._peers:
+        peer.send(message)
 
 
 _current: Watch | None = None
@@ -204,7 +223,7 @@ def _wait_until_closed(connection: socket.socket, end: float) -> None:
 
 
 def _explain(code: int, line: str) -> None:
-  os.write(2, f'\nmaskrep: {line}\n'.encode())  # on a line of its own, after a progress bar
+  _in_time(lambda: os.write(2, f'\nmaskrep: {line}\n'.encode()))  # on a line of its own, after a progress bar
   _in_time(lambda: [record(line, code) for record in _records])
 
 

@@ -26,11 +26,21 @@ def start(workdir: Path, *flags: str, program: tuple[str, ...] = ('main.py',), *
 
 def start_two(workdir: Path, *flags: str, **options) -> list[subprocess.Popen]:
   """Two processes of one run, that find each other on this machine."""
+  where = f'--coordinator=localhost:{free_port()}'
+  return [start(workdir, where, '--num_processes=2', f'--process_id={i}', *flags, **options) for i in range(2)]
+
+
+def start_pair(first: dict, second: dict) -> list[subprocess.Popen]:
+  """The same of two that differ: arguments of `start`, with `flags`."""
+  where = f'--coordinator=localhost:{free_port()}'
+  return [start(each.pop('workdir'), where, '--num_processes=2', f'--process_id={i}', *each.pop('flags', ()), **each)
+          for i, each in enumerate((first, second))]
+
+
+def free_port() -> int:
   with socket.socket() as probe:
     probe.bind(('localhost', 0))
-    port = probe.getsockname()[1]
-  return [start(workdir, f'--coordinator=localhost:{port}', '--num_processes=2', f'--process_id={i}', *flags, **options)
-          for i in range(2)]
+    return probe.getsockname()[1]
 
 
 def wait_for_step(workdir: Path, process: subprocess.Popen, step: int) -> None:
