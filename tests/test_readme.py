@@ -31,6 +31,7 @@ def test_links_and_configs_exist():
 SHOWN = {
   3: 'cli/test_train.py test_a_file_system_that_hangs_does_not_hold_the_process',
   5: 'long/test_durability.py test_loss_that_is_not_finite_ends_the_run_by_name',
+  6: 'long/test_distributed.py test_where_one_is_lost_the_other_ends_with_a_line',
   75: 'long/test_durability.py test_told_to_stop_it_saves_and_says_so_and_a_second_run_is_kept_out',
   129: 'process/test_signals.py test_a_second_signal_waits_until_somebody_must_mean_it',
   130: 'process/test_signals.py test_a_second_signal_waits_until_somebody_must_mean_it',
