@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
 # One machine and all its GPUs, in one process:
 #   launch/one_machine.sh configs/msn_vits16.py WORKDIR [--config.FIELD=VALUE ...]
-# After a preemption (exit code 75) the run is started again and goes on; any other end is the end.
+# After a preemption (exit code 75) the run is started again and goes on; any other end is the end. A signal to this
+# script (Ctrl-C too) is passed on: the run saves, and is not started again.
 set -uo pipefail
 config=$1 workdir=$2
 shift 2
+stopped=''
+trap 'stopped=yes; kill -TERM "$run" 2>/dev/null' INT TERM HUP
 while true; do
-  python main.py --config="$config" --workdir="$workdir" "$@"
+  python main.py --config="$config" --workdir="$workdir" "$@" &
+  run=$!
+  wait "$run"
   code=$?
-  [ "$code" -eq 75 ] || exit "$code"
+  while kill -0 "$run" 2>/dev/null; do # the wait was interrupted by a signal
+    wait "$run"
+    code=$?
+  done
+  if [ "$code" -ne 75 ] || [ -n "$stopped" ]; then exit "$code"; fi
 done

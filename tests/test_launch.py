@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 import shlex
+import signal
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -46,6 +48,24 @@ def test_one_machine_goes_on_after_a_preemption_only(codes, starts, code, fake, 
   calls = fake('python', *codes)
   assert launch(tmp_path, 'one_machine.sh', CONFIG, 'runs/my run', EXTRA) == code
   assert called(calls) == [RUN] * starts
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_one_machine_passes_a_signal_on_and_ends_with_its_run(number, tmp_path):
+  """The stand-in ends with 75 when it is told to stop, as a run does after it has saved."""
+  python = tmp_path / 'bin' / 'python'
+  python.parent.mkdir()
+  python.write_text(f'#!/bin/bash\necho started >> {tmp_path}/starts\ntrap "sleep 0.5; exit 75" TERM\n'
+                    'while true; do sleep 0.05; done\n')
+  python.chmod(0o755)
+  env = os.environ | {'PATH': f'{python.parent}:{os.environ["PATH"]}'}
+  script = subprocess.Popen(['bash', str(LAUNCH / 'one_machine.sh'), CONFIG, 'runs/my run'], env=env)
+  while not (tmp_path / 'starts').exists():
+    time.sleep(0.05)
+  time.sleep(0.2)
+  script.send_signal(number)
+  assert script.wait(timeout=30) == 75
+  assert (tmp_path / 'starts').read_text() == 'started\n'
 
 
 @pytest.mark.parametrize(('code', 'requeued'), [(75, [['requeue', '17']]), (0, []), (5, [])])
