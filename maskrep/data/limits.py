@@ -38,8 +38,8 @@ SMALL = 2 ** 20  # pixels; pictures up to this size are decoded without waiting
 MEMORY = 20 * MAX_PIXELS  # bytes
 
 # Bytes per pixel that Pillow takes, as measured: at most while it decodes, and afterwards.
-_TO_DECODE = {'PNG': 4, 'WEBP': 16, 'GIF': 3, 'BMP': 6, 'TIFF': 16, 'PPM': 12}
-_DECODED = {'PNG': 4, 'WEBP': 16, 'GIF': 3, 'BMP': 4, 'TIFF': 4, 'PPM': 4}
+_TO_DECODE = {'PNG': 4, 'WEBP': 17, 'GIF': 3, 'BMP': 6, 'TIFF': 16, 'PPM': 12}
+_DECODED = {'PNG': 4, 'WEBP': 12, 'GIF': 3, 'BMP': 4, 'TIFF': 4, 'PPM': 4}
 _COEFFICIENTS = 8  # the same of a JPEG that is not decoded in one scan
 _SCAN = b'\xff\xda\0'  # the mark that begins a scan of a JPEG
 _GIF_BYTES = 179_000_000  # that Pillow may allocate for the first frame of a GIF to open it
