@@ -82,18 +82,25 @@ def _meet(coordinator: str, me: meeting.Hello, timeout_s: int) -> list[meeting.P
 def _meet_in_cluster() -> list[meeting.Peer]:
   """The same where jax.distributed has found the processes, through any free port; [] if one cannot be reached."""
   me = meeting.Hello(process=jax.process_index(), processes=jax.process_count())
+  peers, wrong = [], ''
   with meeting.listen(0) as listener:
     offer = agreement.gather({'addresses': [_address(), me.host], 'port': listener.getsockname()[1],
                               'token': secrets.token_hex(8)})[0]
     me = dataclasses.replace(me, token=offer['token'])
     try:
-      if not me.process:
-        return meeting.receive(listener, me, CLUSTER_MEETING_S)
-      return [meeting.join(offer['addresses'], offer['port'], me, CLUSTER_MEETING_S)]
+      peers = (meeting.receive(listener, me, CLUSTER_MEETING_S) if not me.process else
+               [meeting.join(offer['addresses'], offer['port'], me, CLUSTER_MEETING_S)])
     except (ConfigError, OSError) as error:
-      log.warning('%s cannot watch the others (%s): one that is lost ends them only after %d s',
-                  f'process {me.process} on {me.host}', error, HEARTBEAT_S)
-      return []
+      wrong = f'process {me.process} on {me.host}: {error}'
+  # All watch, or none: a process that does not would be taken for lost.
+  if found := [each['wrong'] for each in agreement.gather({'wrong': wrong}) if each['wrong']]:
+    for peer in peers:
+      peer.connection.close()
+    if not me.process:
+      log.warning('the processes cannot watch each other, so a lost one ends the others only after %d s, by an abort '
+                  '(%s)', HEARTBEAT_S, found[-1])
+    return []
+  return peers
 
 
 def _address() -> str:

@@ -83,18 +83,44 @@ def test_where_one_is_lost_the_other_ends_with_a_line(rank, number, tmp_path):
     assert records(tmp_path, 'events.jsonl')[-1]['exit_code'] == PeerLost.exit_code
 
 
+def start_in_cluster(workdir, *flags, **options):
+  """Two processes by Open MPI's environment, which stands for all clusters."""
+  job = f'{random.randrange(2**20, 2**21)}.0;tcp://127.0.0.1:1'
+  return [start(workdir, *flags, OMPI_MCA_orte_hnp_uri=job, OMPI_COMM_WORLD_SIZE='2', OMPI_COMM_WORLD_RANK=str(rank),
+                OMPI_COMM_WORLD_LOCAL_RANK=str(rank), **options) for rank in range(2)]
+
+
 def test_processes_of_a_cluster_watch_each_other(tmp_path):
-  """Open MPI's environment stands for all clusters: jax.distributed finds the processes, and the watch follows."""
-  shared = {'OMPI_MCA_orte_hnp_uri': f'{random.randrange(2**20, 2**21)}.0;tcp://127.0.0.1:1',
-            'OMPI_COMM_WORLD_SIZE': '2'}
-  two = [start(tmp_path, LONG, **shared, OMPI_COMM_WORLD_RANK=str(rank), OMPI_COMM_WORLD_LOCAL_RANK=str(rank))
-         for rank in range(2)]
+  two = start_in_cluster(tmp_path, LONG)
   wait_for_step(tmp_path, two[0], 2)
   two[1].kill()
   _, said = two[0].communicate(timeout=20)
   assert two[0].returncode == PeerLost.exit_code and 'process 1 on ' in said and 'Traceback' not in said, said
 
 
+@pytest.mark.slow
+def test_a_cluster_in_which_they_cannot_connect_trains_with_a_warning(tmp_path):
+  two = start_in_cluster(tmp_path, '--config.train.epochs=0.1', program=UNREACHABLE)
+  said = [process.communicate(timeout=120)[1] for process in two]
+  assert [process.returncode for process in two] == [0, 0], said
+  assert 'cannot watch each other' in said[0] and 'No route' in said[0] and 'cannot watch' not in said[1], said
+
+
+@pytest.mark.slow
+def test_a_process_of_a_cluster_that_finds_no_other_ends(tmp_path):
+  first, second = start_in_cluster(tmp_path, '--start_timeout_s=8')
+  second.kill()
+  _, said = first.communicate(timeout=60)
+  assert first.returncode == 2 and 'Open MPI environment: the processes did not find each other within 8 s' in said
+
+
+UNREACHABLE = '-c', """import sys
+from maskrep.devices import meeting
+def join(*_):
+  raise OSError('No route to host')
+meeting.join = join
+from maskrep.cli import train
+train.exit_process(train.main(['main.py', *sys.argv[1:]]))"""
 FAILS_LATER = '-c', """import sys
 from maskrep.errors import DataError
 from maskrep.train import progress
