@@ -119,8 +119,8 @@ from maskrep.devices import meeting
 def join(*_):
   raise OSError('No route to host')
 meeting.join = join
-from maskrep.cli import train
-train.exit_process(train.main(['main.py', *sys.argv[1:]]))"""
+from maskrep.process.entry import run_process
+run_process('maskrep.cli.train', ['main.py', *sys.argv[1:]])"""
 FAILS_LATER = '-c', """import sys
 from maskrep.errors import DataError
 from maskrep.train import progress
@@ -130,13 +130,13 @@ def fails(self, step, *arguments):
     raise DataError('the disk is gone')
   update(self, step, *arguments)
 progress.Progress.update = fails
-from maskrep.cli import train
-train.exit_process(train.main(['main.py', *sys.argv[1:]]))"""
+from maskrep.process.entry import run_process
+run_process('maskrep.cli.train', ['main.py', *sys.argv[1:]])"""
 OTHER_DATA = '-c', """import sys
 from maskrep.data import loader
 loader.ORDER = 'another'
-from maskrep.cli import train
-train.exit_process(train.main(['main.py', *sys.argv[1:]]))"""
+from maskrep.process.entry import run_process
+run_process('maskrep.cli.train', ['main.py', *sys.argv[1:]])"""
 
 
 @pytest.mark.parametrize(('second', 'code', 'line'), [
