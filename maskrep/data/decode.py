@@ -104,12 +104,14 @@ def _decode_file(data: bytes, canvas: int) -> np.ndarray:
 
 def _decode_jpeg(data: bytes, canvas: int) -> np.ndarray:
   limits.check_jpeg(data)
-  height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+  height, width, *_ = simplejpeg.decode_jpeg_header(data)
   limits.check_size(width, height)
   least_height, least_width = _fitted(height, width, canvas)
   scale = {'min_height': least_height, 'min_width': least_width, 'min_factor': 2}
-  with limits.reserve_jpeg(data, (width, height), simplejpeg.decode_jpeg_header(data, **scale)[1::-1],
-                           {'Gray': 1, 'CMYK': 4, 'YCCK': 4}.get(colours, 3)):
+  decoded = height, width
+  if height * width > limits.SMALL:
+    decoded = simplejpeg.decode_jpeg_header(data, **scale)[:2]
+  with limits.reserve_jpeg(data, (height, width), decoded):
     return _fit(_rgb(simplejpeg.decode_jpeg(data, **scale)), canvas)
 
 

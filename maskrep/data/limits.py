@@ -20,6 +20,7 @@ beyond the decoded results, which the caller holds. The text of a PNG may add it
 from collections.abc import Iterator
 import contextlib
 import io
+import os
 import struct
 import threading
 
@@ -41,8 +42,11 @@ MEMORY = 20 * MAX_PIXELS  # bytes
 _TO_DECODE = {'PNG': 4, 'WEBP': 17, 'GIF': 3, 'BMP': 6, 'TIFF': 16, 'PPM': 12}
 _DECODED = {'PNG': 4, 'WEBP': 12, 'GIF': 3, 'BMP': 4, 'TIFF': 4, 'PPM': 4}
 _COEFFICIENTS = 8  # the same of a JPEG that is not decoded in one scan
-_SCAN = b'\xff\xda\0'  # the mark that begins a scan of a JPEG
 _GIF_BYTES = 179_000_000  # that Pillow may allocate for the first frame of a GIF to open it
+
+# glibc keeps blocks of up to 32 MB when they are freed, per thread; Pillow's are of 16 MB unless told otherwise.
+if 'PILLOW_BLOCK_SIZE' not in os.environ:
+  Image.core.set_block_size(2 ** 26)
 
 
 class BrokenImage(Exception):
@@ -63,10 +67,26 @@ def check_size(width: int, height: int) -> None:
 
 def check_jpeg(data: bytes) -> None:
   """Counts the scans of a JPEG, and its segments of EXIF, which Pillow joins one by one."""
-  if data.count(_SCAN) > MAX_SCANS:
+  one_scan, header = _jpeg_header(data)
+  if not one_scan and data.count(b'\xff\xda\0') > MAX_SCANS:
     raise BrokenImage(f'a JPEG of more than {MAX_SCANS} scans')
-  if data.count(b'Exif\0\0') > MAX_EXIF >> 16:
+  if data.count(b'Exif\0\0', 0, header) > MAX_EXIF >> 16:
     raise BrokenImage(f'its EXIF has more than {MAX_EXIF >> 20} MB')
+
+
+def _jpeg_header(data: bytes) -> tuple[bool, int]:
+  """Whether a JPEG is surely decoded in one scan, and where its first scan begins."""
+  at, components = 2, None
+  for _ in range(1000):
+    if data[at:at + 1] != b'\xff':
+      break
+    mark, length = data[at + 1:at + 2], int.from_bytes(data[at + 2:at + 4], 'big')
+    if mark == b'\xda':
+      return data[at + 4:at + 5] == components, at
+    if mark in (b'\xc0', b'\xc1'):  # not progressive
+      components = data[at + 9:at + 10]
+    at += 2 + length
+  return False, len(data)
 
 
 class _Budget:
@@ -95,15 +115,13 @@ _BUDGET = _Budget(MEMORY)
 
 
 def reserve_jpeg(
-  data: bytes, size: tuple[int, int], decoded: tuple[int, int], channels: int
+  data: bytes, size: tuple[int, int], decoded: tuple[int, int],
 ) -> contextlib.AbstractContextManager[None]:
   """Reserves what it takes to decode a JPEG of some size at a scale that gives it the size `decoded`."""
   if size[0] * size[1] <= SMALL:
     return contextlib.nullcontext()
-  first = data.find(_SCAN)
-  one_scan = (data.count(_SCAN) == 1 and data[first + 4:first + 5] == bytes([channels])
-              and b'\xff\xc2\0' not in data and b'\xff\xca\0' not in data)  # the marks of a progressive JPEG
-  return _BUDGET.reserve(12 * decoded[0] * decoded[1] + (0 if one_scan else _COEFFICIENTS * size[0] * size[1]))
+  coefficients = 0 if _jpeg_header(data)[0] else _COEFFICIENTS * size[0] * size[1]
+  return _BUDGET.reserve(12 * decoded[0] * decoded[1] + coefficients)
 
 
 class _Reader(io.BytesIO):
@@ -136,9 +154,8 @@ def opened(data: bytes, canvas: int = MAX_SIDE) -> Iterator[Image.Image]:
     picture = _open(data)
     check_size(*(size := picture.size))
     if picture.format in ('JPEG', 'MPO'):
-      channels = picture.layers
       picture.draft('RGB', (canvas, canvas))
-      held.enter_context(reserve_jpeg(data, size, picture.size, channels))
+      held.enter_context(reserve_jpeg(data, size, picture.size))
     elif picture.format != 'WEBP':
       held.enter_context(_reserve(picture.format, size, canvas))
     yield picture

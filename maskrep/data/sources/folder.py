@@ -1,8 +1,12 @@
 """A folder of images."""
 
+import collections
 from collections.abc import Iterator
+import errno
 import hashlib
+import logging
 import os
+import stat
 
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.data.limits import MAX_BYTES
@@ -11,13 +15,16 @@ from maskrep.errors import ConfigError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')
 
+log = logging.getLogger(__name__)
+
 
 class Folder:
   """A folder of images: flat, without labels, or one sub-folder per class, searched to any depth.
 
   Split S is the sub-folder S; without one, the folder itself is 'train'. Classes are the sorted names of the
   sub-folders, those of the split 'train' if there is one, so that a class has the same label in each split.
-  Hidden files and files without the suffix of an image are ignored.
+  Hidden files and files without the suffix of an image are ignored. Pipes, sockets, devices and links to nothing that
+  have such a suffix are never opened; a warning counts them.
 
   Raises:
     ConfigError: no such folder or split, no image in it that can be read, or a class that 'train' does not have.
@@ -34,10 +41,14 @@ class Folder:
       if split != 'train':
         raise ConfigError(f'{field}: has no sub-folder {split!r} for that split; make one, or take another split')
       self._root = path
+    others = collections.Counter()
     try:
-      files = list(_images(self._root, ''))
+      files = list(_images(self._root, '', others))
     except OSError as error:
       raise ConfigError(f'{field}: cannot be searched: {error}; repair it') from error
+    if others:
+      log.warning('%s: %d entries named as images are no files and are left out: %s', field, others.total(),
+                  ', '.join(f'{kind} ({count})' for kind, count in sorted(others.items())))
     if not files:
       raise ConfigError(f'{field}: has no image in {self._root}; looked for {" ".join(SUFFIXES)}')
     self._names = [name for name, _ in files]
@@ -77,16 +88,32 @@ class Folder:
     return True
 
 
-def _images(root: str, folder: str) -> Iterator[tuple[str, int]]:
-  """Yields (path below root, size in bytes) of each image, in sorted order."""
+def _images(root: str, folder: str, others: collections.Counter) -> Iterator[tuple[str, int]]:
+  """Yields (path below root, size in bytes) of each image, in sorted order; counts what is no file by its kind."""
   for entry in sorted(os.scandir(os.path.join(root, folder)), key=lambda entry: entry.name):
     path = os.path.join(folder, entry.name)
     if entry.name.startswith('.'):
       continue
-    if entry.is_dir():
-      yield from _images(root, path)
-    elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+    named = entry.name.lower().endswith(SUFFIXES)
+    if named and (kind := _other_kind(entry)):
+      others[kind] += 1
+    elif entry.is_dir():
+      yield from _images(root, path, others)
+    elif named:
       yield path, entry.stat().st_size
+
+
+def _other_kind(entry: os.DirEntry) -> str | None:
+  """What an entry is, if it is neither a file nor a folder, nor a link to one."""
+  try:
+    mode = entry.stat().st_mode
+  except OSError as error:
+    if error.errno in (errno.ENOENT, errno.ELOOP):
+      return 'link to nothing'
+    raise
+  if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+    return None
+  return 'pipe' if stat.S_ISFIFO(mode) else 'socket' if stat.S_ISSOCK(mode) else 'device'
 
 
 def _subfolders(folder: str) -> list[str]:
