@@ -3,9 +3,7 @@
 from concurrent import futures
 import io
 import itertools
-import logging
 import os
-import socket
 
 from array_record.python import array_record_module
 import numpy as np
@@ -145,29 +143,6 @@ def test_a_file_above_the_limit_is_not_read_to_its_end(tmp_path):
   with (tmp_path / '2.png').open('wb') as file:
     file.truncate(10**9)
   assert len(Folder(str(tmp_path), 'train')[1].image) < 2 * MAX_BYTES
-
-
-def test_what_is_no_file_is_counted_by_kind_in_one_line_and_never_opened(tmp_path, caplog, monkeypatch):
-  monkeypatch.chdir(tmp_path)  # the path of a socket is short
-  write(tmp_path, 'a/1.png', 'folder.png/2.png', 'hidden/.3.png')
-  os.symlink(tmp_path / 'a/1.png', 'a/link.png')
-  os.mkfifo('a/pipe.png')
-  os.mkfifo('a/pipe.txt')
-  os.symlink('pipe.png', 'a/link to a pipe.jpg')
-  os.symlink('nowhere', 'a/lost.png')
-  os.symlink('itself.png', 'a/itself.png')
-  os.symlink('/dev/zero', 'zeros.png')
-  with socket.socket(socket.AF_UNIX) as server:
-    server.bind('socket.gif')
-    with caplog.at_level(logging.WARNING):
-      source = Folder(str(tmp_path), 'train')
-  assert [name for name, _ in seen(source)] == ['a/1.png', 'a/link.png', 'folder.png/2.png']
-  assert [record.message for record in caplog.records] == [
-    f'config.data.source=folder:{tmp_path}: 6 entries named as images are no files and are left out: '
-    'device (1), link to nothing (2), pipe (2), socket (1)']
-  caplog.clear()
-  Folder(str(tmp_path / 'folder.png'), 'train')
-  assert not caplog.records
 
 
 # tfds.
