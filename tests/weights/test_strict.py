@@ -125,7 +125,7 @@ def test_exports_that_cannot_be_are_refused(tmp_path, capsys):
   for flags, expected in (({'format': 'timm'}, f'is a cait; choose one of {others}'),
                       ({'format': 'npz'}, 'must end with .npz'), ({'format': 'detectron2'}, 'is a cait'),
                       ({'format': 'timm_cait'}, 'must end with .safetensors'),
-                      ({'format': 'extrema', 'what': 'full'}, 'holds an encoder alone'),
+                      ({'format': 'extrema', 'what': 'full'}, 'holds only an encoder'),
                       ({'format': 'onnx'}, 'must end with .onnx'), ({'format': 'taming'}, 'is a cait')):
     run(export, 2, **{'workdir': tmp_path / 'ours', 'output': tmp_path / 'w.tar'} | flags)
     error = capsys.readouterr().err
