@@ -1,4 +1,4 @@
-"""What the host costs: images/s of reading, decoding and laying out 500 x 375 JPEGs on the 512 canvas.
+"""Throughput of the host: images/s of reading, decoding and laying out 500 x 375 JPEGs on the 512 canvas.
 
   python benchmarks/input.py [--images N] [--quality Q] [--batch_size B] [--seconds S]
 

@@ -1,4 +1,4 @@
-"""What a resume and a save cost: python benchmarks/resume.py --config=configs/msn_digits.py
+"""Cost of a resume and of a save: python benchmarks/resume.py --config=configs/msn_digits.py
 
 Starts the run, stops it after its first steps, and starts it again: with an empty compilation cache, and with a warm
 one. Prints the seconds from the start of the process to the first new step, by phase. Then saves a state of 35 MB and

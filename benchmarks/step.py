@@ -1,4 +1,4 @@
-"""What a training step costs: python benchmarks/step.py --config=configs/msn_vits16.py --config.batch_size=8
+"""Cost of a training step: python benchmarks/step.py --config=configs/msn_vits16.py --config.batch_size=8
 
 Prints for each masking ratio, or whatever --row sets, the time of a whole step (views included) and of a step on views
 that are there already, images/s, model FLOPs, the share of the machine's own matrix-product speed, measured between the
@@ -23,7 +23,7 @@ import jax.numpy as jnp  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 import numpy as np  # noqa: E402
 
-from maskrep.experiment import build, plan  # noqa: E402
+from maskrep.experiment.experiment import Experiment  # noqa: E402
 from maskrep.train.cost import matmul_flops  # noqa: E402
 from maskrep.train.step import init_state, make_step  # noqa: E402
 
@@ -75,10 +75,10 @@ def seconds(function, *arguments) -> float:
 class Stepper:
   """A compiled step that carries its donated state from call to call."""
 
-  def __init__(self, objective, optimizer, momentum, batch):
-    step = make_step(objective, optimizer, momentum, seed=0)
+  def __init__(self, objective, optimizer, momentum, rules, batch):
+    step = make_step(objective, optimizer, momentum, 0, rules)
     self.state = jax.jit(lambda: init_state(objective, optimizer, 0))()
-    self.frozen = random_like(objective.frozen)
+    self.frozen = random_like(objective.frozen.shapes if objective.frozen else None)
     self.flops = matmul_flops(step, self.state, batch, self.frozen)
     start = time.perf_counter()
     self.compiled = jax.jit(step, donate_argnums=0).lower(self.state, batch, self.frozen).compile()
@@ -110,15 +110,15 @@ def prepare(config, row: str) -> dict:
   for change in row.split(','):
     field, _, value = change.partition('=')
     config.update_from_flattened_dict({field: ast.literal_eval(value)})
-  plan.check(config)
-  objective = build.build_objective(config)
-  optim = build.section(plan.Optim, config.optim, 'optim')
+  experiment = Experiment.parse(config)
+  objective, optim = experiment.objective, experiment.optim
   values = optim.schedules(total_steps=1000, warmup_steps=100)
-  optimizer = optim.optimizer(values)
-  batch = random_batch(config)
+  rules = objective.rules(jax.eval_shape(objective.init, jax.random.key(0))[0])
+  optimizer = optim.optimizer(values, rules)
+  batch = {name: value for name, value in random_batch(config).items() if name in objective.reads}
   views = jax.jit(objective.views)(jax.random.key(0), batch)
-  runs = {'whole': Stepper(objective, optimizer, values['ema_momentum'], batch),
-          'core': Stepper(OnViews(objective), optimizer, values['ema_momentum'], views)}
+  runs = {'whole': Stepper(objective, optimizer, values['ema_momentum'], rules, batch),
+          'core': Stepper(OnViews(objective), optimizer, values['ema_momentum'], rules, views)}
   if FLAGS.peer:
     from benchmarks import peer_torch
 
@@ -151,7 +151,7 @@ def measure(rows: list[dict], batch_size: int, dtype) -> list[dict[str, float]]:
 
 
 def main(_) -> None:
-  device, dtype = jax.devices()[0], build.compute_dtype(FLAGS.config)
+  device, dtype = jax.devices()[0], Experiment.parse(FLAGS.config).dtype
   print(f'{device.device_kind} x {jax.device_count()}, jax {jax.__version__}, batch {FLAGS.config.batch_size}, '
         f'{jnp.dtype(dtype).name}, median of {FLAGS.rounds}', flush=True)
   table = measure([prepare(FLAGS.config, row) for row in FLAGS.row], FLAGS.config.batch_size, dtype)

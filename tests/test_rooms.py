@@ -1,6 +1,8 @@
 """Imports point downwards, and each room knows only the libraries that are its business."""
 
 import ast
+import importlib
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,16 @@ def test_imports_point_down(path):
     if parts[0] == 'maskrep' and parts[1] != mine:
       lower = FLOORS[parts[1]] < FLOORS[mine] or FLOORS[mine] == FLOORS[parts[1]] == 0
       assert lower, f'{mine} (floor {FLOORS[mine]}) imports {name} (floor {FLOORS[parts[1]]})'
+
+
+@pytest.mark.parametrize('path', sorted((ROOT.parent / 'benchmarks').glob('*.py')), ids=lambda path: path.name)
+def test_benchmarks_import_what_there_is(path):
+  """No test runs them, so nothing else would miss a module that has moved."""
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.ImportFrom) and node.module.split('.')[0] == 'maskrep':
+      for alias in node.names:
+        module = importlib.import_module(node.module)
+        assert hasattr(module, alias.name) or importlib.util.find_spec(f'{node.module}.{alias.name}'), alias.name
 
 
 def test_no_names_without_meaning():
