@@ -27,7 +27,7 @@ def features(examples: int, width: int, classes: int) -> tuple[np.ndarray, np.nd
 
 
 def value(weights: np.ndarray, bias: np.ndarray, x: np.ndarray, labels: np.ndarray, l2: float) -> float:
-  """What is minimised, in float64."""
+  """The minimised loss, in float64."""
   weights = weights.astype(np.float64)
   logits = x.astype(np.float64) @ weights + bias
   top = logits.max(axis=1)

@@ -195,7 +195,7 @@ class Reader:
 
   @functools.cached_property
   def dtype(self) -> jnp.dtype:
-    """Of computation. 'auto' is bfloat16 on an accelerator and float32 on a CPU, whose bfloat16 is slow."""
+    """The dtype of computation. 'auto' is bfloat16 on an accelerator and float32 on a CPU, whose bfloat16 is slow."""
     name = self.value('compute_dtype', Annotated[str, OneOf(('auto', *DTYPES))])
     if name == 'auto':
       return jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16

@@ -29,7 +29,7 @@ Views = Mapping[str, Array]
 
 
 class Aux(NamedTuple):
-  """What a loss returns beside its value."""
+  """The outputs of a loss beside its value."""
 
   metrics: dict[str, Array]  # named float32 scalars
   model_state: Any  # batch statistics after this step

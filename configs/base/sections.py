@@ -1,4 +1,4 @@
-"""What the configs of all families share: the sizes of a ViT, sections, and training on ImageNet-1k."""
+"""Parts shared by the configs of all families: the sizes of a ViT, sections, and training on ImageNet-1k."""
 
 import ml_collections
 

@@ -1,4 +1,4 @@
-"""What a file may cost: formats, sizes and counts that are checked before it is decoded, and the memory it is lent.
+"""Limits of an image file: formats, sizes and counts checked before it is decoded, and the memory it is lent.
 
 Decoding runs in threads, and a thread cannot be interrupted. Therefore nothing is decoded whose cost is not bounded by
 its pixels and its bytes:

@@ -20,7 +20,7 @@ STRANGER_S = 10  # after which another answer than of a process 0 that waits is 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hello:
-  """Who a process is, and which run it was started for; `token` keeps runs apart."""
+  """A process, and the run that it was started for; `token` keeps runs apart."""
 
   process: int
   processes: int
@@ -159,7 +159,7 @@ def _closed(peer: Peer) -> bool:
 
 
 def _wrong(came: list[Peer], me: Hello) -> str:
-  """What is wrong with the last that came."""
+  """Returns the line that refuses the process that came last."""
   last, first = came[-1], f'process 0 on {me.host}'
   hello = last.hello
   if hello.protocol != me.protocol:

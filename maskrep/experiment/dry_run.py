@@ -1,4 +1,4 @@
-"""What a run would cost, before it runs: compiles the step of the real config, without data."""
+"""The cost of a run before it runs: compiles the step of the real config, without data."""
 
 from collections import Counter
 import math

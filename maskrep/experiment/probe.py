@@ -110,7 +110,7 @@ def train(protocol: str, experiments: list[Experiment], folder: Path, digest: st
 
 
 def identity(config: Mapping[str, Any], digest: str) -> str:
-  """Of a run: of its encoder, but not of its place, and of all fields but those that may change on resume."""
+  """Returns a hash of a run's weights (`digest`) and of all config fields but those that may change on resume."""
   fields = flatten_dict(json.loads(json.dumps(config)), sep='.')
   same = {field: value for field, value in fields.items() if field == 'eval.crop_fraction' or not (
     field == 'train.init_from' or field.startswith(FREE_FIELDS))}

@@ -1,4 +1,4 @@
-"""What all processes of a run must have alike: each trains its own copy of the state."""
+"""Comparison of everything that all processes of a run must have alike, as each trains its own copy of the state."""
 
 from collections.abc import Mapping
 import hashlib

@@ -15,11 +15,10 @@ from maskrep.errors import CheckpointError, ConfigError
 from maskrep.evaluation.evaluator import has_classifier
 from maskrep.evaluation.extractor import TrainedClassifier
 from maskrep.experiment.experiment import Experiment
-from maskrep.models.encoder import describe
 from maskrep.models.position import resampling_matrix
 from maskrep.types import Params
 from maskrep.weights import native
-from maskrep.weights.pretrained import FREE, KINDS, Pretrained, RunState, flat, variables
+from maskrep.weights.pretrained import FREE, Pretrained, RunState, described, flat, variables
 from maskrep.workdir.checkpoint import Checkpoints
 from maskrep.workdir.config import holds_run, load_config
 from maskrep.workdir.lock import shared_lock
@@ -131,7 +130,7 @@ def pretrained(what: str, path: str | Path, network: str = 'ema', *, full: bool 
       {'model_state': run.model_state} if run.model_state else {})
   state = restore(what, run, wanted)
   stats = state['model_state'][branch]['encoder'] if branch else {}
-  kind, sizes = describe(module, KINDS)
+  kind, sizes = described(module)
   source = {'licence': 'of whoever trained it, and of the data', 'workdir': str(folder), 'step': int(state['step']),
             'pooling': objective.pooling, 'weights': 'EMA' if network == 'ema' else 'online',
             'config': experiment.config}
@@ -215,7 +214,7 @@ def _load(what: str, folder: Path, part: str, module: nn.Module, wanted: Params,
   """Parameters and running statistics; those of a run are compared before an array is read."""
   def compare(network, params, stats):
     check(what, part, params | {'statistics': stats}, wanted | {'statistics': wanted_statistics})
-    check_fields(what, part, network, describe(module, KINDS))
+    check_fields(what, part, network, described(module))
 
   if native.saved(folder) == part and not holds_run(folder):
     found = native.load(what, folder)
@@ -226,7 +225,7 @@ def _load(what: str, folder: Path, part: str, module: nn.Module, wanted: Params,
   run = open_run(what, folder, part)
   branch = statistics_branch(run.model_state) if part == 'encoder' else ''
   stats = run.model_state[branch]['encoder'] if branch else {}
-  compare(describe(run.experiment.objective.backbone[1], KINDS), run.params[part], stats)
+  compare(described(run.experiment.objective.backbone[1]), run.params[part], stats)
   state = restore(what, run, {'ema_params': {part: run.params[part]}} | (
     {'model_state': {branch: {'encoder': stats}}} if branch else {}))
   return state['ema_params'][part], state['model_state'][branch]['encoder'] if branch else {}

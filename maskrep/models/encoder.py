@@ -37,7 +37,7 @@ KINDS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-  """What an encoder's images go through.
+  """The preprocessing of an encoder's images.
 
   Attributes:
     size: height and width in pixels.

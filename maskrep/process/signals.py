@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class _State:
-  """Of this process: there is one, as there is one set of signal handlers.
+  """The state of this process: there is one, as there is one set of signal handlers.
 
   Attributes:
     lock: held while a signal is answered.

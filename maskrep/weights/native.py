@@ -78,7 +78,7 @@ def save(folder: Path, pretrained: Pretrained) -> Path:
 
 
 def saved(folder: Path) -> str | None:
-  """What `save` wrote into a folder: 'encoder', 'tokenizer' or None."""
+  """The kind of files that `save` wrote into a folder: 'encoder', 'tokenizer' or None."""
   return next((name for name in ('encoder', 'tokenizer') if (folder / f'{name}.json').exists()), None)
 
 

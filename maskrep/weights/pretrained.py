@@ -67,7 +67,7 @@ class Pretrained:
 
 
 class ImportOptions(NamedTuple):
-  """What the user specifies for an import.
+  """The user's options for an import.
 
   Attributes:
     heads: the number of attention heads, for files that do not contain it.

@@ -56,7 +56,7 @@ MUTANTS = {
     'maskrep/weights/parity.py', 'float(np.max([np.abs(got[part] - want[part]).max() for part in want]))',
     'max(0.0, *(float(np.abs(got[part] - want[part]).max()) for part in want))', 'tests/weights/test_parity.py'),
   'a warm start compares no heads': (
-    'maskrep/experiment/stored.py', '    check_fields(what, part, network, describe(module, KINDS))', '    pass',
+    'maskrep/experiment/stored.py', '    check_fields(what, part, network, described(module))', '    pass',
     'tests/weights/test_runs.py'),
   'positions of any order are taken for ours': (
     'maskrep/weights/formats/timm_cait.py', 'atol=1e-5)', 'atol=9)', 'tests/weights/formats/test_extrema_layout.py'),

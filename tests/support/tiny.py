@@ -6,7 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from maskrep.experiment import probe
-from maskrep.experiment.experiment import Experiment, method_module
+from maskrep.experiment.experiment import method_module
 from maskrep.models.encoder import Preprocessing
 from maskrep.weights.pretrained import IMAGENET, Pretrained
 
@@ -45,7 +45,3 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, knn_neighbours=5, label_draws=1,
                      labels_per_class=(1,) if config.eval.labels_per_class else (), baselines=())
   return config
-
-
-def parsed(config: ConfigDict) -> Experiment:
-  return Experiment.parse(shrink(config))

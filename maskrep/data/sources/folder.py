@@ -104,7 +104,7 @@ def _images(root: str, folder: str, others: collections.Counter) -> Iterator[tup
 
 
 def _other_kind(entry: os.DirEntry) -> str | None:
-  """What an entry is, if it is neither a file nor a folder, nor a link to one."""
+  """Returns the kind of an entry that is neither a file nor a folder, nor a link to one; None for all others."""
   try:
     mode = entry.stat().st_mode
   except OSError as error:

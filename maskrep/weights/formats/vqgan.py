@@ -1,4 +1,4 @@
-"""What the layouts of published tokenizers share: values that cannot be inferred from arrays, and widths of levels."""
+"""Shared by the layouts of published tokenizers: values that cannot be inferred from arrays, and widths of levels."""
 
 from collections.abc import Mapping
 from typing import Any
