@@ -6,7 +6,7 @@ It beats raw pixels and the untrained encoder with 1, 2 and 5 labels per class; 
   python main.py --config=configs/extrema_digits.py --workdir=runs/extrema_digits
 """
 
-from configs.base.extrema import extrema
+from maskrep.configs.base.extrema import extrema
 
 
 def get_config():

@@ -5,7 +5,7 @@ Not run by us yet.
   python main.py --config=configs/extrema_vitb16_90x8.py --workdir=runs/extrema_vitb16_90x8
 """
 
-from configs.base.extrema import extrema
+from maskrep.configs.base.extrema import extrema
 
 
 def get_config():

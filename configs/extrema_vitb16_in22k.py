@@ -5,7 +5,7 @@ ImageNet-22k is not in tfds: data.source is a folder of its images. Not run by u
   python main.py --config=configs/extrema_vitb16_in22k.py --config.data.source=folder:PATH --workdir=DIR
 """
 
-from configs.base.extrema import extrema
+from maskrep.configs.base.extrema import extrema
 
 
 def get_config():

@@ -5,7 +5,7 @@ Not run by us yet.
   python main.py --config=configs/extrema_vitb16_infonce.py --workdir=runs/extrema_vitb16_infonce
 """
 
-from configs.base.extrema import extrema
+from maskrep.configs.base.extrema import extrema
 
 
 def get_config():

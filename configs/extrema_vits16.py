@@ -5,7 +5,7 @@ Not run by us yet.
   python main.py --config=configs/extrema_vits16.py --workdir=runs/extrema_vits16
 """
 
-from configs.base.extrema import extrema
+from maskrep.configs.base.extrema import extrema
 
 
 def get_config():

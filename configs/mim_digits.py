@@ -7,8 +7,8 @@ Not in the paper. Train the tokenizer first, then the encoder. The baseline with
   python main.py --config=configs/mim_digits.py --workdir=runs/mim_digits
 """
 
-from configs.base.mim import supervised_mim
-from configs.base.vqgan import vqgan_digits
+from maskrep.configs.base.mim import supervised_mim
+from maskrep.configs.base.vqgan import vqgan_digits
 
 
 def get_config():

@@ -7,8 +7,8 @@ reading. Not run by us yet. The command also needs --config.train.init_from=runs
   python main.py --config=configs/mim_finetune_in1k.py --workdir=runs/mim_finetune_in1k
 """
 
-from configs.base.mim import supervised_mim
-from configs.base.sections import epochs_of
+from maskrep.configs.base.mim import supervised_mim
+from maskrep.configs.base.sections import epochs_of
 
 
 def get_config():

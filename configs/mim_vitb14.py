@@ -6,7 +6,7 @@ Not run by us yet. Deviations from the paper: docs/mim.md.
   python main.py --config=configs/mim_vitb14.py --config.target.weights=runs/vqgan_f16_1024 --workdir=runs/mim_vitb14
 """
 
-from configs.base.mim import supervised_mim
+from maskrep.configs.base.mim import supervised_mim
 
 
 def get_config():

@@ -5,7 +5,7 @@ Not run by us yet.
   python main.py --config=configs/mim_vitb14_baseline.py --workdir=runs/mim_vitb14_baseline
 """
 
-from configs.base.mim import supervised_mim
+from maskrep.configs.base.mim import supervised_mim
 
 
 def get_config():

@@ -5,7 +5,7 @@ ImageNet-21k is not in tfds: data.source is a folder of its images, one folder p
   python main.py --config=configs/mim_vitl14_in21k.py --config.data.source=folder:PATH --workdir=DIR
 """
 
-from configs.base.mim import in21k, supervised_mim
+from maskrep.configs.base.mim import in21k, supervised_mim
 
 
 def get_config():

@@ -9,7 +9,7 @@ batch norm); heads and loss see the global batch.
   python main.py --config=configs/mscn_ablation.py:noise --workdir=runs/mscn_ablation_noise
 """
 
-from configs.base.mscn import mscn
+from maskrep.configs.base.mscn import mscn
 
 # The fields that undo each step. If two steps set the same field, the value of the earlier step counts.
 WITHOUT = {

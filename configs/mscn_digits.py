@@ -6,7 +6,7 @@ the untrained encoder with 1, 2 and 5 labels per class; see docs/mscn.md.
   python main.py --config=configs/mscn_digits.py --workdir=runs/mscn_digits
 """
 
-from configs.base.mscn import mscn
+from maskrep.configs.base.mscn import mscn
 
 
 def get_config():

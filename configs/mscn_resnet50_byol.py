@@ -6,7 +6,7 @@ heads and loss see the global batch.
   python main.py --config=configs/mscn_resnet50_byol.py --workdir=runs/mscn_resnet50_byol
 """
 
-from configs.base.mscn import mscn_byol
+from maskrep.configs.base.mscn import mscn_byol
 
 
 def get_config():

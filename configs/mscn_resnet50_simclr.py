@@ -6,7 +6,7 @@ heads and loss see the global batch.
   python main.py --config=configs/mscn_resnet50_simclr.py --workdir=runs/mscn_resnet50_simclr
 """
 
-from configs.base.mscn import mscn
+from maskrep.configs.base.mscn import mscn
 
 
 def get_config():

@@ -6,7 +6,7 @@ heads and loss see the global batch.
   python main.py --config=configs/mscn_resnet50_simclr_100ep.py --workdir=runs/mscn_resnet50_simclr_100ep
 """
 
-from configs.base.mscn import mscn
+from maskrep.configs.base.mscn import mscn
 
 
 def get_config():

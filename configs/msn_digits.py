@@ -5,7 +5,7 @@ Not in the paper. It beats raw pixels and the untrained encoder with 1, 2 and 5 
   python main.py --config=configs/msn_digits.py --workdir=runs/msn_digits
 """
 
-from configs.base.msn import msn
+from maskrep.configs.base.msn import msn
 
 
 def get_config():

@@ -7,7 +7,7 @@ Prepare the data once, then train:
   python main.py --config=configs/msn_fashion_mnist.py --workdir=runs/msn_fashion_mnist
 """
 
-from configs.base.msn import msn
+from maskrep.configs.base.msn import msn
 
 
 def get_config():

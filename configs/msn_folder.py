@@ -6,7 +6,7 @@ also measures k-NN accuracy: set --config.data.eval_split=val.
   python main.py --config=configs/msn_folder.py --workdir=runs/mine --config.data.source=folder:PATH
 """
 
-from configs.base.msn import msn
+from maskrep.configs.base.msn import msn
 
 
 def get_config():

@@ -6,7 +6,7 @@ Not run by us yet. Deviations from the paper: docs/msn.md.
   python main.py --config=configs/msn_vitb16.py --workdir=runs/msn_vitb16
 """
 
-from configs.base.msn import msn
+from maskrep.configs.base.msn import msn
 
 
 def get_config():

@@ -5,7 +5,7 @@ Not in the paper. configs/mim_digits.py needs the weights that it trains.
   python main.py --config=configs/vqgan_digits.py --workdir=runs/vqgan_digits
 """
 
-from configs.base.vqgan import vqgan, vqgan_digits
+from maskrep.configs.base.vqgan import vqgan, vqgan_digits
 
 
 def get_config():

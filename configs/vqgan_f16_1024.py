@@ -5,7 +5,7 @@ There is no perceptual loss, because it needs the weights of another network: se
   python main.py --config=configs/vqgan_f16_1024.py --workdir=runs/vqgan_f16_1024
 """
 
-from configs.base.vqgan import vqgan
+from maskrep.configs.base.vqgan import vqgan
 
 
 def get_config():

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / 'maskrep'
 FLOORS = {
-  'errors': 0, 'types': 0, 'rng': 0, 'schema': 0, 'process': 0,
+  'configs': 0, 'errors': 0, 'types': 0, 'rng': 0, 'schema': 0, 'process': 0,
   'devices': 1, 'workdir': 1, 'data': 1,
   'augment': 2, 'masking': 3, 'models': 3,
   'methods': 4, 'train': 4,
@@ -58,6 +58,11 @@ def test_benchmarks_import_what_there_is(path):
       for alias in node.names:
         module = importlib.import_module(node.module)
         assert hasattr(module, alias.name) or importlib.util.find_spec(f'{node.module}.{alias.name}'), alias.name
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('**/*.py')), ids=lambda path: path.name)
+def test_configs_know_configs_alone(path):
+  assert all(name.split('.')[0] == 'ml_collections' or name.startswith('maskrep.configs') for name in imported(path))
 
 
 def test_no_names_without_meaning():

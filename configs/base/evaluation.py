@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs.base.sections import imagenet_data, section
+from maskrep.configs.base.sections import imagenet_data, section
 
 
 def evaluation(protocol: str, data: ml_collections.ConfigDict | None = None) -> ml_collections.ConfigDict:

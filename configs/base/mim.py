@@ -2,8 +2,8 @@
 
 import ml_collections
 
-from configs.base.sections import epochs_of, imagenet, section, vit
-from configs.base.vqgan import vqgan_f16
+from maskrep.configs.base.sections import epochs_of, imagenet, section, vit
+from maskrep.configs.base.vqgan import vqgan_f16
 
 
 def supervised_mim(

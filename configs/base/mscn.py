@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs.base.sections import IMAGENET_MEAN, IMAGENET_STD, imagenet, section
+from maskrep.configs.base.sections import IMAGENET_MEAN, IMAGENET_STD, imagenet, section
 
 
 def mscn(*, epochs: int, learning_rate: float = 4.8) -> ml_collections.ConfigDict:

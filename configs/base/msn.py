@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs.base.sections import IMAGENET_MEAN, IMAGENET_STD, imagenet, section, vit
+from maskrep.configs.base.sections import IMAGENET_MEAN, IMAGENET_STD, imagenet, section, vit
 
 
 def msn(*, size: str, patch_size: int, ratio: float, epochs: int) -> ml_collections.ConfigDict:

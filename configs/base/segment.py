@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs.base.sections import imagenet, section
+from maskrep.configs.base.sections import imagenet, section
 
 
 def segmentation(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:

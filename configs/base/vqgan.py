@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs.base.sections import imagenet, section
+from maskrep.configs.base.sections import imagenet, section
 
 
 def vqgan_f16() -> ml_collections.ConfigDict:

@@ -6,7 +6,7 @@ a Transformer, --config.objective.layer_decay=0.75 is MAE's value. For ImageNet:
   python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune.py
 """
 
-from configs.base.classify import classify, on_own_data
+from maskrep.configs.base.classify import classify, on_own_data
 
 
 def get_config():

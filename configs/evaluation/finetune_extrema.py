@@ -8,7 +8,7 @@ its operations; theirs applies each with a probability of one half. Not run by u
   python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_extrema.py
 """
 
-from configs.base.classify import finetune
+from maskrep.configs.base.classify import finetune
 
 
 def get_config():

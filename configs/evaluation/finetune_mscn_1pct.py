@@ -8,7 +8,7 @@ the global batch. Not run by us yet.
   python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_mscn_1pct.py
 """
 
-from configs.base.classify import classify
+from maskrep.configs.base.classify import classify
 
 
 def get_config():

@@ -8,7 +8,7 @@ of its operations; theirs applies each with a probability of one half. Not run b
   python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_msn.py
 """
 
-from configs.base.classify import finetune
+from maskrep.configs.base.classify import finetune
 
 
 def get_config():

@@ -3,8 +3,8 @@
   python -m maskrep evaluate knn --workdir=DIR
 """
 
-from configs.base.evaluation import evaluation
-from configs.base.sections import section
+from maskrep.configs.base.evaluation import evaluation
+from maskrep.configs.base.sections import section
 
 
 def get_config():

@@ -7,7 +7,7 @@ digits. On digits it takes minutes on two CPU cores.
   python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear.py
 """
 
-from configs.base.classify import classify, on_own_data
+from maskrep.configs.base.classify import classify, on_own_data
 
 
 def get_config():

@@ -7,7 +7,7 @@ crops and flips. Not run by us yet.
   python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear_extrema.py
 """
 
-from configs.base.classify import classify
+from maskrep.configs.base.classify import classify
 
 
 def get_config():

@@ -8,7 +8,7 @@ Not run by us yet.
   python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear_mscn.py
 """
 
-from configs.base.classify import classify
+from maskrep.configs.base.classify import classify
 
 
 def get_config():

@@ -5,7 +5,7 @@ On the data that a run was trained on.
   python -m maskrep evaluate lowshot --workdir=DIR
 """
 
-from configs.base.evaluation import evaluation, low_shot
+from maskrep.configs.base.evaluation import evaluation, low_shot
 
 
 def get_config():

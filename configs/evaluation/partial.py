@@ -6,7 +6,7 @@ Not from a paper. The same parts are trained as in MAE's partial fine-tuning of 
   python -m maskrep evaluate partial --workdir=DIR --config=configs/evaluation/partial.py
 """
 
-from configs.base.classify import classify, on_own_data
+from maskrep.configs.base.classify import classify, on_own_data
 
 
 def get_config():

@@ -8,7 +8,7 @@ theirs applies each with a probability of one half. Not run by us yet.
   python -m maskrep evaluate partial --workdir=DIR --config=configs/evaluation/partial_in1k.py
 """
 
-from configs.base.classify import finetune
+from maskrep.configs.base.classify import finetune
 
 
 def get_config():

@@ -5,8 +5,8 @@ On the data that a run was trained on.
   python -m maskrep evaluate retrieval --workdir=DIR
 """
 
-from configs.base.evaluation import evaluation
-from configs.base.sections import section
+from maskrep.configs.base.evaluation import evaluation
+from maskrep.configs.base.sections import section
 
 
 def get_config():

@@ -9,8 +9,8 @@ which tfds makes anew from ImageNet's validation images. To leave these out:
   python -m maskrep evaluate robustness --workdir=runs/mim_finetune_in1k
 """
 
-from configs.base.evaluation import evaluation
-from configs.base.sections import section
+from maskrep.configs.base.evaluation import evaluation
+from maskrep.configs.base.sections import section
 
 
 def get_config():

@@ -8,7 +8,7 @@ encoder.
   python -m maskrep evaluate segmentation --workdir=runs/msn_digits
 """
 
-from configs.base.segment import segmentation
+from maskrep.configs.base.segment import segmentation
 
 
 def get_config():

@@ -12,8 +12,8 @@ reduced to it before evaluation. tfds's scene_parse150 cannot be used: it holds 
   python -m maskrep evaluate segmentation --workdir=runs/mim_vitb14 --config=configs/evaluation/segmentation_ade20k.py
 """
 
-from configs.base.sections import epochs_of
-from configs.base.segment import segmentation
+from maskrep.configs.base.sections import epochs_of
+from maskrep.configs.base.segment import segmentation
 
 
 def get_config():

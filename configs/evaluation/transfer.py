@@ -7,8 +7,8 @@ to scikit-learn's C from 1e4 to 1e-2, for features of unit length. Not run by us
   python -m maskrep evaluate transfer --workdir=runs/msn_vitb16
 """
 
-from configs.base.evaluation import evaluation
-from configs.base.sections import section
+from maskrep.configs.base.evaluation import evaluation
+from maskrep.configs.base.sections import section
 
 
 def get_config():

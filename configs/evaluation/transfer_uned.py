@@ -8,7 +8,7 @@ so these figures cannot be compared with the paper's. 'uned' is the mean of the 
   python -m maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=configs/evaluation/transfer_uned.py
 """
 
-from configs.evaluation import transfer
+from maskrep.configs.evaluation import transfer
 
 
 def get_config():

@@ -8,7 +8,7 @@ maskrep/data/sources/tasks.py describes splits and labels, and says what could n
   python -m maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=configs/evaluation/transfer_vtab.py
 """
 
-from configs.evaluation import transfer
+from maskrep.configs.evaluation import transfer
 
 NATURAL = 'caltech101', 'cifar100', 'dtd', 'flowers102', 'pets', 'svhn', 'sun397'
 SPECIALIZED = 'patch_camelyon', 'eurosat', 'resisc45', 'retinopathy'

@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from maskrep.configs.base.sections import VIT_SIZES
 from maskrep.errors import ConfigError
 from maskrep.experiment.experiment import FREE_FIELDS, Experiment
 from maskrep.sweep.outcome import finished
@@ -129,11 +130,6 @@ def _grid(
 
 def _encoder(text: str, value: str, config: ConfigDict) -> dict[str, str]:
   """Returns the fields that a name such as vit_s16 sets."""
-  try:
-    from configs.base.sections import VIT_SIZES  # of the checkout that main.py is in, not of an installation
-  except ModuleNotFoundError as error:
-    raise ConfigError(f'--grid {text}: sizes are named in configs/base/sections.py; run this from the root '
-                      'of the checkout') from error
   sizes = {size.lower(): size for size in VIT_SIZES}
   match = re.fullmatch(r'vit_([a-z]+)([1-9]\d*)', value.lower())
   if not match or match[1] not in sizes:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import msn_digits
 from maskrep import rng
 from maskrep.augment.views import eval_views
 from maskrep.cli import evaluate
+from maskrep.configs import msn_digits
 from maskrep.data.datasets import Data
 from maskrep.evaluation import features
 from maskrep.evaluation.extractor import Encoding, FeatureExtractor

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from configs import mim_digits
 from maskrep.cli import train
+from maskrep.configs import mim_digits
 from maskrep.errors import ConfigError
 from maskrep.experiment.experiment import Experiment
 from maskrep.process.paths import check_path
@@ -84,8 +84,8 @@ PROGRAMS = {
   'divides by zero': ('def get_config():\n  return 1 / 0\n', 'line 2 of {path}: ZeroDivisionError: division by zero'),
   'raises two lines': ('def get_config():\n  raise ValueError("a\\nb")\n', 'line 2 of {path}: ValueError: a b'),
   'exits': ('import sys\nsys.exit(3)\n', 'line 2 of {path}: SystemExit: 3'),
-  'misspells a field': ('from configs import msn_digits\ndef get_config():\n  config = msn_digits.get_config()\n'
-                        '  config.optim.beta = config.optim.bta\n  return config\n',
+  'misspells a field': ('from maskrep.configs import msn_digits\ndef get_config():\n'
+                        '  config = msn_digits.get_config()\n  config.optim.beta = config.optim.bta\n  return config\n',
                         'line 4 of {path}: AttributeError'),
   'has none': ('x = 1\n', "has no attribute 'get_config'"),
   'returns a dict': ('def get_config():\n  return {"seed": 1}\n', 'its get_config returned dict'),

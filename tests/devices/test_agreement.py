@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import msn_digits
+from maskrep.configs import msn_digits
 from maskrep.devices.agreement import check_same, difference, gather, together
 from maskrep.errors import DataError
 from maskrep.experiment import same

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from configs import msn_digits
+from maskrep.configs import msn_digits
 from maskrep.evaluation import table
 from maskrep.evaluation.features import Features
 from maskrep.evaluation.options import Eval

@@ -6,8 +6,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 import pytest
 
-from configs import mim_finetune_in1k, msn_digits
-from configs.evaluation import finetune, finetune_msn, linear, segmentation
+from maskrep.configs import mim_finetune_in1k, msn_digits
+from maskrep.configs.evaluation import finetune, finetune_msn, linear, segmentation
 from maskrep.errors import ConfigError, NonFiniteError
 from maskrep.experiment import probe
 from maskrep.models.encoder import Preprocessing

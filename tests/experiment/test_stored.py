@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import mim_digits, mscn_digits, mscn_resnet50_byol, vqgan_digits
-from configs.evaluation import linear
+from maskrep.configs import mim_digits, mscn_digits, mscn_resnet50_byol, vqgan_digits
+from maskrep.configs.evaluation import linear
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.experiment.run import run
 from maskrep.weights.pretrained import digest

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
+from maskrep.configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
 from maskrep.devices.mesh import global_batch, make_mesh
 from maskrep.experiment.opened import OpenExperiment
 from maskrep.train.collectives import collectives

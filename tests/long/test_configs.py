@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from configs import mscn_ablation, mscn_resnet50_simclr_100ep, vqgan_digits
+from maskrep.configs import mscn_ablation, mscn_resnet50_simclr_100ep, vqgan_digits
 from maskrep.devices.mesh import make_mesh
 from maskrep.experiment.experiment import Experiment
 from maskrep.experiment.run import run

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import msn_digits
+from maskrep.configs import msn_digits
 from maskrep.errors import CheckpointError, ConfigError, NonFiniteError
 from maskrep.experiment.run import run
 from maskrep.methods.msn import MSN

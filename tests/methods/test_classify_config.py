@@ -6,7 +6,7 @@ import jax
 from ml_collections import ConfigDict
 import pytest
 
-from configs.evaluation import finetune, linear
+from maskrep.configs.evaluation import finetune, linear
 from maskrep.errors import ConfigError
 from maskrep.experiment.experiment import Experiment
 from tests.support.tiny import completed, shrink

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import extrema_vitb16
+from maskrep.configs import extrema_vitb16
 from maskrep.experiment.experiment import Experiment
 from maskrep.methods import losses
 from tests.support.tiny import shrink

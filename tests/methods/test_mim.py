@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import mim_digits
+from maskrep.configs import mim_digits
 from maskrep.experiment.experiment import Experiment
 from maskrep.models.decoder import restore_order
 from tests.support.tiny import shrink

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import mscn_digits
 from maskrep.augment.highpass import high_pass
+from maskrep.configs import mscn_digits
 from maskrep.experiment.experiment import Experiment
 from maskrep.masking.pixels import PixelMask
 from maskrep.methods.mscn import MSCN

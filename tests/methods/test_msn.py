@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from configs import msn_vitb16
+from maskrep.configs import msn_vitb16
 from maskrep.errors import ConfigError
 from maskrep.experiment.experiment import Experiment
 from maskrep.methods import losses

@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from configs.base.sections import vit
-from configs.evaluation import segmentation, segmentation_ade20k
 from maskrep.augment.highpass import high_pass_images
+from maskrep.configs.base.sections import vit
+from maskrep.configs.evaluation import segmentation, segmentation_ade20k
 from maskrep.data.sources.scenes import DigitScenes
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import ConfigError

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.base.vqgan import vqgan_f16
+from maskrep.configs.base.vqgan import vqgan_f16
 from maskrep.models.discriminator import PatchDiscriminator
 from maskrep.models.vqgan import VQGAN, code_scores, straight_through
 from maskrep.weights.formats import taming_vqgan

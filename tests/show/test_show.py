@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
 from maskrep import rng
 from maskrep.cli.show import first_batch, main
+from maskrep.configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
 from maskrep.experiment.experiment import Experiment
 from maskrep.masking.tokens import disjoint_keep
 from maskrep.show.masks import GREY, grey_out, masked_columns

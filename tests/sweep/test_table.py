@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 import pytest
 
-from configs import msn_digits
+from maskrep.configs import msn_digits
 from maskrep.sweep import picture
 from maskrep.sweep.grid import Run
 from maskrep.sweep.outcome import Outcome, ends, outcome

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import msn_vitb16
+from maskrep.configs import msn_vitb16
 from maskrep.train.step import init_state, make_step
 from tests.support.stored import opened
 from tests.support.tiny import shrink

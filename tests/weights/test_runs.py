@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
 from maskrep.cli import evaluate, export, import_weights
+from maskrep.configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import ConfigError
 from maskrep.evaluation.evaluator import Evaluator

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from configs import msn_digits
 from maskrep.cli import train
+from maskrep.configs import msn_digits
 from maskrep.errors import CheckpointError
 from maskrep.experiment.run import run
 from maskrep.train.metrics import MetricWriter

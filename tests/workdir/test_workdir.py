@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from configs import mscn_digits, msn_digits
 from maskrep import errors
+from maskrep.configs import mscn_digits, msn_digits
 from maskrep.experiment.run import run
 from maskrep.workdir.events import recorded
 from maskrep.workdir.files import append_json

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from configs.evaluation import robustness as config
+from maskrep.configs.evaluation import robustness as config
 from maskrep.data.sources.shifts import ALEXNET_ERRORS
 from maskrep.errors import ConfigError
 from maskrep.evaluation.features import Features

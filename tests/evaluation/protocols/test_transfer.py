@@ -8,8 +8,8 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 import tensorflow_datasets as tfds
 
-from configs.evaluation import transfer as config
-from configs.evaluation import transfer_uned, transfer_vtab
+from maskrep.configs.evaluation import transfer as config
+from maskrep.configs.evaluation import transfer_uned, transfer_vtab
 from maskrep.data.sources.tasks import TASKS, UNED, VTAB
 from maskrep.errors import ConfigError
 from maskrep.evaluation.features import Features
