@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One machine and all its GPUs, in one process:
-#   launch/one_machine.sh configs/msn_vits16.py WORKDIR [--config.FIELD=VALUE ...]
+#   launch/one_machine.sh msn_vits16 WORKDIR [--config.FIELD=VALUE ...]
 # After a preemption (exit code 75) the run is started again and goes on; any other end is the end. A signal to this
 # script (Ctrl-C too) is passed on: the run saves, and is not started again.
 set -uo pipefail
@@ -9,7 +9,7 @@ shift 2
 stopped=''
 trap 'stopped=yes; kill -TERM "$run" 2>/dev/null' INT TERM HUP
 while true; do
-  python main.py --config="$config" --workdir="$workdir" "$@" &
+  python -m maskrep train --config="$config" --workdir="$workdir" "$@" &
   run=$!
   wait "$run"
   code=$?

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A TPU pod slice whose workers all have this checkout in ~/maskrep, installed with pip install -e '.[tpu]':
-#   launch/tpu_pod.sh TPU_NAME ZONE configs/msn_vitb16.py WORKDIR [--config.FIELD=VALUE ...]
+# A TPU pod slice whose workers all have maskrep installed, with the extra [tpu]:
+#   launch/tpu_pod.sh TPU_NAME ZONE msn_vitb16 WORKDIR [--config.FIELD=VALUE ...]
 # WORKDIR lies on a file system that every worker mounts (Filestore, or a bucket by Cloud Storage FUSE). The workers
 # find each other by the pod's metadata.
 set -euo pipefail
 name=$1 zone=$2 config=$3 workdir=$4
 shift 4
-run=$(printf ' %q' python3 main.py --config="$config" --workdir="$workdir" "$@")
-gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="cd ~/maskrep &&$run"
+run=$(printf ' %q' python3 -m maskrep train --config="$config" --workdir="$workdir" "$@")
+gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="$run"

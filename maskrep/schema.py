@@ -146,13 +146,15 @@ class Reader:
   """Reads a config: each section once, into a checked object.
 
   `read('views', View)` builds the object of a section, `read['views']` is that object again, for a section that must
-  know of another. `finish` refuses what nobody has read.
+  know of another. `finish` refuses what nobody has read. `annotations` are those of all fields read so far, by their
+  dotted names.
   """
 
   def __init__(self, config: Mapping[str, Any]):
     self._config = {name: dict(value) if isinstance(value, Mapping) else value
                     for name, value in dict(config).items()}
     self._objects, self._fields = {}, []
+    self.annotations: dict[str, Any] = {}
 
   def __call__(self, name: str, cls, **given):
     """The object of a section, see `build`."""
@@ -161,6 +163,7 @@ class Reader:
   def build(self, name: str, cls, fields: Mapping[str, Any], **given):
     """The object of a section, from `fields` that were read with `section`."""
     self._objects[name] = build(cls, fields, f'config.{name}', **given)
+    self.annotations |= {f'{name}.{field}': _annotations(cls)[field] for field in fields}
     return self._objects[name]
 
   def __contains__(self, name: str) -> bool:
@@ -191,6 +194,7 @@ class Reader:
     problem = _outside(value, annotation) if _is_of(value, annotation) else f'must be {describe_type(annotation)}'
     if problem:
       raise ConfigError(f'config.{name}={value!r}: {problem}')
+    self.annotations[name] = annotation
     return value
 
   @functools.cached_property
@@ -215,6 +219,16 @@ class Reader:
       hint = f'is {near[0]} misspelt?' if near else 'add it to the config file'
       raise ConfigError(f'config.{name}: is missing; {hint}')
     return self._config[name]
+
+
+def describe_field(annotation: Any) -> str:
+  """A type with its range: 'a number, in [0, 1]'."""
+  if typing.get_origin(annotation) is Annotated:
+    base, *ranges = typing.get_args(annotation)
+    return ', '.join([describe_field(base), *map(str, ranges)])
+  items = typing.get_args(annotation) if typing.get_origin(annotation) is tuple else ()
+  each = describe_field(items[0]).partition(', ')[2] if items else ''
+  return describe_type(annotation) + (f', each {each}' if each else '')
 
 
 def describe_type(annotation: Any) -> str:

@@ -7,6 +7,8 @@ import traceback
 
 from absl import flags, logging
 
+from maskrep.cli import help
+from maskrep.cli.help import Page
 from maskrep.devices import watch
 from maskrep.errors import ConfigError, RunError
 from maskrep.process import signals
@@ -25,24 +27,44 @@ def define_processes(values: flags.FlagValues) -> None:
                        flag_values=values)
 
 
-def parse(argv: list[str], values: flags.FlagValues, needed: tuple[str, ...], example: str) -> flags.FlagValues:
-  """Reads the command line into defined flags.
+def choose(argv: list[str], page: Page) -> tuple[str, list[str]]:
+  """Returns the word after a command, one of `page.choices`, and the command line without it.
 
   Raises:
+    Asked: help is asked for, or there is no word.
+    ConfigError: it is another word.
+  """
+  if len(argv) < 2 or argv[1] in help.FLAGS:
+    raise help.Asked(page.text(argv), exit_code=0 if argv[1:] else ConfigError.exit_code)
+  if argv[1] not in page.choices:
+    raise ConfigError(f'{argv[1]}: must be one of {", ".join(page.choices)}, as in {page.examples[0]}')
+  return argv[1], [argv[0], *argv[2:]]
+
+
+def parse(argv: list[str], page: Page, needed: tuple[str, ...] = ()) -> flags.FlagValues:
+  """Reads a command line.
+
+  Raises:
+    Asked: help is asked for, or there is nothing to read.
     ConfigError: a flag or a field of the config does not exist, a `needed` flag is missing, or a value has another
       type.
   """
+  asked = len(argv) < 2 or bool(help.FLAGS & set(argv))
+  if asked and not any(re.match('--?config(=|$)', argument) for argument in argv):
+    raise help.Asked(page.text(argv), exit_code=0 if argv[1:] else ConfigError.exit_code)
+  values = flags.FlagValues()
+  page.define(values, argv)
   try:
-    rest = values(argv)[1:]
-    if 'config' in values:
-      list(values.config or ())  # a config file that cannot be loaded raises only when it is read
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    rest = values([argument for argument in argv if argument not in help.FLAGS])[1:]
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
     # ml_collections puts a traceback before the message of a config file.
     message = ' '.join(str(error).rpartition('\nValueError: ')[2].replace(r'\n', ' ').split())
     # For a missing field, ml_collections gives its name in quotes, sometimes of several kinds.
     if missing := re.match(r'''["'\\]+(\w+)["'\\]+ ?(.*?)['"]*$''', message):
       message = '--config has no field {}. {}'.format(*missing.groups()).strip()
     raise ConfigError(message) from error
+  if asked:
+    raise help.Asked(f'{page.text(argv)}\n\n{page.config_text(values)}', exit_code=0)
   for name in PATHS & set(values):
     given = values[name].value or []
     for path in [given] if isinstance(given, str) else given:
@@ -50,7 +72,8 @@ def parse(argv: list[str], values: flags.FlagValues, needed: tuple[str, ...], ex
   if rest:
     raise ConfigError(f'{rest[0]}: is not a flag; give every argument as --NAME=VALUE')
   if missing := [f'--{name}' for name in needed if values[name].value is None]:
-    raise ConfigError(f'{" and ".join(missing)}: {"is" if len(missing) == 1 else "are"} needed, as in {example}')
+    raise ConfigError(f'{" and ".join(missing)}: {"is" if len(missing) == 1 else "are"} needed, as in '
+                      f'{page.examples[0]}')
   return values
 
 
@@ -61,6 +84,9 @@ def run_command(command: Callable[[list[str]], None], argv: list[str]) -> int:
   try:
     with signals.watched(ends_process=True):
       command(argv)
+  except help.Asked as asked:
+    print(asked)
+    code = asked.exit_code
   except RunError as error:
     watch.settle()
     print(f'maskrep: {error}', file=sys.stderr)

@@ -1,6 +1,6 @@
-"""Evaluates a trained or imported encoder by one protocol: python -m maskrep evaluate PROTOCOL --workdir=DIR
+"""Evaluates a trained or imported encoder by one protocol.
 
-Prints the results and appends them to DIR/evaluations.jsonl, with all that is needed to repeat them.
+Prints the results and appends them to evaluations.jsonl in its folder, with all that is needed to repeat them.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from ml_collections import config_flags
 
 from maskrep.cli import command
 from maskrep.cli.config_file import define_config
+from maskrep.cli.help import Page
 from maskrep.data.datasets import Data
 from maskrep.devices import distributed
 from maskrep.devices.agreement import check_same
@@ -29,6 +30,7 @@ from maskrep.evaluation.protocols.nearest import KNN, Retrieval, knn, retrieval
 from maskrep.evaluation.protocols.robustness import Robustness, robustness
 from maskrep.evaluation.protocols.transfer import Transfer, transfer
 from maskrep.experiment import probe, same, stored
+from maskrep.experiment.config_file import EVALUATION
 from maskrep.experiment.run import cache_compilations
 from maskrep.schema import NonNegativeInt, Reader
 from maskrep.weights.pretrained import Pretrained, digest
@@ -36,8 +38,19 @@ from maskrep.workdir.config import holds_run
 from maskrep.workdir.folder import make_writable
 from maskrep.workdir.starts import describe_start
 
-EXAMPLE = 'python -m maskrep evaluate lowshot --workdir=runs/msn_digits'
-DEFAULTS = Path('configs') / 'evaluation'
+PROTOCOLS = {
+  'knn': 'weighted k-NN, for several k',
+  'retrieval': 'Recall@1',
+  'lowshot': 'logistic regression on a few labels per class, a share of the labels, or lists of images',
+  'lowshot_masked': 'the same, fitted to features of masked images',
+  'mask_similarity': "cosine similarity of a masked and the whole image's representation",
+  'transfer': 'other data sets by name: logistic regression, or Recall@1',
+  'robustness': 'a classifier of ImageNet-1k on ImageNet-A, -R, -Sketch, -V2, -ReaL and -C',
+  'linear': 'trains a linear classifier on the frozen encoder',
+  'partial': 'trains the last block, the final norm and a classifier',
+  'finetune': 'trains the encoder and a classifier',
+  'segmentation': 'trains a linear layer on patch tokens',
+}
 
 
 class Protocol(NamedTuple):
@@ -54,7 +67,21 @@ FEATURE_PROTOCOLS = {
   'robustness': Protocol(Robustness, robustness),
 }
 TRAINED_PROTOCOLS = 'linear', 'partial', 'finetune', 'segmentation'
-PROTOCOLS = (*FEATURE_PROTOCOLS, *TRAINED_PROTOCOLS)
+
+
+def define(values: flags.FlagValues, argv: list[str]) -> None:
+  define_config(values, argv, 'The evaluation, by default that with the name of the protocol; change a field with '
+                '--config.SECTION.FIELD=VALUE.', EVALUATION)
+  flags.DEFINE_string('workdir', None, 'A run, or a folder written by maskrep import.', flag_values=values)
+  command.define_processes(values)
+
+
+PAGE = Page(
+  usage='maskrep evaluate PROTOCOL --workdir=DIR [--config=NAME|FILE]', doc=__doc__,
+  examples=('maskrep evaluate lowshot --workdir=runs/msn_digits',
+            'maskrep evaluate knn --workdir=weights/msn_vitb16 --config.data.source=tfds:imagenet2012',
+            'maskrep evaluate linear --workdir=runs/msn_vitb16 --config=linear_msn'),
+  define=define, choices=PROTOCOLS)
 
 
 def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
@@ -63,18 +90,10 @@ def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
   Raises:
     ConfigError: the protocol, a flag or a field does not exist.
   """
-  protocol = argv[1] if len(argv) > 1 else ''
-  if protocol not in PROTOCOLS:
-    raise ConfigError(f'{protocol or "PROTOCOL"}: must be one of {", ".join(PROTOCOLS)}, as in {EXAMPLE}')
-  argv = [argv[0], *argv[2:]]
+  protocol, argv = command.choose(argv, PAGE)
   if not any(re.match('--?config(=|$)', argument) for argument in argv):
-    argv.insert(1, f'--config={DEFAULTS / protocol}.py')
-  values = flags.FlagValues()
-  define_config(values, argv, f'The evaluation, by default {DEFAULTS}/PROTOCOL.py; change a field with '
-                '--config.SECTION.FIELD=VALUE.')
-  flags.DEFINE_string('workdir', None, 'A run, or a folder written by maskrep import.', flag_values=values)
-  command.define_processes(values)
-  command.parse(argv, values, ('workdir',), EXAMPLE)
+    argv.insert(1, f'--config={protocol}')
+  values = command.parse(argv, PAGE, ('workdir',))
   if (other := values.config.get('protocol', protocol)) != protocol:
     raise ConfigError(f'config.protocol={other!r}: is the protocol of this config, and not {protocol}; change either')
   return protocol, values

@@ -1,4 +1,4 @@
-"""Compares the evaluations of runs: python -m maskrep report --workdir=DIR,DIR2 --output=report.png"""
+"""Compares the evaluations of runs, as tables and as a picture."""
 
 from pathlib import Path
 import sys
@@ -6,19 +6,25 @@ import sys
 from absl import flags
 
 from maskrep.cli import command
+from maskrep.cli.help import Page
 from maskrep.errors import ConfigError
-from maskrep.evaluation.report import newest, png, read, tables
-from maskrep.evaluation.result import FILE
 from maskrep.workdir.files import write_atomic
 
-EXAMPLE = 'python -m maskrep report --workdir=runs/msn_digits,runs/extrema_digits --output=report.png'
+
+def define(values: flags.FlagValues, argv: list[str]) -> None:
+  flags.DEFINE_list('workdir', None, 'One or several runs or imports.', flag_values=values)
+  flags.DEFINE_string('output', None, 'A PNG file; without it no picture is drawn.', flag_values=values)
+
+
+PAGE = Page(
+  usage='maskrep report --workdir=DIR,DIR [--output=FILE.png]', doc=__doc__,
+  examples=('maskrep report --workdir=runs/msn_digits',
+            'maskrep report --workdir=runs/msn_digits,runs/extrema_digits --output=report.png'),
+  define=define)
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
-  values = flags.FlagValues()
-  flags.DEFINE_list('workdir', None, 'One or several runs or imports.', flag_values=values)
-  flags.DEFINE_string('output', None, 'A PNG file; without it no picture is drawn.', flag_values=values)
-  command.parse(argv, values, ('workdir',), EXAMPLE)
+  values = command.parse(argv, PAGE, ('workdir',))
   output = values.output
   if output is not None and not (output.endswith('.png') and Path(output).absolute().parent.is_dir()):
     raise ConfigError(f'--output={output}: must be a file NAME.png in an existing folder')
@@ -32,6 +38,9 @@ def report(argv: list[str]) -> None:
     ConfigError: a workdir has no record.
   """
   values = parse(argv)
+  from maskrep.evaluation.report import newest, png, read, tables
+  from maskrep.evaluation.result import FILE
+
   records = []
   for workdir in dict.fromkeys(values.workdir):
     loaded, damaged = read(workdir)
@@ -39,7 +48,7 @@ def report(argv: list[str]) -> None:
     for number in damaged:
       print(f'maskrep: {Path(workdir) / FILE}: line {number} is damaged and ignored', file=sys.stderr)
     if not loaded:
-      raise ConfigError(f'--workdir={workdir}: holds no record in {FILE}; run python -m maskrep evaluate first')
+      raise ConfigError(f'--workdir={workdir}: holds no record in {FILE}; run maskrep evaluate first')
   kept = newest(records)
   print(tables(kept))
   if len(kept) < len(records):

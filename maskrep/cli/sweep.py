@@ -1,30 +1,25 @@
-"""Trains every combination of some values of a config, and compares the results: python -m maskrep sweep
+"""Trains every combination of some values of a config, and compares the results.
 
-Each run is main.py in its own process, so that one failure does not end the others. See docs/sweeps.md.
+Each run is a process of its own, so that one failure does not end the others. The same command goes on with what is
+not finished.
 """
 
 from collections.abc import Sequence
+import dataclasses
 from pathlib import Path
 
 from absl import flags
-import jax
 from ml_collections import ConfigDict, config_flags
 
 from maskrep.cli import command
 from maskrep.cli.config_file import define_config
+from maskrep.cli.help import Page, training_fields
 from maskrep.errors import Preempted, RunError
-from maskrep.sweep import launch, picture, table
-from maskrep.sweep.grid import runs
-from maskrep.sweep.outcome import ends, outcome
 from maskrep.workdir.files import write_atomic
 from maskrep.workdir.folder import make_writable
 
-EXAMPLE = ('python -m maskrep sweep --config=configs/msn_vitb16.py --grid masking.ratio=0.15,0.3,0.5,0.7 '
-           '--grid encoder=vit_s16,vit_b16 --workdir=runs/ratios')
 
-
-def parse(argv: list[str]) -> flags.FlagValues:
-  values = flags.FlagValues()
+def define(values: flags.FlagValues, argv: list[str]) -> None:
   define_config(values, argv, 'The config of all runs; change a field of all with --config.SECTION.FIELD=VALUE.')
   flags.DEFINE_multi_string('grid', None, 'SECTION.FIELD=VALUE,VALUE or encoder=vit_s16,vit_b16; every combination of '
                             'the grids is run.', flag_values=values)
@@ -32,14 +27,23 @@ def parse(argv: list[str]) -> flags.FlagValues:
   flags.DEFINE_enum('launch', 'here', ['here', 'slurm', 'lines', 'none'], 'here: start the runs one after another; '
                     'slurm: write a SLURM array; lines: write one command per line; none: only collect results.',
                     flag_values=values)
-  return command.parse(argv, values, ('config', 'grid', 'workdir'), EXAMPLE)
+
+
+PAGE = Page(
+  usage='maskrep sweep --config=NAME|FILE --grid=FIELD=VALUE,VALUE [--grid=...] --workdir=DIR', doc=__doc__,
+  examples=('maskrep sweep --config=msn_digits --grid=masking.ratio=0.15,0.3,0.5 --workdir=runs/ratios',
+            'maskrep sweep --config=msn_vitb16 --grid=encoder=vit_s16,vit_b16 --workdir=runs/sizes --launch=slurm'),
+  define=define, fields=training_fields)
+
+
+def parse(argv: list[str]) -> flags.FlagValues:
+  return command.parse(argv, PAGE, ('config', 'grid', 'workdir'))
 
 
 def parse_config(arguments: Sequence[str]) -> ConfigDict:
-  """Parses the config as main.py does."""
-  argv, values = ['main.py', *arguments], flags.FlagValues()
-  define_config(values, argv)
-  return command.parse(argv, values, ('config',), EXAMPLE).config
+  """Parses the config as `maskrep train` does."""
+  page = dataclasses.replace(PAGE, define=define_config)
+  return command.parse(['maskrep train', *arguments], page, ('config',)).config
 
 
 def sweep(argv: list[str]) -> None:
@@ -51,10 +55,14 @@ def sweep(argv: list[str]) -> None:
     RunError: a run failed; the others were run.
   """
   values = parse(argv)
+  import jax
+
+  from maskrep.sweep import launch, picture, table
+  from maskrep.sweep.grid import runs
+  from maskrep.sweep.outcome import ends, outcome
+
   # The runs need all memory of an accelerator; this process only reads configs and tables.
   jax.config.update('jax_platforms', 'cpu')
-  if values.launch != 'none':
-    launch.check_root()
   planned, folder = runs(values, parse_config), Path(values.workdir)
   make_writable(folder)
   stopped = ''

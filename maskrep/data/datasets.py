@@ -8,6 +8,7 @@ from maskrep.data.sources.folder import Folder
 from maskrep.data.sources.source import Source
 from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError
+from maskrep.schema import Count, Probability, check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,17 +19,12 @@ class Data:
   train_split: str
   eval_split: str  # '' for none
   download: bool
-  canvas: int  # side of the uint8 canvas in pixels; larger images are reduced to fit
-  threads: int  # that read and decode
-  max_broken_fraction: float
-  stall_timeout_s: int  # without an image before the stacks are dumped; the run ends after twice as long
+  canvas: Count  # side of the uint8 canvas in pixels; larger images are reduced to fit
+  threads: Count  # that read and decode
+  max_broken_fraction: Probability
+  stall_timeout_s: Count  # without an image before the stacks are dumped; the run ends after twice as long
 
-  def __post_init__(self):
-    for field in ('canvas', 'threads', 'stall_timeout_s'):
-      if getattr(self, field) < 1:
-        raise ValueError(f'{field}={getattr(self, field)}: must be at least 1')
-    if not 0 <= self.max_broken_fraction <= 1:
-      raise ValueError(f'max_broken_fraction={self.max_broken_fraction}: must be in [0, 1]')
+  __post_init__ = check
 
 
 def open_source(data: Data, split: str) -> Source:

@@ -59,7 +59,11 @@ class Experiment:
       ConfigError: naming a field that is missing, misspelt, of another type, out of range or at odds with another.
     """
     config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
-    read = Reader(config)
+    return cls.read(config, Reader(config))
+
+  @classmethod
+  def read(cls, config: Mapping[str, Any], read: Reader) -> 'Experiment':
+    """`parse`, with a reader of the config that the caller keeps."""
     method = read.value('method', str)
     module = method_module(method)
     common = dict(

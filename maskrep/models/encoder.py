@@ -15,7 +15,7 @@ from maskrep.models.cait import CaiT
 from maskrep.models.resnet import ResNet
 from maskrep.models.transformer import Block, layer_norm
 from maskrep.models.vit import ViT
-from maskrep.schema import Colours, Deviations, NonNegative, Range, Reader, check
+from maskrep.schema import Colours, Deviations, NonNegative, OneOf, Range, Reader, check
 
 POOLING = 'class_token', 'average', 'both'
 
@@ -97,6 +97,7 @@ def read_encoder(
   kind = fields.pop('kind')
   if kind not in KINDS:
     raise ConfigError(f'config.{name}.kind={kind!r}: must be one of {", ".join(KINDS)}')
+  read.annotations[f'{name}.kind'] = Annotated[str, OneOf(tuple(KINDS))]
   module = KINDS[kind].module
   for lacks, what in ((drops_patches > module.drops_patches, 'cannot leave out patches, as this method does'),
                       (batch_norm > module.batch_norm, 'has no batch norm, whose statistics this method keeps')):

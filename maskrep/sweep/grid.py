@@ -29,7 +29,7 @@ class Run:
 
   Attributes:
     values: one per grid, in the order of the grids.
-    arguments: command-line arguments of main.py.
+    arguments: command-line arguments of maskrep train.
   """
 
   workdir: Path
@@ -46,7 +46,7 @@ def runs(given: flags.FlagValues, parse: Parse) -> list[Run]:
   """The product of `given.grid`, each with its own folder in `given.workdir`.
 
   Args:
-    parse: reads the arguments of main.py into a config.
+    parse: reads the arguments of maskrep train into a config.
 
   Raises:
     ConfigError: a grid is malformed, a combination is not a valid config, or a folder holds another run.
@@ -93,7 +93,7 @@ def _run(
 
 
 def _check_same(run: Run) -> None:
-  """Raises ConfigError if the folder holds another config; main.py never sees a finished run."""
+  """Raises ConfigError if the folder holds another config; a finished run is not started."""
   if not (run.workdir / 'config.json').exists():
     return
   free = tuple(field for field in FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))

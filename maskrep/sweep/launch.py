@@ -1,4 +1,4 @@
-"""Starts the runs of a sweep, each main.py in its own process: here, as a SLURM array, or as a list of commands."""
+"""Starts the runs of a sweep, each in its own process: here, as a SLURM array, or as a list of commands."""
 
 from collections.abc import Sequence
 import os
@@ -9,15 +9,16 @@ import subprocess
 import sys
 import time
 
-from maskrep.errors import ConfigError, Preempted
+from maskrep.errors import Preempted
 from maskrep.process import parent, signals
+from maskrep.sweep import scripts
 from maskrep.sweep.grid import Run
 from maskrep.sweep.outcome import finished
 from maskrep.workdir.events import record_event
 from maskrep.workdir.files import write_atomic
 
-MAIN = 'main.py'
-SLURM = Path('launch/slurm.sbatch')  # script of one task of the array, and its resources
+TRAIN = '-m', 'maskrep', 'train'
+SLURM = 'slurm.sbatch'  # script of one task of the array, and its resources
 
 
 def here(runs: Sequence[Run], folder: Path) -> str:
@@ -44,7 +45,7 @@ def here(runs: Sequence[Run], folder: Path) -> str:
 
 
 def command_line(run: Run) -> str:
-  return shlex.join(['python', MAIN, *_config_and_workdir_first(run)])
+  return shlex.join(['python', *TRAIN, *_config_and_workdir_first(run)])
 
 
 def write_lines(runs: Sequence[Run], path: Path) -> None:
@@ -61,20 +62,14 @@ def write_slurm(runs: Sequence[Run], path: Path) -> None:
   if not left:
     path.unlink(missing_ok=True)
     return
-  resources = [line for line in SLURM.read_text().splitlines() if line.startswith('#SBATCH')]
-  script = ['#!/usr/bin/env bash', f'# Submit it from the root of the checkout: sbatch {shlex.quote(str(path))}',
+  resources = [line for line in scripts.read(SLURM).splitlines() if line.startswith('#SBATCH')]
+  script = ['#!/usr/bin/env bash', f'# Submit it from {os.getcwd()}: sbatch {shlex.quote(str(path))}',
             *resources, f'#SBATCH --array={left}', 'set -euo pipefail',
             'commands=(', *(shlex.quote(command_line(run)) for run in runs), ')',
-            '# python main.py --config=FILE --workdir=DIR and the fields, quoted for a shell',
+            '# python -m maskrep train --config=FILE --workdir=DIR and the fields, quoted for a shell',
             'eval "set -- ${commands[$SLURM_ARRAY_TASK_ID]}"',
-            f'exec bash {SLURM} "${{3#--config=}}" "${{4#--workdir=}}" "${{@:5}}"']
+            f'exec bash {shlex.quote(str(scripts.FOLDER / SLURM))} "${{5#--config=}}" "${{6#--workdir=}}" "${{@:7}}"']
   write_atomic(path, '\n'.join(script) + '\n')
-
-
-def check_root() -> None:
-  """Raises ConfigError if main.py is not in the current folder, to which the paths of a run are relative."""
-  if not Path(MAIN).is_file():
-    raise ConfigError(f'--launch: {os.getcwd()} has no {MAIN}; start the sweep from the root of the checkout')
 
 
 def _config_and_workdir_first(run: Run) -> list[str]:
@@ -90,7 +85,7 @@ def _start(run: Run, received: list[str]) -> tuple[int, str]:
   with open(run.workdir.with_name(f'{run.name}.log'), 'ab') as output:
     before, sent = output.tell(), 0
     # In its own session: Ctrl-C reaches a whole group, and a second signal would end the run before it has saved.
-    process = subprocess.Popen([sys.executable, MAIN, *_config_and_workdir_first(run)], stdout=output,
+    process = subprocess.Popen([sys.executable, *TRAIN, *_config_and_workdir_first(run)], stdout=output,
                                stderr=subprocess.STDOUT, start_new_session=True, env=parent.bound_to_me())
     while True:
       for name in received[sent:]:
@@ -111,7 +106,7 @@ def _start(run: Run, received: list[str]) -> tuple[int, str]:
 
 
 def _reason(output: str) -> str:
-  """The last error message of main.py in its output, or else the last line."""
+  """The last error message of a run in its output, or else the last line."""
   lines = [line.strip() for line in output.splitlines() if line.strip()]
   errors = [line.removeprefix('maskrep: ') for line in lines if line.startswith('maskrep: ')]
   return (errors or lines or ['no reason given'])[-1]

@@ -8,8 +8,9 @@ from PIL import Image
 import pytest
 
 from maskrep import rng
-from maskrep.cli.show import first_batch, main
+from maskrep.cli.show import main
 from maskrep.configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
+from maskrep.experiment.drawing import first_batch
 from maskrep.experiment.experiment import Experiment
 from maskrep.masking.tokens import disjoint_keep
 from maskrep.show.masks import GREY, grey_out, masked_columns
@@ -150,8 +151,7 @@ def test_given_images_are_drawn_into_a_file_that_is_replaced(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'named'), [
-  ([], 'views or masks'),
-  (['attention', '--config=configs/msn_digits.py', '--output=x.png'], 'attention'),
+  (['attention', '--config=configs/msn_digits.py', '--output=x.png'], 'attention: must be one of views, masks'),
   (['views', '--config=configs/msn_digits.py'], '--output'),
   (['views', '--output=x.png'], '--config'),
   (['views', '--config=configs/msn_digits.py', '--output=x.gif'], 'x.gif'),

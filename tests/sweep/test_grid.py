@@ -16,6 +16,7 @@ from maskrep.sweep.grid import run_name, runs
 from maskrep.workdir.config import store_config
 
 ROOT = Path(__file__).parent.parent.parent
+TRAIN = ['python', '-m', 'maskrep', 'train']
 DIGITS, RESNET = 'configs/msn_digits.py', 'configs/mscn_digits.py'
 
 BAD = {
@@ -83,9 +84,9 @@ def test_a_command_line_is_the_run_that_was_checked(tmp_path):
   launch.write_lines(found, lines)
   for run, line in zip(found, lines.read_text().splitlines(), strict=True):
     echoed = subprocess.run(['bash', '-c', f'printf "%s\\n" {line}'], capture_output=True, text=True, check=True)
-    python, program, *arguments = echoed.stdout.splitlines()
-    assert (python, program) == ('python', 'main.py') and shlex.split(line)[2:] == arguments
-    values = train.parse(['main.py', *arguments])
+    python, m, maskrep, program, *arguments = echoed.stdout.splitlines()
+    assert [python, m, maskrep, program] == TRAIN and shlex.split(line)[4:] == arguments
+    values = train.parse(['maskrep train', *arguments])
     assert values.config.to_dict() == run.config and values.workdir == str(run.workdir)
 
 
@@ -129,8 +130,8 @@ def test_a_slurm_array_starts_each_run_that_is_not_finished(tmp_path):
   (fake / 'srun').chmod(0o755)
   done = subprocess.run(['bash', str(script)], capture_output=True, text=True, check=True,
                         env={'PATH': f'{fake}:/usr/bin:/bin', 'SLURM_ARRAY_TASK_ID': '2', 'SLURM_JOB_ID': '7'})
-  _, python, program, *arguments = done.stdout.splitlines()
-  assert [python, program] == ['python', 'main.py']
+  _, python, m, maskrep, program, *arguments = done.stdout.splitlines()
+  assert [python, m, maskrep, program] == TRAIN
   assert sorted(arguments) == sorted(found[2].arguments)
   for run in found:
     run.workdir.mkdir(exist_ok=True)

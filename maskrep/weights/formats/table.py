@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Protocol
 
 from maskrep.weights.formats import (
+  ARRAYS,
+  FORWARD,
   detectron2_resnet,
   extrema,
   facebook_msn,
@@ -61,17 +63,7 @@ class ForwardFormat(Protocol):
     """The written file or folder, run by the other library."""
 
 
-FORMATS: dict[str, Format] = {
-  'timm': timm_vit,
-  'hf_msn': hf_vit_msn,
-  'msn': facebook_msn,
-  'timm_cait': timm_cait,
-  'extrema': extrema,
-  'torchvision': torchvision_resnet,
-  'detectron2': detectron2_resnet,
-  'taming': taming_vqgan,
-  'maskgit': maskgit_vqgan,
-  'safetensors': NativeFormat('safetensors'),
-  'npz': NativeFormat('npz'),
-}
-FORWARD_FORMATS: dict[str, ForwardFormat] = {'saved_model': savedmodel, 'onnx': onnx}
+FORMATS: dict[str, Format] = dict(zip(ARRAYS, (
+  timm_vit, hf_vit_msn, facebook_msn, timm_cait, extrema, torchvision_resnet, detectron2_resnet, taming_vqgan,
+  maskgit_vqgan, NativeFormat('safetensors'), NativeFormat('npz')), strict=True))
+FORWARD_FORMATS: dict[str, ForwardFormat] = dict(zip(FORWARD, (savedmodel, onnx), strict=True))

@@ -1,0 +1,74 @@
+"""A picture of what the network of an experiment sees: the views or the masks of some images."""
+
+import contextlib
+from pathlib import Path
+
+from maskrep.data.datasets import Data, open_source
+from maskrep.data.decode import BrokenImage, decode
+from maskrep.data.loader import in_order
+from maskrep.data.sources.source import Example
+from maskrep.errors import ConfigError
+from maskrep.experiment.experiment import Experiment
+from maskrep.show.masks import masked_columns
+from maskrep.show.sheet import sheet_png
+from maskrep.show.views import columns, draw
+from maskrep.types import Batch
+
+SUBJECTS = {'views': columns, 'masks': masked_columns}
+ROWS = 4  # images of the training data, if none are named
+
+
+class Images:
+  """Image files as a source."""
+
+  num_classes = 0
+  fingerprint = 'images'
+
+  def __init__(self, paths: list[str], canvas: int):
+    self._examples = []
+    for path in paths:
+      try:
+        self._examples.append(Example(decode(Path(path).read_bytes(), canvas=canvas), -1, path))
+      except (BrokenImage, OSError) as error:
+        raise ConfigError(f'--images={path}: cannot be read ({error}); give image files') from error
+
+  def __len__(self) -> int:
+    return len(self._examples)
+
+  def __getitem__(self, index: int) -> Example:
+    return self._examples[index]
+
+
+def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tuple[bytes, list[str]]:
+  """A PNG with one row per image, and the names of its columns.
+
+  Args:
+    subject: one of `SUBJECTS`.
+    paths: image files; without them the first of the training data are drawn.
+
+  Raises:
+    ConfigError: images cannot be read, or the method draws no masks.
+  """
+  objective = experiment.objective
+  if 'label_map' in objective.reads and paths:
+    raise ConfigError(f'--images={",".join(paths)}: have no label maps, which config.method={experiment.method!r} cuts '
+                      'with them; show the training data')
+  views = draw(objective, first_batch(experiment.data, paths, objective.reads), experiment.seed)
+  images = SUBJECTS[subject](objective, views)
+  if not images:
+    raise ConfigError(f'config.method={experiment.method!r}: has no {subject}; use maskrep show views')
+  return sheet_png(images), list(images)
+
+
+def first_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...]) -> Batch:
+  """One batch, with the fields in `reads`, of the named images or the first of the training data."""
+  source = Images(paths, data.canvas) if paths else open_source(data, data.train_split)
+  rows = len(source) if paths else min(ROWS, len(source))
+  batches = in_order(source, batch_size=rows, canvas=data.canvas, threads=data.threads,
+                     stall_timeout_s=data.stall_timeout_s, reads=reads)
+  with contextlib.closing(batches):
+    batch = dict(next(batches))
+  if not batch.pop('valid').all():
+    raise ConfigError(f'config.data.source={data.source}: one of the first {rows} images cannot be read; name others '
+                      'with --images')
+  return batch
