@@ -9,6 +9,8 @@ from maskrep.data.sources.source import Source
 from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError
 
+CANVAS = 512  # pixels, of images that no config describes
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:

@@ -65,20 +65,23 @@ def own_pooling(pretrained: Pretrained) -> str:
   return pretrained.source.get('pooling', 'class_token')
 
 
-def check_encoder(workdir: Path, pretrained: Pretrained) -> Preprocessing:
+def check_encoder(what: str, pretrained: Pretrained) -> Preprocessing:
   """Returns the preprocessing of an encoder's images.
+
+  Args:
+    what: the flag or argument that named its folder, and its value, for errors.
 
   Raises:
     ConfigError: it is not an encoder, or the preprocessing is unknown or not supported.
   """
   if pretrained.kind not in KINDS:
-    raise ConfigError(f'--workdir={workdir}: holds a tokenizer, and encoders are evaluated')
+    raise ConfigError(f'{what}: holds a tokenizer, and no encoder; give the run or import of an encoder')
   if (preprocessing := pretrained.preprocessing) is None:
-    raise ConfigError(f'--workdir={workdir}: its encoder.json does not say how images are prepared; add '
+    raise ConfigError(f'{what}: the JSON file beside its weights does not say how images are prepared; add '
                       '"preprocessing" to it: size, crop_fraction, filter, mean and std')
   if preprocessing.filter != 'bilinear':
-    raise ConfigError(f'--workdir={workdir}: its images need the filter {preprocessing.filter!r}, but only bilinear is '
-                      'supported; if that is close enough, set it in its encoder.json')
+    raise ConfigError(f'{what}: its images need the filter {preprocessing.filter!r}, but only bilinear is '
+                      'supported; if that is close enough, set it in the JSON file beside its weights')
   return preprocessing
 
 
@@ -115,7 +118,7 @@ class FeatureExtractor:
       ConfigError: it is not an encoder, or it does not support the encoding.
     """
     kind, sizes = self.pretrained.kind, self.pretrained.config
-    check_encoder(self.workdir, self.pretrained)
+    check_encoder(f'--workdir={self.workdir}', self.pretrained)
     if self.size % sizes.get('patch_size', 1):
       raise ConfigError(f'config.encoding.size={self.size}: must be a multiple of the patches of {sizes["patch_size"]}')
     layers = module(kind, sizes).feature_layers
