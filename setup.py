@@ -28,6 +28,7 @@ setup(
     'dm-pix>=0.4.5',
     'simplejpeg',
     'pillow>=12',
+    'pyarrow>=20',
     'scikit-learn',
     'safetensors',
     'msgpack',

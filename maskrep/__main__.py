@@ -5,8 +5,8 @@ import sys
 
 from maskrep.process.entry import run_process
 
-COMMANDS = {'train': 'train', 'evaluate': 'evaluate', 'sweep': 'sweep', 'show': 'show', 'report': 'report',
-            'export': 'export', 'import': 'import_weights'}
+COMMANDS = {'train': 'train', 'evaluate': 'evaluate', 'embed': 'embed', 'sweep': 'sweep', 'show': 'show',
+            'report': 'report', 'export': 'export', 'import': 'import_weights'}
 
 
 def main(argv: list[str]) -> int:

@@ -220,7 +220,7 @@ class FeatureExtractor:
     settings = {name: value for name, value in self.settings.items() if name != 'batch_size'}
     key = {'weights': self.digest, 'kind': self.pretrained.kind, 'sizes': self.pretrained.config, 'settings': settings,
            'whole': whole} | ({'ratio': ratio, 'seed': self.seed} if ratio else {})
-    return self._extracted(self._represent, (ratio, whole), self._arrays, source, key)
+    return self._extracted(self.encode_fn, (ratio, whole), self.arrays, source, key)
 
   def logits(self, source: Source, whole: bool = False) -> Features:
     """Logits [M, C] of the classifier that the run trained, evaluated as in the run.
@@ -233,14 +233,14 @@ class FeatureExtractor:
     return self._extracted(self._classify, (whole,), arrays, source, key)
 
   @functools.cached_property
-  def _arrays(self):
+  def arrays(self):
     return _replicate(variables(self.pretrained.arrays))
 
   @functools.cached_property
   def _classifier(self) -> TrainedClassifier:
     return self.load_classifier()
 
-  def _represent(self, ratio: float, whole: bool) -> EncodeFn:
+  def encode_fn(self, ratio: float, whole: bool) -> EncodeFn:
     """The encoder of images without a share of their patches."""
     encoder = module(self.pretrained.kind, self.pretrained.config, self.dtype)
     keep, patches = self.patch_counts(ratio)
