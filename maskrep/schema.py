@@ -95,6 +95,14 @@ Scale = Annotated[tuple[float, float], Rising(1, '(0.3, 1.0)')]  # shares of an 
 Colours = tuple[float, float, float]
 Deviations = tuple[Positive, Positive, Positive]
 LocalPath = Annotated[str, ON_THIS_MACHINE]
+Dtype = Annotated[str, OneOf(('auto', *DTYPES))]
+
+
+def dtype_of(name: str) -> jnp.dtype:
+  """A `Dtype` by its name; 'auto' is bfloat16 on an accelerator and float32 on a CPU, whose bfloat16 is slow."""
+  if name == 'auto':
+    return jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16
+  return DTYPES[name]
 
 
 def check(instance: Any) -> None:
@@ -199,11 +207,8 @@ class Reader:
 
   @functools.cached_property
   def dtype(self) -> jnp.dtype:
-    """The dtype of computation. 'auto' is bfloat16 on an accelerator and float32 on a CPU, whose bfloat16 is slow."""
-    name = self.value('compute_dtype', Annotated[str, OneOf(('auto', *DTYPES))])
-    if name == 'auto':
-      return jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16
-    return DTYPES[name]
+    """The dtype of computation, see `dtype_of`."""
+    return dtype_of(self.value('compute_dtype', Dtype))
 
   def finish(self) -> None:
     """Raises ConfigError for a section or field that nobody has read, with the nearest name that was."""

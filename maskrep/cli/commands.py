@@ -1,13 +1,13 @@
 """Masked image representations in JAX: MSN, ExtreMA, MSCN, supervised + MIM."""
 
 import importlib
-from importlib import metadata
 import sys
 
 from maskrep.cli.help import FLAGS, Page
+from maskrep.process.version import __version__
 
 MODULES = {'import': 'import_weights'}  # of maskrep.cli; others have the name of the command
-COMMANDS = 'train', 'evaluate', 'sweep', 'show', 'report', 'cost', 'export', 'import', 'launch'
+COMMANDS = 'train', 'evaluate', 'embed', 'sweep', 'show', 'report', 'cost', 'export', 'import', 'launch'
 EXAMPLES = 'maskrep train --config=msn_digits --workdir=runs/msn_digits', 'maskrep evaluate --help'
 
 
@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
   if word in COMMANDS:
     return _module(word).main([f'maskrep {word}', *argv[2:]])
   if word == '--version':
-    print(metadata.version('maskrep'))
+    print(__version__)
     return 0
   if word and word not in FLAGS:
     print(f'maskrep: {word}: must be one of {", ".join(COMMANDS)}', file=sys.stderr)

@@ -41,20 +41,24 @@ def empty_batch(first_position: int, rows: int, canvas: int, reads: tuple[str, .
 
 
 class BrokenImages:
-  """Names of images that cannot be read. The first NAMED of them are logged, each once."""
+  """Images that cannot be read. The first NAMED of them are logged, each once.
+
+  Attributes:
+    reasons: their names, and why.
+  """
 
   def __init__(self):
-    self._names = {}
+    self.reasons: dict[str, Exception] = {}
     self._lock = threading.Lock()
 
   def add(self, name: str, reason: Exception) -> None:
     with self._lock:
-      if name not in self._names and len(self._names) < NAMED:
+      if name not in self.reasons and len(self.reasons) < NAMED:
         log.warning('%s cannot be read: %s', name, reason)
-        self._names[name] = None
+        self.reasons[name] = reason
 
   def __str__(self) -> str:
-    return ', '.join(self._names)
+    return ', '.join(self.reasons)
 
 
 def read_into(batch: Batch, row: int, source: Source, record: int, broken: BrokenImages) -> bool:

@@ -10,6 +10,8 @@ from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError
 from maskrep.schema import Count, Probability, check
 
+CANVAS = 512  # pixels, of images that no config describes
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:

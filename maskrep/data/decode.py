@@ -17,7 +17,7 @@ _TURNS = {
 }  # by EXIF orientation
 
 
-def decode(image: bytes | np.ndarray, *, canvas: int) -> np.ndarray:
+def decode(image: bytes | np.ndarray | Image.Image, *, canvas: int) -> np.ndarray:
   """Decodes a picture, and reduces it (antialiased, aspect ratio kept) if it is larger than the canvas.
 
   The pixels are those that a viewer shows: EXIF rotation is applied, transparency lies on white, 16 bits become 8,
@@ -25,7 +25,7 @@ def decode(image: bytes | np.ndarray, *, canvas: int) -> np.ndarray:
   that may cost more is refused before it is decoded.
 
   Args:
-    image: a file in one of `limits.FORMATS`, or uint8 pixels [H, W], [H, W, 1] or [H, W, 3].
+    image: a file in one of `limits.FORMATS`, uint8 pixels [H, W], [H, W, 1] or [H, W, 3], or a Pillow image.
     canvas: the longest side allowed, in pixels.
 
   Returns:
@@ -35,7 +35,9 @@ def decode(image: bytes | np.ndarray, *, canvas: int) -> np.ndarray:
     BrokenImage: the picture cannot be decoded, for any reason.
   """
   try:
-    return _fit(_rgb(image), canvas) if isinstance(image, np.ndarray) else _decode_file(image, canvas)
+    if isinstance(image, np.ndarray):
+      return _fit(_rgb(image), canvas)
+    return _pixels(image, canvas) if isinstance(image, Image.Image) else _decode_file(image, canvas)
   except BrokenImage:
     raise
   except Exception as error:  # decoders meet arbitrary bytes, and there is no end to the types of error they raise

@@ -152,7 +152,7 @@ class Loader:
 
 def in_order(
   source: Source, *, batch_size: int, canvas: int, threads: int, stall_timeout_s: int, reads: tuple[str, ...],
-  process_index: int = 0, process_count: int = 1,
+  process_index: int = 0, process_count: int = 1, broken: BrokenImages | None = None,
 ) -> Iterator[Batch]:
   """Yields every record of a source once, in its order, in batches of one static size, for evaluation.
 
@@ -162,12 +162,15 @@ def in_order(
     valid  bool [B]  False if the row pads the last batch, or its record cannot be read (it is logged)
   A row that is not valid has a black image of 1 x 1 pixels, of no class.
 
+  Args:
+    broken: collects what cannot be read, for a caller that wants to know why.
+
   Raises:
     Stalled: the source hangs.
     ValueError: a batch has no field of a name in `reads`.
   """
   check_fields(reads)
-  broken = BrokenImages()
+  broken = BrokenImages() if broken is None else broken
   rows = batch_size // process_count
 
   def empty(start: int) -> Batch:

@@ -65,20 +65,23 @@ def own_pooling(pretrained: Pretrained) -> str:
   return pretrained.source.get('pooling', 'class_token')
 
 
-def check_encoder(workdir: Path, pretrained: Pretrained) -> Preprocessing:
+def check_encoder(what: str, pretrained: Pretrained) -> Preprocessing:
   """Returns the preprocessing of an encoder's images.
+
+  Args:
+    what: the flag or argument that named its folder, and its value, for errors.
 
   Raises:
     ConfigError: it is not an encoder, or the preprocessing is unknown or not supported.
   """
   if pretrained.kind not in KINDS:
-    raise ConfigError(f'--workdir={workdir}: holds a tokenizer, and encoders are evaluated')
+    raise ConfigError(f'{what}: holds a tokenizer, and no encoder; give the run or import of an encoder')
   if (preprocessing := pretrained.preprocessing) is None:
-    raise ConfigError(f'--workdir={workdir}: its encoder.json does not say how images are prepared; add '
+    raise ConfigError(f'{what}: the JSON file beside its weights does not say how images are prepared; add '
                       '"preprocessing" to it: size, crop_fraction, filter, mean and std')
   if preprocessing.filter != 'bilinear':
-    raise ConfigError(f'--workdir={workdir}: its images need the filter {preprocessing.filter!r}, but only bilinear is '
-                      'supported; if that is close enough, set it in its encoder.json')
+    raise ConfigError(f'{what}: its images need the filter {preprocessing.filter!r}, but only bilinear is '
+                      'supported; if that is close enough, set it in the JSON file beside its weights')
   return preprocessing
 
 
@@ -115,7 +118,7 @@ class FeatureExtractor:
       ConfigError: it is not an encoder, or it does not support the encoding.
     """
     kind, sizes = self.pretrained.kind, self.pretrained.config
-    check_encoder(self.workdir, self.pretrained)
+    check_encoder(f'--workdir={self.workdir}', self.pretrained)
     if self.size % sizes.get('patch_size', 1):
       raise ConfigError(f'config.encoding.size={self.size}: must be a multiple of the patches of {sizes["patch_size"]}')
     layers = module(kind, sizes).feature_layers
@@ -217,7 +220,7 @@ class FeatureExtractor:
     settings = {name: value for name, value in self.settings.items() if name != 'batch_size'}
     key = {'weights': self.digest, 'kind': self.pretrained.kind, 'sizes': self.pretrained.config, 'settings': settings,
            'whole': whole} | ({'ratio': ratio, 'seed': self.seed} if ratio else {})
-    return self._extracted(self._represent, (ratio, whole), self._arrays, source, key)
+    return self._extracted(self.encode_fn, (ratio, whole), self.arrays, source, key)
 
   def logits(self, source: Source, whole: bool = False) -> Features:
     """Logits [M, C] of the classifier that the run trained, evaluated as in the run.
@@ -230,14 +233,14 @@ class FeatureExtractor:
     return self._extracted(self._classify, (whole,), arrays, source, key)
 
   @functools.cached_property
-  def _arrays(self):
+  def arrays(self):
     return _replicate(variables(self.pretrained.arrays))
 
   @functools.cached_property
   def _classifier(self) -> TrainedClassifier:
     return self.load_classifier()
 
-  def _represent(self, ratio: float, whole: bool) -> EncodeFn:
+  def encode_fn(self, ratio: float, whole: bool) -> EncodeFn:
     """The encoder of images without a share of their patches."""
     encoder = module(self.pretrained.kind, self.pretrained.config, self.dtype)
     keep, patches = self.patch_counts(ratio)

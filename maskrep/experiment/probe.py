@@ -43,7 +43,7 @@ def experiments(
   Raises:
     ConfigError: one of them cannot be right.
   """
-  preprocessing = check_encoder(folder, pretrained)
+  preprocessing = check_encoder(f'--workdir={folder}', pretrained)
   if not data['eval_split']:
     raise ConfigError("config.data.eval_split='': an encoder is evaluated on a split of its own; name one")
   filled = {name: value for name, value in copy.deepcopy(dict(config)).items() if name not in OWN_FIELDS}

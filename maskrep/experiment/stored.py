@@ -44,8 +44,8 @@ def open_run(what: str, folder: Path, part: str | None = None) -> StoredRun:
     ConfigError: there is no such run, another version trained it, or it has no such part.
   """
   if not holds_run(folder):
-    raise ConfigError(f'{what}: holds no run and no import{f" of such a {part}" if part else ""}; give the --workdir '
-                      'of a run that trained it, or what maskrep import wrote')
+    raise ConfigError(f'{what}: holds no run and no import{f" of such a {part}" if part else ""}; give the workdir '
+                      'of a run that trained it, or a folder that maskrep import wrote')
   try:
     experiment = Experiment.parse(load_config(folder))
   except ConfigError as error:
@@ -115,7 +115,7 @@ def pretrained(what: str, path: str | Path, network: str = 'ema', *, full: bool 
   folder = Path(path).expanduser()
   if native.saved(folder) and not holds_run(folder):
     if network != 'ema':
-      raise ConfigError(f'{what}: holds an import, which is one network; leave config.encoding.network at ema')
+      raise ConfigError(f'{what}: holds an import, which is one network; leave the network at ema')
     return native.load(what, folder), None
   run = open_run(what, folder)
   experiment, objective = run.experiment, run.experiment.objective

@@ -91,8 +91,13 @@ def load(what: str, folder: Path) -> Pretrained:
   Raises:
     ConfigError: a file is missing or damaged, or the arrays are not those of such a network.
   """
-  network = FOLDER.read(what, folder / f'{saved(folder)}.safetensors', ImportOptions())
-  strict.check(what, shapes(network.kind, network.config), network.state)
+  return load_file(what, folder / f'{saved(folder)}.safetensors')
+
+
+def load_file(what: str, path: Path) -> Pretrained:
+  """The network in a file that `NativeFormat` wrote, as `load`; the rest of a run's state is left out."""
+  network = NativeFormat(path.suffix[1:]).read(what, path, ImportOptions())
+  strict.check(what, shapes(network.kind, network.config), network.state, remedy='take it from its source again')
   return Pretrained(kind=network.kind, config=network.config, arrays=network.state,
                     preprocessing=network.preprocessing, source=network.source)
 

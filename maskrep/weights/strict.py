@@ -14,7 +14,8 @@ COMPARED = 2000  # names among which a near one is sought, which is slow
 
 
 def check(
-  what: str, wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray], allow: str = ''
+  what: str, wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray], allow: str = '', *,
+  remedy: str = 'give the --format that it has, or allow names to differ with --allow=REGEX',
 ) -> list[str]:
   """Compares names and shapes; returns the wanted names that are missing or of another shape, and allowed to be.
 
@@ -43,8 +44,7 @@ def check(
     + [f'shape: {name} is {list(state[name].shape)} and not {list(wanted[name])}' for name in misshapen[:SHOWN]]
     + _more('of another shape', misshapen))
   if lines:
-    raise ConfigError(f'{what}: does not hold the arrays of this network:\n  ' + '\n  '.join(lines) + '\ngive the '
-                      '--format that it has, or allow names to differ with --allow=REGEX')
+    raise ConfigError(f'{what}: does not hold the arrays of this network:\n  ' + '\n  '.join(lines) + f'\n{remedy}')
   return wrong
 
 

@@ -4,6 +4,8 @@ Orbax writes a step beside its place and renames it, so a kill leaves the earlie
 a flipped bit. So each step also holds a fingerprint of every leaf, computed on the devices, which restoring compares.
 """
 
+from collections.abc import Iterator
+import contextlib
 import logging
 from pathlib import Path
 import re
@@ -45,17 +47,18 @@ class Checkpoints:
     self._corrupt = workdir.absolute() / 'corrupt'
     self._place = Place(workdir)
     self._keep, self._failures, self._in_flight, self._read_only = keep, 0, False, read_only
-    self._manager = ocp.CheckpointManager(
-      self._directory,
-      item_handlers={'state': ocp.StandardCheckpointHandler(), 'fingerprint': ocp.JsonCheckpointHandler()},
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
-        cleanup_tmp_directories=not read_only,
-        read_only=read_only,
-        # The default makes a process hang at its exit when the directory cannot be made.
-        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
-      ),
-    )
+    with _without_warnings() if read_only else contextlib.nullcontext():
+      self._manager = ocp.CheckpointManager(
+        self._directory,
+        item_handlers={'state': ocp.StandardCheckpointHandler(), 'fingerprint': ocp.JsonCheckpointHandler()},
+        options=ocp.CheckpointManagerOptions(
+          max_to_keep=keep,
+          cleanup_tmp_directories=not read_only,
+          read_only=read_only,
+          # The default makes a process hang at its exit when the directory cannot be made.
+          async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        ),
+      )
 
   def __enter__(self):
     return self
@@ -182,7 +185,8 @@ class Checkpoints:
     else:
       state = _read_part(folder / 'state', template)
     stored = self._manager.restore(step, args=ocp.args.Composite(fingerprint=ocp.args.JsonRestore()))['fingerprint']
-    found = _as_json(_fingerprint(state))
+    # Leaf by leaf, a part takes no more memory than its largest leaf: XLA does not reuse that of another on a CPU.
+    found = _as_json(_fingerprint(state) if whole else {name: _of_leaf(leaf) for name, leaf in _named(state)})
     names = sorted(name for name in (stored.keys() | found.keys() if whole else found.keys())
                    if stored.get(name) != found.get(name))
     if names:
@@ -200,6 +204,19 @@ class Checkpoints:
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices('set aside')
     self._manager.reload()
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+  """Without orbax's warnings that a manager which only reads does not write: they would meet whoever loads an encoder.
+  """
+  logger = logging.getLogger('absl')
+  level = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
 
 
 def _read_part(path: Path, part: dict[str, Any]) -> dict[str, Any]:
@@ -227,15 +244,21 @@ def _fingerprint(state: TrainState | dict[str, Any]) -> dict[str, jax.Array]:
   Integer sums do not depend on their order, so the sharding does not matter. A single flipped bit changes the first
   sum, swapped values the second. It guards against accidents, not against an attacker.
   """
+  return {name: _of_leaf(leaf) for name, leaf in _named(state)}
 
-  def of(leaf):
-    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
-    bits = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32).reshape(-1)
-    weights = 2 * jax.lax.iota(jnp.uint32, bits.size) + 1
-    return jnp.stack([bits.sum(dtype=jnp.uint32), (bits * weights).sum(dtype=jnp.uint32)])
 
-  return {jax.tree_util.keystr(path, simple=True, separator='.'): of(leaf)
-          for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+@jax.jit
+def _of_leaf(leaf: jax.Array) -> jax.Array:
+  unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+  bits = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32).reshape(-1)
+  weights = 2 * jax.lax.iota(jnp.uint32, bits.size) + 1
+  return jnp.stack([bits.sum(dtype=jnp.uint32), (bits * weights).sum(dtype=jnp.uint32)])
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+  """The leaves, by their dotted names."""
+  return [(jax.tree_util.keystr(path, simple=True, separator='.'), leaf)
+          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def _as_json(fingerprints: dict[str, jax.Array]) -> dict[str, list[int]]:
@@ -248,8 +271,7 @@ def _mismatch(metadata, template: TrainState | dict[str, Any], whole: bool) -> s
   Leaves that are stored and not in the template differ too if it is of the whole state.
   """
   def described(tree):
-    return {jax.tree_util.keystr(path, simple=True, separator='.'): f'{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}'
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {name: f'{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}' for name, leaf in _named(tree)}
 
   stored, wanted = described(metadata), described(template)
   names = sorted(stored.keys() | wanted.keys() if whole else wanted.keys())

@@ -168,7 +168,7 @@ def test_an_imported_tokenizer_names_tokens(tmp_path, capsys):
   with pytest.raises(ConfigError, match=r'has input_range=\(-1.0, 1.0\), and config.tokenizer.input_range is \(0.0, 1'):
     opened(config)
   assert evaluate.main(['', 'knn', f'--workdir={tmp_path}', '--config.data.source=digits']) == 2
-  assert 'holds a tokenizer, and encoders are evaluated' in capsys.readouterr().err
+  assert 'holds a tokenizer, and no encoder' in capsys.readouterr().err
 
 
 def test_an_import_is_judged_as_its_run_is(tmp_path, capsys):

@@ -41,16 +41,7 @@ class Folder:
       if split != 'train':
         raise ConfigError(f'{field}: has no sub-folder {split!r} for that split; make one, or take another split')
       self._root = path
-    others = collections.Counter()
-    try:
-      files = list(_images(self._root, '', others))
-    except OSError as error:
-      raise ConfigError(f'{field}: cannot be searched: {error}; repair it') from error
-    if others:
-      log.warning('%s: %d entries named as images are no files and are left out: %s', field, others.total(),
-                  ', '.join(f'{kind} ({count})' for kind, count in sorted(others.items())))
-    if not files:
-      raise ConfigError(f'{field}: has no image in {self._root}; looked for {" ".join(SUFFIXES)}')
+    files = listed(field, self._root)
     self._names = [name for name, _ in files]
     self._labels = [-1] * len(files)
     self.num_classes = 0
@@ -72,10 +63,7 @@ class Folder:
 
   def __getitem__(self, index: int) -> Example:
     name = self.name(index)
-    with open(name, 'rb') as file:
-      # The decoder refuses longer files, and read(n) allocates n bytes.
-      image = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES + 1))
-    return Example(image, self._labels[index], name)
+    return Example(read_image(name), self._labels[index], name)
 
   def name(self, index: int) -> str:
     return os.path.join(self._root, self._names[index])
@@ -86,6 +74,35 @@ class Folder:
     except (BrokenImage, OSError):
       return False
     return True
+
+
+def listed(field: str, root: str) -> list[tuple[str, int]]:
+  """(path below `root`, size in bytes) of each image in a folder, sorted, to any depth; see `Folder`.
+
+  Args:
+    field: names the folder in errors.
+
+  Raises:
+    ConfigError: there is none, or the folder cannot be searched.
+  """
+  others = collections.Counter()
+  try:
+    files = list(_images(root, '', others))
+  except OSError as error:
+    raise ConfigError(f'{field}: cannot be searched: {error}; repair it') from error
+  if others:
+    log.warning('%s: %d entries named as images are no files and are left out: %s', field, others.total(),
+                ', '.join(f'{kind} ({count})' for kind, count in sorted(others.items())))
+  if not files:
+    raise ConfigError(f'{field}: has no image in {root}; looked for {" ".join(SUFFIXES)}')
+  return files
+
+
+def read_image(path: str) -> bytes:
+  """The bytes of a file, or enough of them for the decoder to refuse it."""
+  with open(path, 'rb') as file:
+    # read(n) allocates n bytes.
+    return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES + 1))
 
 
 def _images(root: str, folder: str, others: collections.Counter) -> Iterator[tuple[str, int]]:

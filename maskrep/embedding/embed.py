@@ -1,0 +1,126 @@
+"""Embedding a data set: one file with a vector for each image, and how it was made."""
+
+from collections.abc import Mapping
+import functools
+import glob
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from maskrep.data.datasets import CANVAS, Data
+from maskrep.devices.agreement import check_same, gather, together
+from maskrep.embedding import writers
+from maskrep.embedding.parts import Parts
+from maskrep.embedding.stream import part_records, stream
+from maskrep.errors import CheckpointError, ConfigError
+from maskrep.evaluation.extractor import Encoding, FeatureExtractor
+from maskrep.experiment import same, stored
+from maskrep.process.version import __version__
+from maskrep.schema import build
+from maskrep.workdir.config import holds_run
+from maskrep.workdir.starts import describe_start
+
+# Of data that no config describes.
+DATA = {'download': False, 'canvas': CANVAS, 'threads': 16, 'max_broken_fraction': 0.001, 'stall_timeout_s': 600}
+
+log = logging.getLogger(__name__)
+
+
+def embed(
+  workdir: Path, output: Path, *, data: Mapping[str, Any], encoding: Encoding, dtype: jnp.dtype,
+) -> str:
+  """Writes the vectors of all images that can be read, or goes on with it. Called in every process of a command.
+
+  Args:
+    workdir: a run, or a folder that `maskrep import` wrote.
+    output: a file with the suffix of one of `writers.FORMATS`.
+    data: fields of the section `data`, `train_split` being the split; the others are those of the run.
+    encoding, dtype: as in an evaluation.
+
+  Returns:
+    A line that says what is in the file.
+
+  Raises:
+    ConfigError: there is no such encoder or data set, or `output` is another file.
+    DataError: too many images cannot be read.
+    CheckpointError: a file cannot be written or read.
+  """
+  if output.suffix not in writers.FORMATS:
+    raise ConfigError(f'--output={output}: must end with {" or ".join(writers.FORMATS)}')
+  extractor = _extractor(workdir, data, encoding, dtype)
+  made, source = together(lambda: (_made(extractor), extractor.train))
+  check_same(same.of_config(made, describe_start('')))
+  parts = Parts.of(output, made, -(-len(source) // part_records(encoding.batch_size)))
+  first = jax.process_index() == 0
+  plan = gather({'plan': together(lambda: _plan(output, parts, made) if first else None)})[0]['plan']
+  try:
+    if plan['missing']:
+      for number, part in stream(extractor, source, plan['missing'], plan['broken']):
+        if first:
+          parts.store(number, part)
+    if first and not plan['done']:
+      counts = {'images': sum(map(len, parts.read('labels'))), 'broken': parts.broken()}
+      record = made | counts | {'workdir': str(workdir)}
+      writers.write(output, writers.Embedded(parts, record, labelled=source.num_classes > 0))
+      parts.remove()
+  except OSError as error:
+    raise CheckpointError(f'--output={output}: cannot be written any more ({error}); free space or mend the disk, then '
+                          'run the same command: it goes on from what is done') from error
+  return _summary(output) if first else ''
+
+
+def _extractor(workdir: Path, data: Mapping[str, Any], encoding: Encoding, dtype: jnp.dtype) -> FeatureExtractor:
+  what = f'--workdir={workdir}'
+  pretrained, _ = stored.pretrained(what, workdir, encoding.network)
+  own = pretrained.source['config']['data'] if holds_run(workdir) else DATA
+  if not (own | data).get('source'):
+    raise ConfigError(f'--data.source: is needed, as {what} holds an import, which has no data of its own; name the '
+                      'images, as folder:PATH')
+  return FeatureExtractor(
+    workdir=workdir, pretrained=pretrained, encoding=encoding, seed=0, dtype=dtype,
+    data=build(Data, {**own, **data, 'eval_split': ''}, 'config.data'),
+    load_classifier=functools.partial(stored.trained_classifier, what, workdir))
+
+
+def _made(extractor: FeatureExtractor) -> dict[str, Any]:
+  """How the vectors are made, as plain data: all that they depend on."""
+  pretrained, data = extractor.pretrained, extractor.data
+  return json.loads(json.dumps({
+    'maskrep': {'version': __version__, 'revision': describe_start('')['revision']},
+    'encoder': {'digest': extractor.digest, 'kind': pretrained.kind, 'sizes': pretrained.config,
+                'step': pretrained.source.get('step')},
+    'encoding': extractor.settings,
+    'data': {'source': data.source, 'split': data.train_split, 'canvas': data.canvas,
+             'fingerprint': extractor.train.fingerprint}}))
+
+
+def _plan(output: Path, parts: Parts, made: dict[str, Any]) -> dict[str, Any]:
+  """What is left to do.
+
+  Raises:
+    ConfigError: `output` is there, and is not this embedding.
+  """
+  if output.exists():
+    found = writers.made(output) or {}
+    if {name: found.get(name) for name in made} != made:
+      raise ConfigError(f'--output={output}: exists already, and is not this embedding; remove it, or give another '
+                        'path')
+    return {'done': True, 'missing': [], 'broken': 0}
+  for other in output.parent.glob(f'{glob.escape(output.name)}.parts-*'):
+    if other != parts.folder:
+      log.warning('%s: holds parts of another embedding, of no use to this one; remove it if nobody goes on with it',
+                  other)
+  missing = parts.missing()
+  if len(missing) < parts.count:
+    log.warning('%s: %d of %d parts are left to do', output, len(missing), parts.count)
+  return {'done': False, 'missing': missing, 'broken': parts.broken()}
+
+
+def _summary(output: Path) -> str:
+  made = writers.made(output)
+  broken = f'; images that cannot be read and are left out: {made["broken"]}' if made['broken'] else ''
+  return f'{output}: {made["images"]} vectors of {made["encoder"]["kind"]} {made["encoder"]["digest"]}{broken}'

@@ -1,0 +1,141 @@
+"""The formats of an embedding: written part by part, and how it was made read back."""
+
+from collections.abc import Callable, Iterator
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from maskrep.embedding.parts import Parts
+from maskrep.workdir.files import replacing, write_atomic
+
+KEY = 'maskrep'  # of the metadata of a parquet file
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+  """What is written.
+
+  Attributes:
+    parts: all of them.
+    made: how it was made, plain data.
+    labelled: whether the source has labels.
+  """
+
+  parts: Parts
+  made: dict[str, Any]
+  labelled: bool
+
+  @property
+  def fields(self) -> tuple[str, ...]:
+    return ('names', 'labels', 'vectors') if self.labelled else ('names', 'vectors')
+
+  @property
+  def record(self) -> str:
+    """`made` as JSON."""
+    return json.dumps(self.made, sort_keys=True)
+
+  def rows(self) -> Iterator[tuple[np.ndarray, ...]]:
+    """The `fields` of each part."""
+    return zip(*map(self.parts.read, self.fields), strict=True)
+
+
+def write_parquet(file: BinaryIO, embedded: Embedded) -> None:
+  """Columns name, label (int32, null if there is none) and vector (a list of D float32); a row group for each part."""
+  writer = None
+  for names, *labels, vectors in embedded.rows():
+    columns = {'name': pa.array(names.tolist(), pa.string())}
+    if labels:
+      columns['label'] = pa.array(labels[0], pa.int32(), mask=labels[0] < 0)
+    columns['vector'] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    table = pa.table(columns).replace_schema_metadata({KEY: embedded.record})
+    writer = writer or parquet.ParquetWriter(file, table.schema)
+    writer.write_table(table, row_group_size=max(1, len(names)))
+  writer.close()
+
+
+def write_npz(file: BinaryIO, embedded: Embedded) -> None:
+  """Arrays names, str [M], labels, int32 [M], -1 if there is none, vectors, float32 [M, D], and made, JSON."""
+  with zipfile.ZipFile(file, 'w') as archive:
+    for field in embedded.fields:
+      shapes = [(array.dtype, array.shape) for array in embedded.parts.read(field)]
+      dtype = max((dtype for dtype, _ in shapes), key=lambda dtype: dtype.itemsize)
+      shape = sum(shape[0] for _, shape in shapes), *shapes[0][1][1:]
+      _write_npy(archive, field, dtype, shape, embedded.parts.read(field))
+    record = np.array(embedded.record)
+    _write_npy(archive, 'made', record.dtype, (), [record])
+
+
+def _write_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...], arrays) -> None:
+  # Without a date, which would make each file another.
+  with archive.open(zipfile.ZipInfo(f'{name}.npy'), 'w', force_zip64=True) as member:
+    np.lib.format.write_array_header_1_0(member, {'descr': dtype.str, 'fortran_order': False, 'shape': shape})
+    for array in arrays:
+      member.write(array.astype(dtype).tobytes())
+
+
+def write_csv(file: BinaryIO, embedded: Embedded) -> None:
+  """A header and a row for each image: name, label (empty if there is none), v0, v1, ..."""
+  text = io.TextIOWrapper(file, encoding='utf-8', newline='')
+  writer, header = csv.writer(text, lineterminator='\n'), ()
+  for names, *labels, vectors in embedded.rows():
+    if not header:
+      header = 'name', *(('label',) if labels else ()), *(f'v{i}' for i in range(vectors.shape[1]))
+      writer.writerow(header)
+    texts = [['' if label < 0 else label for label in column] for column in labels]
+    # NumPy's text of a float32 is the shortest that gives it back.
+    writer.writerows((*row, *vector) for *row, vector in zip(names, *texts, vectors.astype(str), strict=True))
+  text.flush()
+  text.detach()
+
+
+def parquet_made(path: Path) -> str:
+  return (parquet.read_schema(path).metadata or {})[KEY.encode()].decode()
+
+
+def npz_made(path: Path) -> str:
+  with np.load(path, allow_pickle=False) as arrays:
+    return arrays['made'].item()
+
+
+def csv_made(path: Path) -> str:
+  return _beside(path).read_text()
+
+
+class Format(NamedTuple):
+  """A format of the output: the function that writes it, and the one that reads how it was made, JSON."""
+
+  write: Callable[[BinaryIO, Embedded], None]
+  made: Callable[[Path], str]
+
+
+FORMATS = {'.parquet': Format(write_parquet, parquet_made), '.npz': Format(write_npz, npz_made),
+           '.csv': Format(write_csv, csv_made)}
+
+
+def write(path: Path, embedded: Embedded) -> None:
+  """Writes the file, whole or not at all; what a CSV file has no place for goes into a JSON file beside it, first."""
+  if path.suffix == '.csv':
+    write_atomic(_beside(path), embedded.record + '\n')
+  with replacing(path) as file:
+    FORMATS[path.suffix].write(file, embedded)
+
+
+def made(path: Path) -> dict[str, Any] | None:
+  """How a file was made, as it says itself; None if it is no embedding."""
+  try:
+    found = json.loads(FORMATS[path.suffix].made(path))
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pa.ArrowException):
+    return None
+  return found if isinstance(found, dict) else None
+
+
+def _beside(path: Path) -> Path:
+  return path.with_name(f'{path.name}.json')

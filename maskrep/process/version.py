@@ -1,0 +1,8 @@
+"""The version of the package, as it is installed."""
+
+from importlib import metadata
+
+try:
+  __version__ = metadata.version('maskrep')
+except metadata.PackageNotFoundError:  # a checkout that is run in place; `describe_start` records its revision
+  __version__ = 'unknown'
