@@ -1,8 +1,10 @@
-"""Masked image representations in JAX: the names for Python; the same from a shell is `python -m maskrep`.
+"""Masked image representations in JAX: the names for Python; the same from a shell is `maskrep`.
 
   encoder = maskrep.load('runs/msn_digits')
   out = encoder(['a.jpg', 'b.png'])
   out['cls'], out['patches']
+  maskrep.train('msn_digits', workdir='runs/try', changes={'train.epochs': 2.0})
+  maskrep.evaluate('runs/try', 'knn')['figures']
 
 A name is imported when it is first used, so `import maskrep` takes milliseconds and no JAX.
 """
@@ -15,11 +17,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
   from maskrep.api.encoder import Encoder as Encoder
   from maskrep.api.encoder import load as load
+  from maskrep.api.runs import config as config
+  from maskrep.api.runs import evaluate as evaluate
+  from maskrep.api.runs import train as train
   from maskrep.process.version import __version__ as __version__
 
 MODULES = {
   'Encoder': 'maskrep.api.encoder',
   'load': 'maskrep.api.encoder',
+  'config': 'maskrep.api.runs',
+  'evaluate': 'maskrep.api.runs',
+  'train': 'maskrep.api.runs',
   '__version__': 'maskrep.process.version',
 }
 

@@ -15,12 +15,14 @@ from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import RunError
 from maskrep.experiment.experiment import Experiment
+from maskrep.process.working import working
 from maskrep.train import cost
 from maskrep.train.collectives import collectives
 from maskrep.train.program import Program
 
 # Published sizes, for machines that the data are not on.
 EXAMPLES = {('tfds:imagenet2012', 'train'): 1_281_167}
+ELSEWHERE = 'tfds', 'folder', 'ade20k', 'task'  # kinds of sources that may lie on another machine
 TIMED_STEPS = 5
 
 
@@ -34,11 +36,12 @@ def dry_run(config: ConfigDict) -> str:
   experiment.check_devices()
   data = experiment.data
   examples, known = _examples(data)
-  program = experiment.program(examples, make_mesh(experiment.train.fsdp))
+  program = experiment.program(examples or experiment.batch_size, make_mesh(experiment.train.fsdp))
   started = time.perf_counter()
   lowered = program.lower(data.canvas)
   flops = cost.matmul_flops(program.step, *lowered.in_avals[0])
-  compiled = lowered.compile()
+  with working('compiling the training step'):
+    compiled = lowered.compile()
   lines = [
     device_table(),
     _line('parameters', _parameters(program)),
@@ -46,15 +49,17 @@ def dry_run(config: ConfigDict) -> str:
           f'{experiment.batch_size}, in {jnp.dtype(experiment.dtype).name} (matrix products and convolutions)'),
     _line('memory', _memory(compiled)),
     *(_line('' if i else 'sent', line) for i, line in enumerate(_sent(compiled.as_text()))),
-    _line('schedule', f'{known}: {program.total_steps} steps for {experiment.train.epochs:g} epochs, warm-up '
+    _line('schedule', known if examples is None else
+          f'{known}: {program.total_steps} steps for {experiment.train.epochs:g} epochs, warm-up '
           f'{program.warmup_steps}, a checkpoint every {experiment.train.checkpoint_every_steps}, an evaluation every '
           f'{experiment.eval.every_steps}'),
     _line('compilation', f'{time.perf_counter() - started:.0f} s'),
   ]
   if jax.default_backend() != 'cpu':
     seconds = _step_seconds(program, compiled, data.canvas)
-    lines.append(_line('time', f'{seconds:.3f} s a step, {experiment.batch_size / seconds:.0f} images/s, '
-                       f'{seconds * program.total_steps / 3600:.1f} h for all, evaluation and waiting for data aside'))
+    whole = f', {seconds * program.total_steps / 3600:.1f} h for the whole run' if examples else ''
+    lines.append(_line('time', f'{seconds:.3f} s per step, {experiment.batch_size / seconds:.0f} images/s{whole}, without '
+                       'evaluation and waiting for data'))
   return '\n'.join(lines)
 
 
@@ -62,16 +67,17 @@ def _line(name: str, text: str) -> str:
   return f'{name:<12} {text}'
 
 
-def _examples(data: Data) -> tuple[int, str]:
-  """How many there are, and how that is known."""
+def _examples(data: Data) -> tuple[int | None, str]:
+  """The number of examples, None if the data are not on this machine, and how it is known."""
   try:
     count = len(open_source(data, data.train_split))
     return count, f'{count} examples'
   except RunError:
-    if (data.source, data.train_split) not in EXAMPLES:
+    if data.source.partition(':')[0] not in ELSEWHERE:
       raise
-    count = EXAMPLES[data.source, data.train_split]
-    return count, f'{count} examples (as published; {data.source} is not on this machine)'
+    count = EXAMPLES.get((data.source, data.train_split))
+    where = f'{data.source} is not on this machine'
+    return count, f'{count} examples (as published; {where})' if count else f'unknown, as {where}'
 
 
 def _parameters(program: Program) -> str:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from maskrep.data.loader import Loader
 from maskrep.devices.mesh import global_batch
 from maskrep.errors import Preempted
+from maskrep.process.working import working
 from maskrep.schema import Count, LocalPath, NonNegativeInt, Positive, check
 from maskrep.train import cost
 from maskrep.train.clock import Clock
@@ -66,7 +67,7 @@ def run(
     with clock.phase('restore'):
       state = checkpoints.restore(program.state) or warm_start(program.init())
       start = int(state.step)
-    with clock.phase('compile'):
+    with clock.phase('compile'), working('compiling the training step', aloud=jax.process_index() == 0):
       step_fn = program.lower(loader.canvas).compile()
     if jax.process_index() == 0 and (memory := cost.memory(step_fn)):
       record_event(workdir, 'compiled', memory_bytes=sum(memory))

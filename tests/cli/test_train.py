@@ -175,6 +175,13 @@ def test_dry_run_says_what_a_step_costs_and_writes_nothing(tmp_path, capsys):
   assert not list(tmp_path.iterdir())
 
 
+def test_dry_run_without_the_data(capsys):
+  small = '--config.encoder.width=16', '--config.encoder.depth=1', '--config.encoder.heads=1'
+  assert train.main(['main.py', DIGITS, '--dry_run', *small, '--config.data.source=folder:/does/not/exist']) == 0
+  assert re.search('schedule +unknown, as folder:/does/not/exist is not on this machine', capsys.readouterr().out)
+  assert train.main(['main.py', DIGITS, '--dry_run', *small, '--config.data.source=folders:x']) == 2
+
+
 def test_unwritable_workdir(tmp_path, capsys):
   (tmp_path / 'file').write_text('')
   assert train.main(['main.py', DIGITS, f'--workdir={tmp_path}/file/run']) == 4
