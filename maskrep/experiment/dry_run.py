@@ -58,8 +58,8 @@ def dry_run(config: ConfigDict) -> str:
   if jax.default_backend() != 'cpu':
     seconds = _step_seconds(program, compiled, data.canvas)
     whole = f', {seconds * program.total_steps / 3600:.1f} h for the whole run' if examples else ''
-    lines.append(_line('time', f'{seconds:.3f} s per step, {experiment.batch_size / seconds:.0f} images/s{whole}, without '
-                       'evaluation and waiting for data'))
+    lines.append(_line('time', f'{seconds:.3f} s per step, {experiment.batch_size / seconds:.0f} images/s{whole}, '
+                       'without evaluation and waiting for data'))
   return '\n'.join(lines)
 
 
