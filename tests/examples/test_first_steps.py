@@ -7,11 +7,11 @@ import shlex
 
 import matplotlib
 
-from maskrep.__main__ import main
+from maskrep.cli.commands import main
 
 NOTEBOOK = Path(__file__).parent.parent.parent / 'examples' / 'first_steps.ipynb'
 CHANGES = "{'train.epochs': 30.0}"
-COMMAND = re.compile('!python -m (maskrep .*)')
+COMMAND = re.compile('!(maskrep .*)')
 
 
 def test_every_cell_runs(tmp_path, monkeypatch, capsys, torchvision):
@@ -29,5 +29,5 @@ def test_every_cell_runs(tmp_path, monkeypatch, capsys, torchvision):
     else:
       exec(source.replace(CHANGES, quick), names)
   assert names['same_digit'] > 0.9 and names['difference'] < 1e-4
-  assert {figure['name'] for figure in names['record']['figures']} == {'10 neighbours', '20 neighbours'}
+  assert {figure['name'] for figure in names['record']['figures']} == {'k 10', 'k 20'}
   assert '9 of 9 patches: 1.00' in capsys.readouterr().out
