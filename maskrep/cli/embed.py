@@ -12,7 +12,7 @@ from maskrep.cli.help import Page
 from maskrep.errors import ConfigError, DataError
 
 ENCODING = 'network', 'pooling', 'layers', 'size', 'batch_size'
-DATA = {'data.source': 'source', 'data.split': 'train_split', 'data.canvas': 'canvas', 'data.threads': 'threads',
+DATA = {'data.source': 'source', 'data.split': 'split', 'data.canvas': 'canvas', 'data.threads': 'threads',
         'data.max_broken_fraction': 'max_broken_fraction'}
 
 
@@ -21,8 +21,8 @@ def define(values: flags.FlagValues, argv: list[str]) -> None:
   flags.DEFINE_string('output', None, 'The file to write: .parquet, .npz or .csv.', flag_values=values)
   flags.DEFINE_string('data.source', None, 'The images: folder:PATH, tfds:NAME or digits; by default those that the '
                       'run was trained on.', flag_values=values)
-  flags.DEFINE_string('data.split', 'train', 'The split of the images; a folder without one of this name is train.',
-                      flag_values=values)
+  flags.DEFINE_string('data.split', None, 'The split of the images; by default the one that the run was trained on, or '
+                      'train of another source.', flag_values=values)
   flags.DEFINE_integer('data.canvas', None, 'Larger images are reduced until no side is longer, in pixels; by default '
                        'as in the run.', flag_values=values)
   flags.DEFINE_integer('data.threads', None, 'The number of threads that read and decode.', flag_values=values)

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from maskrep.data.datasets import CANVAS, Data
+from maskrep.data.datasets import CANVAS, Data, open_source
+from maskrep.data.sources.source import Source
 from maskrep.devices.agreement import check_same, gather, together
 from maskrep.embedding import writers
 from maskrep.embedding.parts import Parts
@@ -38,7 +39,8 @@ def embed(
   Args:
     workdir: a run, or a folder that `maskrep import` wrote.
     output: a file with the suffix of one of `writers.FORMATS`.
-    data: fields of the section `data`, `train_split` being the split; the others are those of the run.
+    data: fields of the section `data` that are not those of the run, and `split`; that is by default the training
+      split of the run, or 'train' of another source.
     encoding, dtype: as in an evaluation.
 
   Returns:
@@ -51,8 +53,9 @@ def embed(
   """
   if output.suffix not in writers.FORMATS:
     raise ConfigError(f'--output={output}: must end with {" or ".join(writers.FORMATS)}')
-  extractor = _extractor(workdir, data, encoding, dtype)
-  made, source = together(lambda: (_made(extractor), extractor.train))
+  extractor, split = _extractor(workdir, data, encoding, dtype)
+  source = together(lambda: open_source(extractor.data, split))
+  made = _made(extractor, split, source)
   check_same(same.of_config(made, describe_start('')))
   parts = Parts.of(output, made, -(-len(source) // part_records(encoding.batch_size)))
   first = jax.process_index() == 0
@@ -73,20 +76,27 @@ def embed(
   return _summary(output) if first else ''
 
 
-def _extractor(workdir: Path, data: Mapping[str, Any], encoding: Encoding, dtype: jnp.dtype) -> FeatureExtractor:
+def _extractor(
+  workdir: Path, data: Mapping[str, Any], encoding: Encoding, dtype: jnp.dtype
+) -> tuple[FeatureExtractor, str]:
+  """The extractor, and the split that it is for."""
   what = f'--workdir={workdir}'
   pretrained, _ = stored.pretrained(what, workdir, encoding.network)
-  own = pretrained.source['config']['data'] if holds_run(workdir) else DATA
-  if not (own | data).get('source'):
+  own = pretrained.source['config']['data'] if holds_run(workdir) else DATA | {'source': '', 'train_split': 'train'}
+  fields = own | {name: value for name, value in data.items() if name != 'split'}
+  if not fields['source']:
     raise ConfigError(f'--data.source: is needed, as {what} holds an import, which has no data of its own; name the '
                       'images, as folder:PATH')
+  split = data.get('split', own['train_split'] if fields['source'] == own['source'] else 'train')
+  if fields['source'] != own['source']:
+    fields |= {'train_split': split, 'eval_split': ''}
   return FeatureExtractor(
     workdir=workdir, pretrained=pretrained, encoding=encoding, seed=0, dtype=dtype,
-    data=build(Data, {**own, **data, 'eval_split': ''}, 'config.data'),
-    load_classifier=functools.partial(stored.trained_classifier, what, workdir))
+    data=build(Data, fields, 'config.data'),
+    load_classifier=functools.partial(stored.trained_classifier, what, workdir)), split
 
 
-def _made(extractor: FeatureExtractor) -> dict[str, Any]:
+def _made(extractor: FeatureExtractor, split: str, source: Source) -> dict[str, Any]:
   """How the vectors are made, as plain data: all that they depend on."""
   pretrained, data = extractor.pretrained, extractor.data
   return json.loads(json.dumps({
@@ -94,8 +104,7 @@ def _made(extractor: FeatureExtractor) -> dict[str, Any]:
     'encoder': {'digest': extractor.digest, 'kind': pretrained.kind, 'sizes': pretrained.config,
                 'step': pretrained.source.get('step')},
     'encoding': extractor.settings,
-    'data': {'source': data.source, 'split': data.train_split, 'canvas': data.canvas,
-             'fingerprint': extractor.train.fingerprint}}))
+    'data': {'source': data.source, 'split': split, 'canvas': data.canvas, 'fingerprint': source.fingerprint}}))
 
 
 def _plan(output: Path, parts: Parts, made: dict[str, Any]) -> dict[str, Any]:
