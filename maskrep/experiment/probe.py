@@ -16,8 +16,8 @@ import jax
 
 from maskrep.data.datasets import Data, open_source
 from maskrep.errors import ConfigError, NonFiniteError
+from maskrep.evaluation.encoders import check_encoder, own_pooling
 from maskrep.evaluation.evaluator import ends_in_accuracy
-from maskrep.evaluation.extractor import check_encoder, own_pooling
 from maskrep.evaluation.result import Result
 from maskrep.experiment.experiment import FREE_FIELDS, Experiment
 from maskrep.experiment.run import run
@@ -43,7 +43,7 @@ def experiments(
   Raises:
     ConfigError: one of them cannot be right.
   """
-  preprocessing = check_encoder(folder, pretrained)
+  preprocessing = check_encoder(f'--workdir={folder}', pretrained)
   if not data['eval_split']:
     raise ConfigError("config.data.eval_split='': an encoder is evaluated on a split of its own; name one")
   filled = {name: value for name, value in copy.deepcopy(dict(config)).items() if name not in OWN_FIELDS}

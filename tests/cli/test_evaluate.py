@@ -13,7 +13,7 @@ from maskrep.cli import evaluate
 from maskrep.configs import msn_digits
 from maskrep.data.datasets import Data
 from maskrep.evaluation import features
-from maskrep.evaluation.extractor import Encoding, FeatureExtractor
+from maskrep.evaluation.encoders import Encoding, FeatureExtractor
 from maskrep.experiment import stored
 from maskrep.masking.tokens import random_keep
 from maskrep.weights import native

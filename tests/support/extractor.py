@@ -7,7 +7,7 @@ import numpy as np
 
 from maskrep.data.datasets import Data
 from maskrep.data.decode import BrokenImage, decode
-from maskrep.evaluation.extractor import Encoding
+from maskrep.evaluation.encoders import Encoding
 from maskrep.evaluation.features import Features
 
 DATA = Data(source='', train_split='train', eval_split='test', download=False, canvas=16, threads=2,
