@@ -98,9 +98,10 @@ class Evaluator:
         raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
       return open_source(data, data.eval_split)
 
-    return cls(what=encoder.what, encoder=encoder, data=data, open_train=functools.partial(open_source, data, data.train_split),
-               open_eval=open_eval, load_objective=load_objective, batch_size=encoder.encoding.batch_size, seed=seed,
-               mesh=make_mesh(), cache=workdir / 'features')
+    open_train = functools.partial(open_source, data, data.train_split)
+    return cls(what=encoder.what, encoder=encoder, data=data, open_train=open_train, open_eval=open_eval,
+               load_objective=load_objective, batch_size=encoder.encoding.batch_size, seed=seed, mesh=make_mesh(),
+               cache=workdir / 'features')
 
   def of(self, encoder: Encoder, trained: TrainedObjective) -> 'Evaluator':
     """The same evaluator of another encoder, or of other weights; what is compiled is used again."""

@@ -19,12 +19,11 @@ from maskrep.evaluation.encoders import ObjectiveEncoder, Pixels, TrainedObjecti
 from maskrep.evaluation.evaluator import Evaluator, check_classes, has_classifier
 from maskrep.evaluation.options import Eval
 from maskrep.evaluation.protocols.table import PROTOCOLS
-from maskrep.evaluation.result import FINAL, TRAINING, Result
+from maskrep.evaluation.result import FINAL, TRAINED, TRAINING, Result
 from maskrep.types import Objective, TrainState
 from maskrep.workdir.events import now
 
 SEED = 0  # of draws of labels, the same for all runs, so that these can be compared
-TRAINED = 'trained'  # the kind of features that is not a baseline
 PREDICTIONS = 'predictions'  # of the objective itself; judged without being named
 
 
@@ -84,7 +83,7 @@ def rows(evaluations: Iterable[Evaluation]) -> dict[str, list[Result]]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunEvaluator:
-  """Evaluates the EMA encoder of a run, on a sample of the training split and, if there is one, on the evaluation split.
+  """Evaluates the EMA encoder of a run on a sample of the training split and, if there is one, the evaluation split.
 
   All processes of a run must evaluate together.
 
@@ -175,8 +174,8 @@ class RunEvaluator:
         'protocol': protocol, 'stage': stage, 'step': step, 'features': name, 'time': date,
         'seconds': round(time.monotonic() - started, 3), 'seed': SEED,
         'encoder': {'step': step, 'network': 'ema', 'method': self.config['method']},
-        'encoding': evaluator.encoder.settings, 'data': dataclasses.asdict(self.data) | {'images': dict(evaluator.images)},
-        'settings': settings}
+        'encoding': evaluator.encoder.settings, 'settings': settings,
+        'data': dataclasses.asdict(self.data) | {'images': dict(evaluator.images)}}
       if results:
         evaluations.append(Evaluation(record, results))
     return evaluations

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskrep.workdir.files import append_json
+from maskrep.workdir.files import append_json, read_json
 
 FILE = 'evaluations.jsonl'
 # When a record was made: while a run trains, when it ends, or later, by maskrep evaluate.
 TRAINING, FINAL, LATER = STAGES = 'training', 'final', 'later'
+TRAINED = 'trained'  # the kind of features that is not a baseline
 HEADINGS = {'knn': 'k-NN', 'recall_at_1': 'Recall@1', 'accuracy': 'classifier', 'mean_iou': 'mean IoU',
             'pixel_accuracy': 'pixel accuracy', 'logistic': 'all labels'}
 NOTHING = '-'
@@ -97,3 +98,14 @@ def append(workdir: Path, record: Mapping, results: Sequence[Result], *, write: 
 def results_of(record: Mapping) -> list[Result]:
   """The results in a record; an earlier version wrote fewer fields."""
   return [Result(**figure) for figure in record['figures']]
+
+
+def final_results(workdir: Path) -> dict[str, list[Result]]:
+  """Returns kind of features -> results of all protocols, of the last time that the run in a folder came to its end."""
+  last = {}
+  for record in read_json(workdir / FILE)[0]:
+    if record.get('stage') == FINAL:
+      time, records = last.get(record['features'], ('', []))
+      last[record['features']] = record['time'], [*(records if record['time'] == time else ()), record]
+  return {features: [result for record in records for result in results_of(record)]
+          for features, (_, records) in last.items()}

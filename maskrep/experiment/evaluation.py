@@ -13,9 +13,8 @@ from maskrep.data.datasets import Data
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.evaluation.encoders import Encoding, StoredEncoder
 from maskrep.evaluation.evaluator import Evaluator
-from maskrep.evaluation.of_run import TRAINED
 from maskrep.evaluation.protocols import table
-from maskrep.evaluation.result import LATER, Result, append
+from maskrep.evaluation.result import LATER, TRAINED, Result, append
 from maskrep.experiment import probe, stored
 from maskrep.schema import NonNegativeInt, Reader
 from maskrep.weights.pretrained import Pretrained, digest
