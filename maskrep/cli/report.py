@@ -1,4 +1,4 @@
-"""Compares the evaluations of runs: python -m maskrep report --workdir=DIR,DIR2 --output=report.png"""
+"""Compares runs, their curves and evaluations: python -m maskrep report --workdir=DIR,DIR2 --output=report.png"""
 
 from pathlib import Path
 import sys
@@ -7,6 +7,7 @@ from absl import flags
 
 from maskrep.cli import command
 from maskrep.errors import ConfigError
+from maskrep.evaluation import curves
 from maskrep.evaluation.report import newest, png, read, tables
 from maskrep.evaluation.result import FILE
 from maskrep.workdir.files import write_atomic
@@ -29,23 +30,26 @@ def report(argv: list[str]) -> None:
   """Prints the tables and writes the picture; damaged lines are reported on standard error.
 
   Raises:
-    ConfigError: a workdir has no record.
+    ConfigError: a workdir has nothing to report.
   """
   values = parse(argv)
-  records = []
+  records, runs = [], {}
   for workdir in dict.fromkeys(values.workdir):
     loaded, damaged = read(workdir)
     records += loaded
     for number in damaged:
       print(f'maskrep: {Path(workdir) / FILE}: line {number} is damaged and ignored', file=sys.stderr)
-    if not loaded:
-      raise ConfigError(f'--workdir={workdir}: holds no record in {FILE}; run python -m maskrep evaluate first')
+    if logged := curves.read(workdir):
+      runs[workdir] = logged
+    elif not loaded:
+      raise ConfigError(f'--workdir={workdir}: has nothing to report yet, neither in metrics.jsonl nor in {FILE}; '
+                        'train it, or run maskrep evaluate first')
   kept = newest(records)
-  print(tables(kept))
+  print('\n\n'.join(filter(None, [f'## training\n\n{curves.table(runs)}' if runs else '', tables(kept)])))
   if len(kept) < len(records):
     print(f'\nReplaced by later records: {len(records) - len(kept)}')
   if values.output:
-    write_atomic(Path(values.output), png(kept))
+    write_atomic(Path(values.output), png(kept, runs))
 
 
 def main(argv: list[str]) -> int:

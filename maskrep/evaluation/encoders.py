@@ -220,7 +220,7 @@ class Pixels:
 
   @property
   def settings(self) -> dict:
-    return {'size': self.canvas}
+    return {'pixels': self.canvas}
 
   def patch_counts(self, ratio: float) -> tuple[int, int]:
     return _patch_counts("config.eval.baselines: 'pixels'", 'baseline', False, self.canvas, ratio)

@@ -158,7 +158,7 @@ def _subsets(
 
 def _names(count: int) -> tuple[str, str]:
   """Name and metric of a number of labels per class."""
-  return f'{count} label{"s" * (count > 1)} a class', f'labels_{count}'
+  return f'{count} label{"s" * (count > 1)} per class', f'labels_{count}'
 
 
 def _note(l2s: Iterable[float]) -> str:
