@@ -174,7 +174,7 @@ class Evaluator:
     objective, *_, weights = self.load_objective()
     if isinstance(objective, Classifies) and self.train.num_classes:
       test = self.features(self.eval)
-      classify = self.compiled.setdefault('classify', jax.jit(objective.classify))
+      classify = self.compiled.setdefault('predictions', jax.jit(objective.classify))
       right = classify(weights[0], test.features).argmax(-1) == test.labels
       return [Result('top-1', float(right.mean()), metric='accuracy')]
     if isinstance(objective, Segments):

@@ -93,7 +93,8 @@ def differences(records: Sequence[Record]) -> dict[str, str]:
   Those that have a field must differ in it: the records of a run lack what maskrep evaluate adds.
   """
   fields = list(dict.fromkeys(field for record in records for field in record.fields))
-  differing = [field for field in fields if len({record.fields[field] for record in records if field in record.fields}) > 1]
+  values = {field: {record.fields[field] for record in records if field in record.fields} for field in fields}
+  differing = [field for field in fields if len(values[field]) > 1]
   if sum(field.startswith(('workdir', 'encoder.', 'stage', 'features')) for field in differing) > 1:
     differing = [field for field in differing if field != 'encoder.digest']  # the other fields name the encoder
   short = [field.split('.')[-1] for field in differing]

@@ -97,7 +97,7 @@ def append(workdir: Path, record: Mapping, results: Sequence[Result], *, write: 
 
 def results_of(record: Mapping) -> list[Result]:
   """The results in a record; an earlier version wrote fewer fields."""
-  return [Result(**figure) for figure in record['figures']]
+  return [Result(**(figure | {'each': tuple(figure.get('each', ()))})) for figure in record['figures']]
 
 
 def final_results(workdir: Path) -> dict[str, list[Result]]:
