@@ -33,7 +33,7 @@ def classify(
     warmup_learning_rate=0.0, learning_rate=per_image * learning_rate, final_learning_rate=0.0,
     warmup_epochs=warmup_epochs, schedule_stretch=1.0, weight_decay=weight_decay, final_weight_decay=weight_decay,
     beta1=0.9, beta2=0.999, clip_norm=0.0, ema_momentum=0.0, final_ema_momentum=0.0, ema_schedule='linear')
-  config.eval.update(max_train_examples=10_000, labels_per_class=())
+  config.eval.update(max_train_examples=10_000, protocols=('collapse', 'knn'))
   return config
 
 

@@ -16,8 +16,3 @@ def evaluation(protocol: str, data: ml_collections.ConfigDict | None = None) -> 
     config.data.source = ''
   config.encoding = section(network='ema', pooling='', layers=1, size=0, batch_size=256)
   return config
-
-
-def low_shot() -> ml_collections.ConfigDict:
-  """The section of logistic regression on 1, 2 and 5 labels per class."""
-  return section(labels_per_class=(1, 2, 5), fractions=(), lists=(), draws=3, l2=(0.1,), folds=0)

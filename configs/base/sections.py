@@ -38,9 +38,20 @@ def imagenet(*, batch_size: int, epochs: float) -> ml_collections.ConfigDict:
     epochs=float(epochs), init_from='', freeze_encoder_steps=0, microbatch=0, fsdp=1, log_every_steps=50,
     checkpoint_every_steps=1000, keep_checkpoints=3)
   config.eval = section(
-    every_steps=12510, batch_size=512, crop_fraction=0.875, max_train_examples=100_000, knn_neighbours=20,
-    knn_temperature=0.07, labels_per_class=(1, 2, 5), label_draws=3, baselines=())
+    every_steps=12510, batch_size=512, crop_fraction=0.875, max_train_examples=100_000, baselines=(),
+    protocols=('collapse', 'knn', 'lowshot'), knn=section(neighbours=(20,), temperature=0.07), lowshot=low_shot(),
+    logistic=logistic())
   return config
+
+
+def low_shot() -> ml_collections.ConfigDict:
+  """The section of logistic regression on 1, 2 and 5 labels per class."""
+  return section(labels_per_class=(1, 2, 5), fractions=(), lists=(), draws=3, l2=(0.1,), folds=0)
+
+
+def logistic() -> ml_collections.ConfigDict:
+  """The section of logistic regression on all labels."""
+  return section(l2=(0.01, 0.1, 1.0, 10.0), folds=5)
 
 
 def epochs_of(config: ml_collections.ConfigDict, steps: int, examples: int):

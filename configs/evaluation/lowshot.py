@@ -5,7 +5,8 @@ On the data that a run was trained on.
   python -m maskrep evaluate lowshot --workdir=DIR
 """
 
-from maskrep.configs.base.evaluation import evaluation, low_shot
+from maskrep.configs.base.evaluation import evaluation
+from maskrep.configs.base.sections import low_shot
 
 
 def get_config():

@@ -7,8 +7,8 @@ authors' README as we remember it: a lambda of 0.0025, divided by the number of 
   python -m maskrep evaluate lowshot --workdir=DIR --config=configs/evaluation/lowshot_in1k.py
 """
 
-from maskrep.configs.base.evaluation import evaluation, low_shot
-from maskrep.configs.base.sections import imagenet_data
+from maskrep.configs.base.evaluation import evaluation
+from maskrep.configs.base.sections import imagenet_data, low_shot
 
 
 def get_config():

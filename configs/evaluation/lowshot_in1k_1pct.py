@@ -5,8 +5,8 @@ The penalty is chosen from five by cross-validation on those labels. Not run by 
   python -m maskrep evaluate lowshot --workdir=DIR --config=configs/evaluation/lowshot_in1k_1pct.py
 """
 
-from maskrep.configs.base.evaluation import evaluation, low_shot
-from maskrep.configs.base.sections import imagenet_data
+from maskrep.configs.base.evaluation import evaluation
+from maskrep.configs.base.sections import imagenet_data, low_shot
 
 
 def get_config():

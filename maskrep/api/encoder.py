@@ -20,7 +20,7 @@ from maskrep.data.datasets import CANVAS
 from maskrep.data.loader import in_order
 from maskrep.devices.mesh import batch_sharding, make_mesh
 from maskrep.errors import ConfigError, DataError
-from maskrep.evaluation.extractor import NETWORKS, check_encoder, own_pooling
+from maskrep.evaluation.encoders import NETWORKS, check_encoder, own_pooling
 from maskrep.experiment import stored
 from maskrep.models.encoder import KINDS, Preprocessing, pooled
 from maskrep.process.paths import check_path

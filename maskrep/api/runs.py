@@ -43,7 +43,11 @@ def train(
 
   Prints the final table. A signal is the caller's: in a notebook, an interrupt ends the call after all is saved.
 
-  >>> rows = maskrep.train('msn_digits', 'runs/try', {'train.epochs': 0.1, 'encoder.depth': 1})  # doctest: +SKIP
+  >>> changes = {'train.epochs': 0.1, 'encoder.depth': 1, 'eval.baselines': ('untrained',)}
+  >>> rows = maskrep.train('msn_digits', 'runs/try', changes)  # doctest: +ELLIPSIS
+  1 process(es), ...
+  >>> [row['protocol'] for row in rows if row['features'] == 'trained']
+  ['collapse', 'knn', 'lowshot']
 
   Args:
     config: a config, or what `maskrep.config` takes.
@@ -52,7 +56,7 @@ def train(
     allow_config_change: dotted fields that may differ from those of the run that goes on.
 
   Returns:
-    The records of the final table, one per row, as in evaluations.jsonl; none without labels.
+    The records of the final evaluation, as in evaluations.jsonl: one per protocol and kind of features.
 
   Raises:
     RunError: the reason why the run ended before its end.
@@ -71,7 +75,7 @@ def evaluate(
 
   >>> record = maskrep.evaluate('runs/msn_digits', 'knn', {'knn.neighbours': (5,)})
   >>> [result['name'] for result in record['figures']]
-  ['k 5']
+  ['5 neighbours', 'Recall@1']
 
   Args:
     workdir: a run, or a folder that `maskrep import` wrote.

@@ -1,4 +1,4 @@
-"""Compares the evaluations of runs, as tables and as a picture."""
+"""Compares the curves and evaluations of runs, as tables and as a picture."""
 
 from pathlib import Path
 import sys
@@ -35,26 +35,30 @@ def report(argv: list[str]) -> None:
   """Prints the tables and writes the picture; damaged lines are reported on standard error.
 
   Raises:
-    ConfigError: a workdir has no record.
+    ConfigError: a workdir has nothing to report.
   """
   values = parse(argv)
+  from maskrep.evaluation import curves
   from maskrep.evaluation.report import newest, png, read, tables
   from maskrep.evaluation.result import FILE
 
-  records = []
+  records, runs = [], {}
   for workdir in dict.fromkeys(values.workdir):
     loaded, damaged = read(workdir)
     records += loaded
     for number in damaged:
       print(f'maskrep: {Path(workdir) / FILE}: line {number} is damaged and ignored', file=sys.stderr)
-    if not loaded:
-      raise ConfigError(f'--workdir={workdir}: holds no record in {FILE}; run maskrep evaluate first')
+    if logged := curves.read(workdir):
+      runs[workdir] = logged
+    elif not loaded:
+      raise ConfigError(f'--workdir={workdir}: has nothing to report yet, neither in metrics.jsonl nor in {FILE}; '
+                        'train it, or run maskrep evaluate first')
   kept = newest(records)
-  print(tables(kept))
+  print('\n\n'.join(filter(None, [f'## training\n\n{curves.table(runs)}' if runs else '', tables(kept)])))
   if len(kept) < len(records):
     print(f'\nReplaced by later records: {len(records) - len(kept)}')
   if values.output:
-    write_atomic(Path(values.output), png(kept))
+    write_atomic(Path(values.output), png(kept, runs))
 
 
 def main(argv: list[str]) -> int:

@@ -1,7 +1,6 @@
 """Embedding a data set: one file with a vector for each image, and how it was made."""
 
 from collections.abc import Mapping
-import functools
 import glob
 import json
 import logging
@@ -18,7 +17,7 @@ from maskrep.embedding import writers
 from maskrep.embedding.parts import Parts
 from maskrep.embedding.stream import part_records, stream
 from maskrep.errors import CheckpointError, ConfigError
-from maskrep.evaluation.extractor import Encoding, FeatureExtractor
+from maskrep.evaluation.encoders import Encoding, StoredEncoder
 from maskrep.experiment import same, stored
 from maskrep.process.version import __version__
 from maskrep.schema import build
@@ -53,16 +52,16 @@ def embed(
   """
   if output.suffix not in writers.FORMATS:
     raise ConfigError(f'--output={output}: must end with {" or ".join(writers.FORMATS)}')
-  extractor, split = _extractor(workdir, data, encoding, dtype)
-  source = together(lambda: open_source(extractor.data, split))
-  made = _made(extractor, split, source)
+  encoder, images, split = _opened(workdir, data, encoding, dtype)
+  source = together(lambda: open_source(images, split))
+  made = _made(encoder, images, split, source)
   check_same(same.of_config(made, describe_start('')))
   parts = Parts.of(output, made, -(-len(source) // part_records(encoding.batch_size)))
   first = jax.process_index() == 0
   plan = gather({'plan': together(lambda: _plan(output, parts, made) if first else None)})[0]['plan']
   try:
     if plan['missing']:
-      for number, part in stream(extractor, source, plan['missing'], plan['broken']):
+      for number, part in stream(encoder, images, source, plan['missing'], plan['broken']):
         if first:
           parts.store(number, part)
     if first and not plan['done']:
@@ -76,10 +75,10 @@ def embed(
   return _summary(output) if first else ''
 
 
-def _extractor(
+def _opened(
   workdir: Path, data: Mapping[str, Any], encoding: Encoding, dtype: jnp.dtype
-) -> tuple[FeatureExtractor, str]:
-  """The extractor, and the split that it is for."""
+) -> tuple[StoredEncoder, Data, str]:
+  """The encoder, the data section and the split."""
   what = f'--workdir={workdir}'
   pretrained, _ = stored.pretrained(what, workdir, encoding.network)
   own = pretrained.source['config']['data'] if holds_run(workdir) else DATA | {'source': '', 'train_split': 'train'}
@@ -90,20 +89,18 @@ def _extractor(
   split = data.get('split', own['train_split'] if fields['source'] == own['source'] else 'train')
   if fields['source'] != own['source']:
     fields |= {'train_split': split, 'eval_split': ''}
-  return FeatureExtractor(
-    workdir=workdir, pretrained=pretrained, encoding=encoding, seed=0, dtype=dtype,
-    data=build(Data, fields, 'config.data'),
-    load_classifier=functools.partial(stored.trained_classifier, what, workdir)), split
+  encoder = StoredEncoder(what=what, pretrained=pretrained, encoding=encoding, dtype=dtype)
+  return encoder, build(Data, fields, 'config.data'), split
 
 
-def _made(extractor: FeatureExtractor, split: str, source: Source) -> dict[str, Any]:
+def _made(encoder: StoredEncoder, data: Data, split: str, source: Source) -> dict[str, Any]:
   """How the vectors are made, as plain data: all that they depend on."""
-  pretrained, data = extractor.pretrained, extractor.data
+  pretrained = encoder.pretrained
   return json.loads(json.dumps({
     'maskrep': {'version': __version__, 'revision': describe_start('')['revision']},
-    'encoder': {'digest': extractor.digest, 'kind': pretrained.kind, 'sizes': pretrained.config,
+    'encoder': {'digest': encoder.digest, 'kind': pretrained.kind, 'sizes': pretrained.config,
                 'step': pretrained.source.get('step')},
-    'encoding': extractor.settings,
+    'encoding': encoder.settings,
     'data': {'source': data.source, 'split': split, 'canvas': data.canvas, 'fingerprint': source.fingerprint}}))
 
 

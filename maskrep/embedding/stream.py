@@ -8,6 +8,7 @@ import jax
 from jax.experimental.multihost_utils import process_allgather
 import numpy as np
 
+from maskrep.data.datasets import Data
 from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Example, Source
 from maskrep.devices.agreement import gather
@@ -15,7 +16,7 @@ from maskrep.devices.mesh import global_batch, make_mesh
 from maskrep.embedding.parts import Part
 from maskrep.errors import DataError
 from maskrep.evaluation import features
-from maskrep.evaluation.extractor import FeatureExtractor
+from maskrep.evaluation.encoders import StoredEncoder
 from maskrep.evaluation.features import READS
 
 RECORDS = 4096  # of a part, or one batch if that is more
@@ -26,7 +27,9 @@ def part_records(batch_size: int) -> int:
   return max(1, RECORDS // batch_size) * batch_size
 
 
-def stream(extractor: FeatureExtractor, source: Source, numbers: list[int], broken: int) -> Iterator[tuple[int, Part]]:
+def stream(
+  encoder: StoredEncoder, data: Data, source: Source, numbers: list[int], broken: int
+) -> Iterator[tuple[int, Part]]:
   """Yields parts by their numbers, in all processes the same, but for the names, which only process 0 has.
 
   Args:
@@ -36,18 +39,18 @@ def stream(extractor: FeatureExtractor, source: Source, numbers: list[int], brok
   Raises:
     DataError: more than `data.max_broken_fraction` of the images of the source cannot be read.
   """
-  data, batch_size, mesh = extractor.data, extractor.encoding.batch_size, make_mesh()
+  batch_size, mesh = encoder.encoding.batch_size, make_mesh()
   records = part_records(batch_size)
   wanted = _Named(source, np.concatenate([
     np.arange(number * records, min((number + 1) * records, len(source))) for number in numbers]))
-  encode = features.jit_encoder(extractor.encode_fn(0.0, False), mesh)
+  encode = features.jit_encoder(encoder.function(0.0, whole=False, seed=0), mesh)
   batches = in_order(
     wanted, batch_size=batch_size, canvas=data.canvas, threads=data.threads, stall_timeout_s=data.stall_timeout_s,
     reads=(*READS, 'label'), process_index=jax.process_index(), process_count=jax.process_count())
   found = []
   with contextlib.closing(batches):
     for i, batch in enumerate(batches, 1):
-      vectors = np.asarray(encode(extractor.arrays, global_batch(mesh, {name: batch[name] for name in READS})))
+      vectors = np.asarray(encode(encoder.weights, global_batch(mesh, {name: batch[name] for name in READS})))
       valid, labels = process_allgather((batch['valid'], batch['label']), tiled=True)
       names = [name for process in gather({'names': wanted.names(batch['position'])}) for name in process['names']]
       done = min(i * batch_size, len(wanted))

@@ -1,32 +1,33 @@
-"""The evaluations of a run: collapse measures and k-NN during training, a table at the end.
+"""An encoder under evaluation and its data: protocols get features, logits and predictions through it.
 
-The only place that tests for the optional protocols of an objective: `Classifies`, `Segments`, `Reconstructs`.
+It serves training, where each evaluation has new weights, and afterwards, where features are kept in the workdir. The
+only place that tests for the optional protocols of an objective: `Classifies`, `Segments`, `Reconstructs`.
 """
 
 from collections.abc import Callable
 import dataclasses
 import functools
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from maskrep import rng
-from maskrep.data.datasets import Data
+from maskrep.data.datasets import Data, open_source
 from maskrep.data.sources.source import Source
-from maskrep.errors import ConfigError
-from maskrep.evaluation import features, table
-from maskrep.evaluation.features import EncodeFn, Features
+from maskrep.devices.mesh import make_mesh
+from maskrep.errors import ConfigError, DataError
+from maskrep.evaluation import features
+from maskrep.evaluation.cache import cached
+from maskrep.evaluation.encoders import Encoder, ObjectiveEncoder, StoredEncoder, TrainedObjective
+from maskrep.evaluation.features import Features
 from maskrep.evaluation.metrics import segmentation
-from maskrep.evaluation.metrics.collapse import collapse_metrics
-from maskrep.evaluation.metrics.knn import knn_accuracy
-from maskrep.evaluation.metrics.logistic import TooFewLabels
-from maskrep.evaluation.options import Eval
+from maskrep.evaluation.result import Result
 from maskrep.show.sheet import sheet_png
-from maskrep.types import Classifies, Objective, Reconstructs, Segments, TrainState
+from maskrep.types import Classifies, Objective, Reconstructs, Segments
 
 PICTURES = 16  # images that are shown reconstructed
-COLLAPSE_EXAMPLES = 10_000  # enough for the effective rank of some thousand dimensions
 
 
 def has_classifier(objective: Objective) -> bool:
@@ -39,26 +40,15 @@ def ends_in_accuracy(objective: Objective) -> bool:
   return isinstance(objective, (Classifies, Segments))
 
 
-def check_data(objective: Objective, options: Eval, name: str, train: Source, test: Source | None) -> None:
-  """Checks that a data set fits the objective and has the examples that its evaluation needs.
-
-  Args:
-    name: name of the data set, for errors.
+def check_classes(objective: Objective, name: str, train: Source) -> None:
+  """Checks that an objective predicts the classes of a data set, whose name is for errors.
 
   Raises:
     ConfigError: naming the field, its value and the remedy.
   """
-  bank, classes = min(options.max_train_examples, len(train)), train.num_classes
-  if test is not None and classes:
-    # A class may still have too few examples, which is known only when the labels are read, with the images.
-    for field, needed in (('knn_neighbours', options.knn_neighbours),
-                          ('labels_per_class', classes * max(options.labels_per_class, default=0))):
-      if needed > bank:
-        raise ConfigError(f'config.eval.{field}={getattr(options, field)}: needs {needed} examples, but the '
-                          f'smaller of config.eval.max_train_examples and the training split is {bank}')
-  if isinstance(objective, Classifies) and objective.num_classes != classes:
-    raise ConfigError(f'config.regularisation.num_classes={objective.num_classes}: {name} has {classes or "no"} '
-                      'classes; set it to that number')
+  if isinstance(objective, Classifies) and objective.num_classes != train.num_classes:
+    raise ConfigError(f'config.regularisation.num_classes={objective.num_classes}: {name} has '
+                      f'{train.num_classes or "no"} classes; set it to that number')
   if isinstance(objective, Segments) and objective.map_classes != train.map_classes:
     if not train.map_classes:
       raise ConfigError(f'config.data.source={name}: has no label maps with known classes; use '
@@ -67,117 +57,188 @@ def check_data(objective: Objective, options: Eval, name: str, train: Source, te
                       'classes; set it to that number')
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluator:
-  """Evaluates the EMA encoder on a sample of the training split and, if there is one, on the evaluation split."""
+  """Features, logits and predictions of the images of a data set, by one encoder.
 
-  objective: Objective
-  options: Eval
-  train_source: Source
-  eval_source: Source | None
+  Attributes:
+    what: the flag or field that named the encoder, and its value, for errors.
+    encoder: computes features.
+    data: how images are read.
+    open_train, open_eval: open the two splits; called once, if a protocol needs them.
+    load_objective: the objective with its weights, for what it predicts itself; called once, if a protocol needs it.
+    batch_size: images encoded at once, over all devices.
+    seed: of masks.
+    cache: a folder for features; None keeps them in memory, until `of` gives new weights.
+    images: fingerprint -> number of readable images, of the sources encoded so far.
+    compiled: the compiled functions.
+    memory: features by function and source.
+  """
+
+  what: str
+  encoder: Encoder
   data: Data
+  open_train: Callable[[], Source]
+  open_eval: Callable[[], Source]
+  load_objective: Callable[[], TrainedObjective]
+  batch_size: int
   seed: int
   mesh: Mesh
+  cache: Path | None = None
+  images: dict[str, int] = dataclasses.field(default_factory=dict)
+  compiled: dict[Any, Callable] = dataclasses.field(default_factory=dict)
+  memory: dict[tuple, Features] = dataclasses.field(default_factory=dict)
 
-  def metrics(self, state: TrainState) -> dict[str, float]:
-    """Returns {'rankme', 'feature_std'} and, with labels, {'knn', 'recall_at_1'}, all prefixed by 'eval/'.
+  @classmethod
+  def stored(cls, workdir: Path, encoder: StoredEncoder, data: Data, *, seed: int,
+             load_objective: Callable[[], TrainedObjective]) -> 'Evaluator':
+    """That of a run on disk or of an import; features are cached in `workdir`."""
+    def open_eval():
+      if not data.eval_split:
+        raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
+      return open_source(data, data.eval_split)
 
-    Recall@1 is the share of the evaluation split whose nearest training example is of the same class. An objective with
-    a classifier also gets its 'accuracy', and one that segments 'mean_iou' and 'pixel_accuracy'.
+    open_train = functools.partial(open_source, data, data.train_split)
+    return cls(what=encoder.what, encoder=encoder, data=data, open_train=open_train, open_eval=open_eval,
+               load_objective=load_objective, batch_size=encoder.encoding.batch_size, seed=seed, mesh=make_mesh(),
+               cache=workdir / 'features')
+
+  def of(self, encoder: Encoder, trained: TrainedObjective) -> 'Evaluator':
+    """The same evaluator of another encoder, or of other weights; what is compiled is used again."""
+    return dataclasses.replace(self, encoder=encoder, load_objective=lambda: trained, images={}, memory={})
+
+  @functools.cached_property
+  def train(self) -> Source:
+    return self.open_train()
+
+  @functools.cached_property
+  def eval(self) -> Source:
+    return self.open_eval()
+
+  def require_labels(self, one_split: bool = False) -> int:
+    """Opens both splits, checks that they have labels, and returns the number of classes.
+
+    Args:
+      one_split: whether both splits may be the same.
+
+    Raises:
+      ConfigError: there are no labels, a split does not exist, or both splits are the same.
+    """
+    if self.eval.fingerprint == self.train.fingerprint and not one_split:
+      raise ConfigError(f'config.data.eval_split={self.data.eval_split!r}: is the training split too, so each image '
+                        'would be its own training example; name another')
+    if not self.train.num_classes:
+      raise ConfigError(f'config.data.source={self.data.source!r}: has no labels, and this protocol needs them')
+    return self.train.num_classes
+
+  @property
+  def classes(self) -> int:
+    """Number of classes of the classifier that was trained with the encoder.
+
+    Raises:
+      ConfigError: none was trained.
+    """
+    return self._classifier.trained.objective.num_classes
+
+  def patch_counts(self, ratio: float) -> tuple[int, int]:
+    """See `Encoder.patch_counts`."""
+    return self.encoder.patch_counts(ratio)
+
+  def features(self, source: Source, ratio: float = 0.0, whole: bool = False) -> Features:
+    """Features of all readable images of a source, in its order; each is computed once.
+
+    Args:
+      ratio: share of the patches that is dropped, by a different mask per image.
+      whole: the whole image is encoded, squashed to a square, instead of its centre.
+
+    Raises:
+      ConfigError: the encoder cannot leave patches out, or none would be left.
+      DataError: more images than `data.max_broken_fraction` cannot be read. In training the loader sees to that.
+    """
+    return self._extracted(self.encoder, source, ratio, whole)
+
+  def logits(self, source: Source, whole: bool = False) -> Features:
+    """Logits [M, C] of the classifier that was trained with the encoder, evaluated as in its run.
+
+    Args:
+      whole: as in `features`.
+    """
+    return self._extracted(self._classifier, source, 0.0, whole)
+
+  def predictions(self) -> list[Result]:
+    """Accuracy on the evaluation split of what the objective predicts itself: classes of images, or of pixels.
 
     Raises:
       DataError: the objective segments, and no pixel of the evaluation split has a class.
     """
-    weights = state.ema_params, state.model_state
-    train = self._extract(self._encoder, weights, self._bank)
-    subset = train.features[::len(train.features) // COLLAPSE_EXAMPLES + 1]
-    metrics = {name: float(value) for name, value in collapse_metrics(subset).items()}
-    if self._labelled:
-      test = self._extract(self._encoder, weights, self.eval_source)
-      metrics['knn'], metrics['recall_at_1'] = knn_accuracy(
-        *train, *test, k=self.options.knn_neighbours, temperature=self.options.knn_temperature)
-      if (accuracy := self._accuracy(state, test)) is not None:
-        metrics['accuracy'] = accuracy
-    if self.eval_source is not None and isinstance(self.objective, Segments):
-      metrics |= self._segmentation(state.ema_params)
-    return {f'eval/{name}': value for name, value in metrics.items()}
+    objective, *_, weights = self.load_objective()
+    if isinstance(objective, Classifies) and self.train.num_classes:
+      test = self.features(self.eval)
+      classify = self.compiled.setdefault('predictions', jax.jit(objective.classify))
+      right = classify(weights[0], test.features).argmax(-1) == test.labels
+      return [Result('top-1', float(right.mean()), metric='accuracy')]
+    if isinstance(objective, Segments):
+      scores = segmentation.scores(segmentation.confusion(
+        self._confusion(objective), weights[0], self.eval, self.data, classes=objective.map_classes,
+        batch_size=self.batch_size, mesh=self.mesh))
+      return [Result('mean IoU', scores.mean_iou, metric='mean_iou'),
+              Result('pixel accuracy', scores.pixel_accuracy, metric='pixel_accuracy')]
+    return []
 
-  def pictures(self, state: TrainState) -> dict[str, bytes]:
-    """Returns file name -> bytes of a PNG; if the objective reconstructs, of images beside their reconstructions.
-
-    The images are from the evaluation split or, if there is none, the training split.
-    """
-    if not isinstance(self.objective, Reconstructs):
+  def pictures(self, source: Source) -> dict[str, bytes]:
+    """Returns file name -> bytes of a PNG; if the objective reconstructs, of images beside their reconstructions."""
+    objective, *_, weights = self.load_objective()
+    if not isinstance(objective, Reconstructs):
       return {}
-    source = features.sample(self.eval_source or self.train_source, PICTURES)
+
+    def both(params, batch):
+      images = objective.preprocessing(batch['image'], batch['size'])
+      return jnp.stack([images, objective.reconstruct(params, images)], axis=1)
+
+    if 'pictures' not in self.compiled:
+      self.compiled['pictures'] = features.jit_encoder(both, self.mesh)
     batch_size = -(-PICTURES // self.mesh.size) * self.mesh.size
-    images = self._extract(self._reconstructor, state.ema_params, source, batch_size).features
+    images = features.extract(self.compiled['pictures'], weights[0], features.sample(source, PICTURES), self.data,
+                              batch_size=batch_size, mesh=self.mesh).features
     return {'reconstructions.png': sheet_png({'image': images[:, 0], 'reconstruction': images[:, 1]})}
 
-  def table(self, state: TrainState) -> list[table.Row]:
-    """Returns the rows of the final table: the baselines, then the trained encoder; none without labels.
-
-    Raises:
-      ConfigError: a class has fewer examples than `labels_per_class`.
-    """
-    if not self._labelled:
-      return []
-    untrained = jax.jit(self.objective.init)(rng.stream(self.seed, 'init'))
-    encoders = {'pixels': (features.jit_encoder(features.pixels(self.data.canvas), self.mesh), None),
-                'untrained': (self._encoder, untrained)}
-    evaluated = {name: encoders[name] for name in self.options.baselines}
-    evaluated['trained'] = self._encoder, (state.ema_params, state.model_state)
-    rows = []
-    try:
-      for name, encoder in evaluated.items():
-        train, test = (self._extract(*encoder, source) for source in (self._bank, self.eval_source))
-        rows.append(table.row(
-          name, train, test, num_classes=self.train_source.num_classes, options=self.options,
-          accuracy=self._accuracy(state, test) if name == 'trained' else None))
-      return rows
-    except TooFewLabels as error:
-      raise ConfigError(f'config.eval.labels_per_class={self.options.labels_per_class}: {error}; lower it, or '
-                        f'raise config.eval.max_train_examples={self.options.max_train_examples}') from error
-
-  def _accuracy(self, state: TrainState, test: Features) -> float | None:
-    """The accuracy of the objective's classifier; None if it has none."""
-    if not isinstance(self.objective, Classifies):
-      return None
-    logits = jax.jit(self.objective.classify)(state.ema_params, test.features)
-    return float((logits.argmax(-1) == test.labels).mean())
-
-  def _segmentation(self, params) -> dict[str, float]:
-    confusion = segmentation.confusion(
-      self._confusion, params, self.eval_source, self.data, classes=self.objective.map_classes,
-      batch_size=self.options.batch_size, mesh=self.mesh)
-    scores = segmentation.scores(confusion)
-    return {'mean_iou': scores.mean_iou, 'pixel_accuracy': scores.pixel_accuracy}
-
-  @functools.cached_property
-  def _confusion(self) -> segmentation.ConfusionFn:
-    return segmentation.jit_confusion(
-      self.objective.segment, self.objective.preprocessing, classes=self.objective.map_classes, mesh=self.mesh)
-
-  @functools.cached_property
-  def _bank(self) -> Source:
-    return features.sample(self.train_source, self.options.max_train_examples)
-
-  @functools.cached_property
-  def _encoder(self) -> EncodeFn:
-    return features.jit_encoder(features.class_token(self.objective.encode, self.objective.preprocessing), self.mesh)
-
-  @functools.cached_property
-  def _reconstructor(self) -> EncodeFn:
-    def both(params, batch):
-      images = self.objective.preprocessing(batch['image'], batch['size'])
-      return jnp.stack([images, self.objective.reconstruct(params, images)], axis=1)
-
-    return features.jit_encoder(both, self.mesh)
-
   @property
-  def _labelled(self) -> bool:
-    return self.eval_source is not None and self.train_source.num_classes > 0
+  def record(self) -> dict:
+    """The evaluated weights and their encoding, as plain data; those of the classifier, if it was evaluated."""
+    encoder = self.__dict__.get('_classifier', self.encoder)
+    return {'digest': encoder.digest, 'encoding': encoder.settings}
 
-  def _extract(self, encoder: Callable, weights, source: Source, batch_size: int | None = None) -> Features:
-    return features.extract(
-      encoder, weights, source, self.data, batch_size=batch_size or self.options.batch_size, mesh=self.mesh)
+  @functools.cached_property
+  def _classifier(self) -> ObjectiveEncoder:
+    trained = self.load_objective()
+    return ObjectiveEncoder(trained=trained, name='logits', classify=trained.objective.classify)
+
+  def _confusion(self, objective: Segments) -> segmentation.ConfusionFn:
+    if 'confusion' not in self.compiled:
+      self.compiled['confusion'] = segmentation.jit_confusion(
+        objective.segment, objective.preprocessing, classes=objective.map_classes, mesh=self.mesh)
+    return self.compiled['confusion']
+
+  def _extracted(self, encoder: Encoder, source: Source, ratio: float, whole: bool) -> Features:
+    """Features from the cache or from memory, or else of an encoder's function, which is compiled once."""
+    function = encoder.name, ratio, whole
+
+    def extract():
+      if function not in self.compiled:
+        self.compiled[function] = features.jit_encoder(encoder.function(ratio, whole, self.seed), self.mesh)
+      extracted = features.extract(
+        self.compiled[function], encoder.weights, source, self.data, batch_size=self.batch_size, mesh=self.mesh)
+      broken = len(source) - len(extracted.labels)
+      if self.cache and broken > self.data.max_broken_fraction * len(source):
+        raise DataError(f'config.data.max_broken_fraction={self.data.max_broken_fraction}: {broken} of {len(source)} '
+                        f'images of {source.fingerprint} cannot be read; repair them, or raise the limit')
+      return extracted
+
+    if self.cache:
+      key = encoder.key(ratio, whole, self.seed) | {'images': source.fingerprint, 'canvas': self.data.canvas}
+      extracted = cached(self.cache, key, len(source), extract)
+    else:
+      place = *function, source.fingerprint
+      extracted = self.memory[place] = self.memory.get(place) or extract()
+    self.images[source.fingerprint] = len(extracted.labels)
+    return extracted

@@ -1,35 +1,53 @@
-"""The options of evaluation during training and at its end."""
+"""The section `eval` of a config: the evaluations of a run, during training and at its end."""
 
+from collections.abc import Mapping
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
-from maskrep.schema import Count, OneOf, Positive, Range, check
-
-BASELINES = 'pixels', 'untrained'
+from maskrep.errors import ConfigError
+from maskrep.evaluation.protocols.table import BASELINES, PROTOCOLS
+from maskrep.schema import Count, OneOf, Range, Reader, build, check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Eval:
-  """The options of evaluation.
+  """The evaluations of a run.
 
   Attributes:
     every_steps: steps between evaluations of the EMA encoder; the last step is always evaluated.
     batch_size: images encoded at once, over all devices.
     crop_fraction: the central part of the shorter side that the encoder sees (0.875 is 224 of 256).
-    max_train_examples: examples of the training split, for k-NN and the collapse measures.
-    knn_neighbours, knn_temperature: k and temperature of the weighted vote.
-    labels_per_class, label_draws: numbers of labels of the low-shot table, () for none, and how often each is drawn.
-    baselines: rows of the table beside the trained encoder, of 'pixels' and 'untrained'.
+    max_train_examples: examples of the training split that protocols see, drawn once.
+    protocols: what is judged, of `PROTOCOLS`: those that are cheap (`Protocol.in_training`) at every evaluation, all at
+      the end of the run. Those that need what the data do not have, such as labels, are left out.
+    baselines: judged beside the trained encoder at the end, of 'pixels' and 'untrained'.
+    options: protocol -> its options, read from a section of that name; there may be more than are judged.
   """
 
   every_steps: Count
   batch_size: Count
   crop_fraction: Annotated[float, Range(0, 1, above=True)]
   max_train_examples: Count
-  knn_neighbours: Count
-  knn_temperature: Positive
-  labels_per_class: tuple[Count, ...]
-  label_draws: Count
+  protocols: tuple[Annotated[str, OneOf(PROTOCOLS)], ...]
   baselines: tuple[Annotated[str, OneOf(BASELINES)], ...]
+  options: Mapping[str, Any]
 
   __post_init__ = check
+
+  @classmethod
+  def read(cls, read: Reader) -> 'Eval':
+    """The section, with those of the protocols in it.
+
+    Raises:
+      ConfigError: a field is wrong, or the section of a protocol is missing.
+    """
+    fields = read.section('eval')
+    sections = {name: fields.pop(name) for name in PROTOCOLS if isinstance(fields.get(name), Mapping)}
+    options = {name: build(PROTOCOLS[name].options, section, f'config.eval.{name}')
+               for name, section in sections.items()}
+    options = {name: each.defaults for name, each in PROTOCOLS.items() if each.defaults} | options
+    found = read.build('eval', cls, fields, options=options)
+    if missing := [name for name in found.protocols if name not in options]:
+      raise ConfigError(f'config.eval.{missing[0]}: is missing, and config.eval.protocols names it; add the section to '
+                        f'the config file, as configs/evaluation/{missing[0]}.py has it')
+    return found

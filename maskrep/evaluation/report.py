@@ -1,6 +1,9 @@
-"""The results in evaluations.jsonl of several runs, side by side: one table per protocol, and a picture."""
+"""The results in evaluations.jsonl of several runs, side by side: one table per protocol, and a picture with curves.
 
-from collections.abc import Sequence
+Evaluations during training are not in the tables: they are among the curves, see `curves`.
+"""
+
+from collections.abc import Mapping, Sequence
 import dataclasses
 import datetime
 import io
@@ -10,11 +13,13 @@ import re
 
 from matplotlib.figure import Figure
 
+from maskrep.evaluation import curves
 from maskrep.evaluation.markdown import markdown_table
-from maskrep.evaluation.result import FILE
+from maskrep.evaluation.result import FILE, LATER, NOTHING, TRAINED, TRAINING, Result, cell
 
-NOTHING = '-'
-COMPARED = 'encoder', 'encoding', 'data', 'settings', 'seed'  # in which the records of a protocol may differ
+# In which the records of a protocol may differ.
+COMPARED = 'encoder', 'encoding', 'data', 'settings', 'seed', 'stage', 'step', 'features'
+BEFORE = {'stage': LATER, 'step': None, 'features': TRAINED}  # of records of earlier versions, which lack these
 RATIO = re.compile(r'ratio (\d*\.?\d+)')
 
 
@@ -26,7 +31,7 @@ class Record:
   protocol: str
   time: datetime.datetime
   seconds: float | None
-  results: tuple[tuple[str, float, float | None], ...]  # name, value, std
+  results: tuple[Result, ...]
   fields: dict[str, str]  # dotted name -> value of everything the results depend on
 
   @property
@@ -38,13 +43,14 @@ class Record:
 
 
 def read(workdir: str) -> tuple[list[Record], list[int]]:
-  """Returns the records of a workdir, in the order of writing, and the numbers of damaged lines."""
+  """Returns the records of a workdir but those of training, in the order of writing, and the damaged lines' numbers."""
   path = Path(workdir) / FILE
   records, damaged = [], []
   lines = path.read_text(errors='replace').splitlines() if path.exists() else ()
   for number, line in enumerate(lines, 1):
     try:
-      records.append(_record(workdir, json.loads(line)))
+      record = _record(workdir, json.loads(line))
+      records += [record] if record.fields['stage'] != TRAINING else []
     except (ValueError, TypeError, KeyError, AttributeError):  # not JSON, or JSON of something else
       damaged.append(number)
   return records, damaged
@@ -64,10 +70,12 @@ def tables(records: Sequence[Record]) -> str:
   parts = []
   for protocol, group in by_protocol(records).items():
     differing = differences(group)
-    rows = [[name, percent(value, std), *(record.fields.get(field, NOTHING) for field in differing.values()),
+    rows = [[result.name, cell(result.value, result.std, result.unit),
+             *(record.fields.get(field, NOTHING) for field in differing.values()),
              NOTHING if record.seconds is None else f'{record.seconds:.1f}', f'{record.time:%Y-%m-%d %H:%M:%S}']
-            for record in group for name, value, std in record.results]
-    head = ['result', 'value in %', *differing, 'seconds', 'when']
+            for record in group for result in record.results]
+    units = {result.unit for record in group for result in record.results}
+    head = ['result', 'value in %' if units == {'%'} else 'value', *differing, 'seconds', 'when']
     parts += [f'## {protocol}', markdown_table(head, rows)]
   return '\n\n'.join(parts)
 
@@ -80,43 +88,58 @@ def by_protocol(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def differences(records: Sequence[Record]) -> dict[str, str]:
-  """Returns {heading: field} for the fields in which records differ; a heading is short if that is unambiguous."""
+  """Returns {heading: field} for the fields in which records differ; a heading is short if that is unambiguous.
+
+  Those that have a field must differ in it: the records of a run lack what maskrep evaluate adds.
+  """
   fields = list(dict.fromkeys(field for record in records for field in record.fields))
-  differing = [field for field in fields if len({record.fields.get(field) for record in records}) > 1]
-  if sum(field == 'workdir' or field.startswith('encoder.') for field in differing) > 1:
+  values = {field: {record.fields[field] for record in records if field in record.fields} for field in fields}
+  differing = [field for field in fields if len(values[field]) > 1]
+  if sum(field.startswith(('workdir', 'encoder.', 'stage', 'features')) for field in differing) > 1:
     differing = [field for field in differing if field != 'encoder.digest']  # the other fields name the encoder
   short = [field.split('.')[-1] for field in differing]
   return {name if short.count(name) == 1 else field: field for name, field in zip(short, differing, strict=True)}
 
 
-def percent(value: float, std: float | None) -> str:
-  return f'{100 * value:.1f}' + ('' if std is None else f' ± {100 * std:.1f}')
-
-
-def png(records: Sequence[Record]) -> bytes:
+def png(records: Sequence[Record], runs: Mapping[str, curves.Curves]) -> bytes:
   file = io.BytesIO()
-  picture(records).savefig(file, format='png', dpi=100)
+  picture(records, runs).savefig(file, format='png', dpi=100)
   return file.getvalue()
 
 
-def picture(records: Sequence[Record]) -> Figure:
-  """One panel per protocol, with one colour per record: bars per result, or lines if results are named by a ratio."""
+def picture(records: Sequence[Record], runs: Mapping[str, curves.Curves]) -> Figure:
+  """The curves of runs, by name, and under them one panel per protocol of their records.
+
+  In a panel a record has one colour: bars per result, or lines if results are named by a ratio. Only shares are drawn.
+  """
+  panels, rows = _panels(records), curves.rows(runs)
+  heights = [height for height in (2.6 * rows, 3.2 * len(panels)) if height]
+  figure = Figure(figsize=(9, sum(heights)), layout='constrained')
+  places = list(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
+  if rows:
+    curves.draw(places.pop(0), runs)
+  if panels:
+    for axes, (protocol, labels, chosen, draw) in zip(
+        places[0].subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
+      draw(axes, labels, chosen)
+      axes.set(title=protocol, ylabel='%')
+      axes.set_ylim(bottom=0)
+      axes.grid(axis='y', alpha=0.3)
+      axes.legend(fontsize='small')
+  return figure
+
+
+def _panels(records: Sequence[Record]) -> list[tuple]:
+  """Title, labels, results and function of each panel."""
   panels = []
   for protocol, group in by_protocol(records).items():
     labels = [label(record, differences(group)) for record in group]
     for ratios in (False, True):
-      chosen = [[result for result in record.results if bool(RATIO.fullmatch(result[0])) == ratios] for record in group]
+      chosen = [[result[:3] for result in record.results
+                 if result.unit == '%' and bool(RATIO.fullmatch(result.name)) == ratios] for record in group]
       if any(chosen):
         panels.append((protocol, labels, chosen, _lines if ratios else _bars))
-  figure = Figure(figsize=(9, 3.2 * len(panels)), layout='constrained')
-  for axes, (protocol, labels, chosen, draw) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels,
-                                                    strict=True):
-    draw(axes, labels, chosen)
-    axes.set(title=protocol, ylabel='%')
-    axes.set_ylim(bottom=0)
-    axes.grid(axis='y', alpha=0.3)
-    axes.legend(fontsize='small')
-  return figure
+  return panels
 
 
 def label(record: Record, differing: dict[str, str]) -> str:
@@ -143,13 +166,14 @@ def _lines(axes, labels, chosen) -> None:
 
 
 def _record(workdir: str, line: dict) -> Record:
-  results = tuple((str(each['name']), float(each['value']), None if each.get('std') is None else float(each['std']))
+  results = tuple(Result(str(each['name']), float(each['value']),
+                         None if each.get('std') is None else float(each['std']), unit=str(each.get('unit', '%')))
                   for each in line['figures'])
   if not results:
     raise ValueError('no results')
   fields = {'workdir': workdir}
   for name in COMPARED:
-    fields |= _flat(name, line[name])
+    fields |= _flat(name, (BEFORE | line)[name])
   fields.pop('encoder.workdir', None)  # the path at that time; `workdir` is the folder of the record
   seconds = line.get('seconds')
   return Record(workdir, str(line['protocol']), datetime.datetime.fromisoformat(line['time']).astimezone(),

@@ -11,7 +11,7 @@ from maskrep.data.datasets import open_source
 from maskrep.data.loader import Loader
 from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
-from maskrep.evaluation.evaluator import check_data
+from maskrep.evaluation.of_run import check_data
 from maskrep.experiment.experiment import Experiment
 from maskrep.experiment.stored import load_encoder, load_tokenizer, statistics
 from maskrep.types import TrainState

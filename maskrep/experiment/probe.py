@@ -16,8 +16,8 @@ import jax
 
 from maskrep.data.datasets import Data, open_source
 from maskrep.errors import ConfigError, NonFiniteError
+from maskrep.evaluation.encoders import check_encoder, own_pooling
 from maskrep.evaluation.evaluator import ends_in_accuracy
-from maskrep.evaluation.extractor import check_encoder, own_pooling
 from maskrep.evaluation.result import Result
 from maskrep.experiment.experiment import FREE_FIELDS, Experiment
 from maskrep.experiment.run import run

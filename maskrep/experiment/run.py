@@ -15,8 +15,8 @@ from maskrep.devices import watch
 from maskrep.devices.agreement import check_same, gather, together
 from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
-from maskrep.evaluation import table
-from maskrep.evaluation.evaluator import Evaluator
+from maskrep.evaluation.of_run import Evaluation, RunEvaluator, rows, scalars
+from maskrep.evaluation.result import append, render_rows
 from maskrep.experiment import same
 from maskrep.experiment.experiment import Experiment
 from maskrep.experiment.opened import OpenExperiment, open_experiment
@@ -26,7 +26,7 @@ from maskrep.workdir import shared
 from maskrep.workdir.checkpoint import resumes
 from maskrep.workdir.config import store_config
 from maskrep.workdir.events import recorded
-from maskrep.workdir.files import append_json, write_atomic
+from maskrep.workdir.files import write_atomic
 from maskrep.workdir.folder import make_writable
 from maskrep.workdir.lock import exclusive_lock
 from maskrep.workdir.starts import check_start, describe_start, record_start
@@ -67,9 +67,9 @@ def run(
       params, _ = jax.eval_shape(experiment.objective.init, rng.stream(experiment.seed, 'init'))
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
       write_atomic(workdir / 'parameters.txt', overview + '\n')
-      rows = train(opened, workdir, clock)
-  if rows:
-    print(table.render(rows))
+      evaluations = train(opened, workdir, clock)
+  if table := render_rows(rows(evaluations)):
+    print(table)
 
 
 @contextlib.contextmanager
@@ -110,28 +110,33 @@ def cache_compilations() -> None:
       jax.config.update('jax_compilation_cache_dir', str(Path.home() / '.cache' / 'maskrep'))
 
 
-def train(opened: OpenExperiment, workdir: Path, clock: Clock) -> list[table.Row]:
-  """The part of a run that every process does; returns the final table, which process 0 has added to results.jsonl."""
+def train(opened: OpenExperiment, workdir: Path, clock: Clock) -> list[Evaluation]:
+  """The part of a run that every process does; returns its last evaluations.
+
+  Process 0 has added all evaluations to evaluations.jsonl.
+  """
   experiment, loader = opened.experiment, opened.loader
   mesh = make_mesh(experiment.train.fsdp)
   program = experiment.program(len(loader.source), mesh)
-  evaluator = Evaluator(
-    objective=experiment.objective, options=experiment.eval, train_source=loader.source,
-    eval_source=opened.eval_source, data=experiment.data, seed=experiment.seed, mesh=mesh)
+  evaluator = RunEvaluator(
+    objective=experiment.objective, options=experiment.eval, config=experiment.config, train_source=loader.source,
+    eval_source=opened.eval_source, data=experiment.data, seed=experiment.seed, dtype=experiment.dtype, mesh=mesh)
+
+  def record(evaluations):
+    if jax.process_index() == 0:
+      for each in evaluations:
+        append(workdir, each.record, each.results)
+    return evaluations
 
   def evaluate(state):
     pictures = evaluator.pictures(state)
     if jax.process_index() == 0:
       for name, picture in pictures.items():
         write_atomic(workdir / name, picture)
-    return evaluator.metrics(state)
+    return scalars(record(evaluator.during(state)))
 
   state = loop.run(
     program, loader, experiment.train, workdir=workdir, clock=clock, evaluate=evaluate,
     evaluate_every_steps=experiment.eval.every_steps, frozen=opened.frozen, warm_start=opened.warm_start)
   with clock.phase('table'):
-    rows = evaluator.table(state)
-  if jax.process_index() == 0:
-    for row in rows:
-      append_json(workdir / 'results.jsonl', {'step': int(state.step)} | table.as_record(row))
-  return rows
+    return record(evaluator.final(state))

@@ -12,8 +12,8 @@ import numpy as np
 
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import CheckpointError, ConfigError
+from maskrep.evaluation.encoders import TrainedObjective
 from maskrep.evaluation.evaluator import has_classifier
-from maskrep.evaluation.extractor import TrainedClassifier
 from maskrep.experiment.experiment import Experiment
 from maskrep.models.position import resampling_matrix
 from maskrep.types import Params
@@ -142,7 +142,7 @@ def pretrained(what: str, path: str | Path, network: str = 'ema', *, full: bool 
   return found, RunState(experiment.method, round(experiment.train.epochs), *trees, flat(state.get('model_state', {})))
 
 
-def trained_classifier(what: str, folder: Path) -> TrainedClassifier:
+def trained_classifier(what: str, folder: Path) -> TrainedObjective:
   """The classifier that a run trained with its encoder, and both their weights.
 
   Raises:
@@ -154,7 +154,7 @@ def trained_classifier(what: str, folder: Path) -> TrainedClassifier:
                       'folder in evaluations/ that this leaves')
   wanted = {'ema_params': run.params} | ({'model_state': run.model_state} if run.model_state else {})
   state = restore(what, run, wanted)
-  return TrainedClassifier(run.experiment.objective, run.experiment.config, run.experiment.dtype,
+  return TrainedObjective(run.experiment.objective, run.experiment.config, run.experiment.dtype,
                            (state['ema_params'], state.get('model_state', {})))
 
 

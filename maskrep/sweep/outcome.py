@@ -6,6 +6,7 @@ from pathlib import Path
 import statistics
 
 from maskrep.errors import CheckpointError, PeerLost, Preempted
+from maskrep.evaluation.result import TRAINED, Result, final_results
 from maskrep.workdir.files import read_json
 from maskrep.workdir.lock import shared_lock
 
@@ -19,8 +20,7 @@ class Outcome:
   Attributes:
     state: finished, failed, interrupted, running, or 'not started'.
     exit_code, reason: of a run that stopped before its last step.
-    knn: accuracy in [0, 1].
-    low_shot: labels per class -> mean and standard deviation of the accuracy over the draws.
+    figures: metric -> its result at the end of training; a share in [0, 1] if its unit is '%'.
     images_per_second: the median over the logged records, without the first.
     memory_bytes, memory_source: per device: 'measured', its peak, or 'compiled', the need of the compiled step.
     devices: of the last start.
@@ -29,8 +29,7 @@ class Outcome:
   state: str
   exit_code: int | None = None
   reason: str = ''
-  knn: float | None = None
-  low_shot: dict[int, tuple[float, float]] = dataclasses.field(default_factory=dict)
+  figures: dict[str, Result] = dataclasses.field(default_factory=dict)
   images_per_second: float | None = None
   memory_bytes: int | None = None
   memory_source: str = ''
@@ -69,12 +68,7 @@ def ends(folder: Path) -> Ends:
 
 
 def _measurements(workdir: Path) -> dict:
-  measured = {}
-  results = [record for record in read_json(workdir / 'results.jsonl')[0] if record['features'] == 'trained']
-  if results:
-    measured['knn'] = results[-1]['knn']
-    measured['low_shot'] = {int(count): (statistics.fmean(draws), statistics.pstdev(draws))
-                            for count, draws in results[-1]['low_shot'].items()}
+  measured = {'figures': {result.metric: result for result in final_results(workdir).get(TRAINED, ()) if result.metric}}
   speeds = [record['images_per_second'] for record in read_json(workdir / 'metrics.jsonl')[0]
             if 'images_per_second' in record]
   if len(speeds) > 1:

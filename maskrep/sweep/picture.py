@@ -1,4 +1,4 @@
-"""The picture of a sweep: accuracy, images per second and memory against the masking ratio, one line per encoder."""
+"""The picture of a sweep: a metric, images per second and memory against the masking ratio, one line per encoder."""
 
 from collections.abc import Sequence
 import io
@@ -6,7 +6,10 @@ import math
 
 from matplotlib.figure import Figure
 
-from maskrep.sweep.table import Result, columns_grid, row_of
+from maskrep.sweep.outcome import Outcome
+from maskrep.sweep.table import Result, columns_grid, metrics, row_of, title_of
+
+HEADLINES = 'accuracy', 'mean_iou', 'knn'  # the first that there is, is drawn
 
 
 def png(results: Sequence[Result]) -> bytes:
@@ -22,7 +25,8 @@ def panels(results: Sequence[Result]) -> Figure:
   columns = list(dict.fromkeys(run.values[across] for run, _ in results))
   positions = _positions(columns)
   sources = {outcome.memory_source for _, outcome in results if outcome.memory_source}
-  quantities = (('k-NN, top-1 in %', lambda outcome: None if outcome.knn is None else 100 * outcome.knn),
+  metric = next((name for name in (*HEADLINES, *metrics(results)) if name in metrics(results)), HEADLINES[0])
+  quantities = ((title_of(results, metric), lambda outcome: _shown(outcome, metric)),
                 ('images/s', lambda outcome: outcome.images_per_second),
                 (f'memory per device, GB ({" or ".join(sorted(sources)) or "not known"})',
                  lambda outcome: None if outcome.memory_bytes is None else outcome.memory_bytes / 1e9))
@@ -43,6 +47,13 @@ def panels(results: Sequence[Result]) -> Figure:
     if not i:
       axes.legend()
   return figure
+
+
+def _shown(outcome: Outcome, metric: str) -> float | None:
+  if metric not in outcome.figures:
+    return None
+  figure = outcome.figures[metric]
+  return 100 * figure.value if figure.unit == '%' else figure.value
 
 
 def _positions(columns: Sequence[str]) -> dict[str, float]:

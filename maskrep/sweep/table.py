@@ -1,6 +1,6 @@
 """The tables of a sweep, laid out as in MSN's appendix (arXiv:2204.07141, tables 8 and 10).
 
-Accuracy of each encoder by masking ratio, then images per second and memory by masking ratio.
+Each metric of the encoders by masking ratio, then images per second and memory by masking ratio.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,10 +8,10 @@ import csv
 import io
 
 from maskrep.evaluation.markdown import markdown_table
+from maskrep.evaluation.result import NOTHING, cell, heading
 from maskrep.sweep.grid import Run
 from maskrep.sweep.outcome import Outcome
 
-NOTHING = '-'
 Result = tuple[Run, Outcome]
 
 
@@ -29,21 +29,26 @@ def row_of(run: Run) -> str:
   return ', '.join(f'{name}={value}' for name, value in rest.items()) or run.config['method']
 
 
-def label_counts(results: Sequence[Result]) -> list[int]:
-  return sorted({count for _, outcome in results for count in outcome.low_shot})
+def metrics(results: Sequence[Result]) -> list[str]:
+  """Returns the metrics that any run has, in the order of the first that has them."""
+  return list(dict.fromkeys(metric for _, outcome in results for metric in outcome.figures))
 
 
 def as_csv(results: Sequence[Result]) -> str:
-  """One row per run; accuracies are in [0, 1], and an unknown value is '-'."""
-  counts = label_counts(results)
-  shots = [f'labels_{count}_{what}' for count in counts for what in ('mean', 'std')]
+  """One row per run; shares are in [0, 1], and an unknown value is '-'."""
+  columns = {}  # name -> (metric, field of its result)
+  for metric in metrics(results):
+    repeated = any(outcome.figures[metric].std is not None for _, outcome in results if metric in outcome.figures)
+    columns |= {f'{metric}_mean': (metric, 'value'), f'{metric}_std': (metric, 'std')} if repeated else {
+      metric: (metric, 'value')}
   file = io.StringIO()
   writer = csv.writer(file, lineterminator='\n')
-  writer.writerow(['run', *results[0][0].values, 'state', 'exit_code', 'reason', 'knn', *shots, 'images_per_second',
+  writer.writerow(['run', *results[0][0].values, 'state', 'exit_code', 'reason', *columns, 'images_per_second',
                    'memory_bytes', 'memory_source', 'devices'])
   for run, outcome in results:
-    shots = [value for count in counts for value in outcome.low_shot.get(count, (None, None))]
-    cells = [outcome.exit_code, outcome.reason or None, outcome.knn, *shots, outcome.images_per_second,
+    figures = [getattr(outcome.figures[metric], field) if metric in outcome.figures else None
+               for metric, field in columns.values()]
+    cells = [outcome.exit_code, outcome.reason or None, *figures, outcome.images_per_second,
              outcome.memory_bytes, outcome.memory_source or None, outcome.devices or None]
     writer.writerow([run.name, *run.values.values(), outcome.state,
                      *(NOTHING if cell is None else cell for cell in cells)])
@@ -58,10 +63,8 @@ def as_markdown(results: Sequence[Result], title: str) -> str:
   def grid(heading: str, *cells: tuple[str, Callable[[Outcome], str]]):
     parts.extend([f'## {heading}', _grid(results, across, cells)])
 
-  grid('k-NN, top-1 in %', ('', lambda outcome: _percent(outcome.knn)))
-  for count in label_counts(results):
-    grid(f'{count} label{"s" * (count > 1)} per class, top-1 in %',
-         ('', lambda outcome, count=count: _percent(*outcome.low_shot.get(count, (None, None)))))
+  for metric in metrics(results):
+    grid(title_of(results, metric), ('', lambda outcome, metric=metric: _figure(outcome, metric)))
   grid('Speed and memory', ('images/s', lambda outcome: _number(outcome.images_per_second)),
        ('memory per device', _memory))
   unfinished = [[run.name, outcome.state, NOTHING if outcome.exit_code is None else str(outcome.exit_code),
@@ -89,10 +92,17 @@ def _cell(outcome: Outcome, show: Callable[[Outcome], str]) -> str:
   return NOTHING if outcome.state == 'not started' else outcome.state
 
 
-def _percent(value: float | None, std: float | None = None) -> str:
-  if value is None:
+def title_of(results: Sequence[Result], metric: str) -> str:
+  """The title of the table or the axis of a metric, with its unit."""
+  unit = next((outcome.figures[metric].unit for _, outcome in results if metric in outcome.figures), '')
+  return f'{heading(metric)}{f", in {unit}" if unit else ""}'
+
+
+def _figure(outcome: Outcome, metric: str) -> str:
+  if metric not in outcome.figures:
     return NOTHING
-  return f'{100 * value:.1f}' + (f' ± {100 * std:.1f}' if std is not None else '')
+  figure = outcome.figures[metric]
+  return cell(figure.value, figure.std, figure.unit)
 
 
 def _number(value: float | None) -> str:

@@ -6,10 +6,10 @@
   reconstructions.png  images above their reconstructions by a tokenizer, at the last evaluation
   metrics.jsonl   one object per line: `step` and named floats; metrics.damaged.jsonl holds lines that cannot be read
   events.out.*    the same for TensorBoard
-  results.jsonl   one object per line: the final table
   events.jsonl    one object per line: starts, the memory of the step, and why each start ended
   checkpoints/    see checkpoint.py; corrupt/ holds damaged ones
-  evaluations.jsonl  one object per line: the result of an evaluation, with all that is needed to repeat it
+  evaluations.jsonl  one object per line: the results of a protocol, in training, at its end or later, with all that
+                  is needed to repeat it
   features/       cached features; may be deleted
   evaluations/    workdirs of the runs that an evaluation trains
   lock            held by the process that trains

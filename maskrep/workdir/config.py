@@ -3,13 +3,14 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.workdir.files import write_atomic
 from maskrep.workdir.upgrade import upgraded
 
 # Of the names of the fields. The file says which version wrote it; one without a version was written by version 1.
-VERSION = 2
+VERSION = 3
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def holds_run(workdir: Path) -> bool:
 
 
 def load_config(workdir: Path) -> dict:
-  """The stored config, with tuples as the values of sections where JSON has lists.
+  """The stored config, with tuples where JSON has lists.
 
   Raises:
     ConfigError: there is none, or a later version of maskrep wrote it.
@@ -55,8 +56,7 @@ def load_config(workdir: Path) -> dict:
   path = workdir / 'config.json'
   if not path.exists():
     raise ConfigError(f'--workdir={workdir}: holds no config.json; give the workdir of a run of main.py')
-  return {key: {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
-          if isinstance(section, dict) else section for key, section in _read(path).items()}
+  return _with_tuples(_read(path))
 
 
 def changes(workdir: Path, config: dict) -> dict[str, tuple]:
@@ -76,6 +76,12 @@ def diff(old: dict, new: dict, prefix: str = '') -> dict[str, tuple]:
   return changed
 
 
+def _with_tuples(value: Any) -> Any:
+  if isinstance(value, dict):
+    return {name: _with_tuples(each) for name, each in value.items()}
+  return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
 def _read(path: Path) -> dict:
   """The fields in the file, by their present names, without the version."""
   try:
@@ -89,7 +95,7 @@ def _read(path: Path) -> dict:
   if version > VERSION:
     raise ConfigError(f'{path}: was written by version {version} of the config, and this maskrep reads up to version '
                       f'{VERSION}; update maskrep')
-  if version == 1:
+  if version < VERSION:
     log.warning('%s: was written by an earlier version of maskrep, and is read as version %d', path, VERSION)
     config = upgraded(config)
   return config

@@ -2,11 +2,15 @@
 
 
 def upgraded(config: dict) -> dict:
-  """A config of version 1 with the fields of version 2; the argument stays as it is.
+  """A config of version 1 or 2 with the fields of version 3; the argument stays as it is.
+
+  Of version 1:
 
   - The kind of the encoder is `encoder.kind`. It was `encoder_kind` for some methods and implied by the method for the
     others, whose encoders differ in their fields.
   - The sigma of the high-pass filter is a property of the views: `views.high_pass_sigma`, not `objective.sigma`.
+
+  Of both: what is judged is named, and its options are sections as those of `maskrep evaluate`.
   """
   config = dict(config)
   kind = config.pop('encoder_kind', '')
@@ -17,4 +21,16 @@ def upgraded(config: dict) -> dict:
   if isinstance(objective, dict) and 'sigma' in objective:
     config['objective'] = {name: value for name, value in objective.items() if name != 'sigma'}
     config['views'] = config.get('views', {}) | {'high_pass_sigma': objective['sigma']}
+  if isinstance(config.get('eval'), dict) and 'knn_neighbours' in config['eval']:
+    config['eval'] = _named_protocols(config['eval'])
   return config
+
+
+def _named_protocols(section: dict) -> dict:
+  """The section `eval` of version 2 with the fields of version 3."""
+  moved = 'knn_neighbours', 'knn_temperature', 'labels_per_class', 'label_draws'
+  k, temperature, counts, draws = (section[name] for name in moved)
+  shots = {'lowshot': {'labels_per_class': counts, 'fractions': [], 'lists': [], 'draws': draws, 'l2': [0.1],
+                       'folds': 0}} if counts else {}
+  return {name: value for name, value in section.items() if name not in moved} | shots | {
+    'protocols': ['collapse', 'knn', *shots], 'knn': {'neighbours': [k], 'temperature': temperature}}

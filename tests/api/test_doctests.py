@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from configs import msn_digits
 import maskrep
+from maskrep.configs import msn_digits
 from tests.support.stored import store
 from tests.support.tiny import shrink
 

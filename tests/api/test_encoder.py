@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from configs import msn_digits, vqgan_digits
 import maskrep
 from maskrep.cli import export
+from maskrep.configs import msn_digits, vqgan_digits
 from maskrep.data.datasets import Data, open_source
 from maskrep.errors import ConfigError, DataError
-from maskrep.evaluation.extractor import Encoding, FeatureExtractor
+from maskrep.evaluation.encoders import Encoding, StoredEncoder
+from maskrep.evaluation.evaluator import Evaluator
 from maskrep.experiment import stored
 from maskrep.weights import native
 from maskrep.workdir.config import load_config
@@ -71,12 +72,13 @@ def test_import_is_light():
 
 def test_features_are_those_that_are_evaluated(workdir, encoder):
   found, _ = stored.pretrained('', workdir)
-  extractor = FeatureExtractor(
-    workdir=workdir, pretrained=found, encoding=Encoding(network='ema', pooling='', layers=1, size=0, batch_size=64),
-    data=Data(**load_config(workdir)['data']), seed=0, dtype=np.float32, load_classifier=None)
+  encoding = Encoding(network='ema', pooling='', layers=1, size=0, batch_size=64)
+  stored_encoder = StoredEncoder(what='', pretrained=found, encoding=encoding, dtype=np.float32)
+  evaluator = Evaluator.stored(
+    workdir, stored_encoder, Data(**load_config(workdir)['data']), seed=0, load_objective=None)
   out = encoder(digits(359), batch_size=64)
-  np.testing.assert_allclose(out['representation'], extractor.features(extractor.eval).features, rtol=1e-6, atol=1e-6)
-  assert encoder.digest == extractor.digest and encoder.width == out['cls'].shape[1] == out['patches'].shape[2]
+  np.testing.assert_allclose(out['representation'], evaluator.features(evaluator.eval).features, rtol=1e-6, atol=1e-6)
+  assert encoder.digest == stored_encoder.digest and encoder.width == out['cls'].shape[1] == out['patches'].shape[2]
   assert not np.allclose(maskrep.load(workdir, network='online')(digits(1))['cls'], out['cls'][:1], atol=1e-3)
 
 

@@ -13,7 +13,9 @@ from maskrep.cli import evaluate
 from maskrep.configs import msn_digits
 from maskrep.data.datasets import Data
 from maskrep.evaluation import features
-from maskrep.evaluation.extractor import Encoding, FeatureExtractor
+from maskrep.evaluation.encoders import Encoding, StoredEncoder
+from maskrep.evaluation.evaluator import Evaluator
+from maskrep.evaluation.result import cell
 from maskrep.experiment import stored
 from maskrep.masking.tokens import random_keep
 from maskrep.weights import native
@@ -25,7 +27,8 @@ from tests.support.tiny import shrink
 
 SMALL = {'encoding.batch_size': 120}
 PROTOCOLS = {'knn': {'neighbours': (1, 5)}, 'retrieval': {}, 'lowshot': {'labels_per_class': (1, 5), 'draws': 2},
-             'lowshot_masked': {'ratios': (0.3,), 'draws': 1}, 'mask_similarity': {'ratios': (0.15, 0.75)}}
+             'lowshot_masked': {'ratios': (0.3,), 'draws': 1}, 'mask_similarity': {'ratios': (0.15, 0.75)},
+             'collapse': {}, 'logistic': {'l2': (0.1,), 'folds': 0}}
 
 
 @pytest.fixture(scope='module')
@@ -45,12 +48,12 @@ def last(folder: Path) -> dict:
   return json.loads((folder / 'evaluations.jsonl').read_text().splitlines()[-1])
 
 
-def extractor(folder: Path, **changes) -> FeatureExtractor:
+def evaluator(folder: Path, **changes) -> Evaluator:
   encoding = {'network': 'ema', 'pooling': 'class_token', 'layers': 1, 'size': 0, 'batch_size': 120} | changes
   found, _ = stored.pretrained('', folder, encoding['network'])
   data = Data(**load_config(folder)['data'])
-  return FeatureExtractor(workdir=folder, pretrained=found, encoding=Encoding(**encoding), load_classifier=None,
-                          data=data, seed=0, dtype=np.float32)
+  encoder = StoredEncoder(what='', pretrained=found, encoding=Encoding(**encoding), dtype=np.float32)
+  return Evaluator.stored(folder, encoder, data, seed=0, load_objective=None)
 
 
 def test_every_protocol_on_its_defaults_and_once_more_from_the_cache(workdir, capsys, monkeypatch):
@@ -61,8 +64,8 @@ def test_every_protocol_on_its_defaults_and_once_more_from_the_cache(workdir, ca
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(first[protocol]['figures']) > 0
     for line, figure in zip(printed, first[protocol]['figures'], strict=True):
-      assert line.startswith(figure['name']) and f'{100 * figure["value"]:.2f}' in line
-      assert 0 < figure['value'] <= 1
+      assert line.startswith(figure['name']) and cell(figure['value'], None, figure['unit'], 2) in line
+      assert 0 < figure['value'] <= (1 if figure['unit'] else 16)
   monkeypatch.setattr(features, 'extract', None)
   for protocol, options in PROTOCOLS.items():
     run(protocol, workdir, **{f'{protocol}.{name}': value for name, value in options.items()})
@@ -77,6 +80,7 @@ def test_a_record_says_all_that_it_takes_to_repeat_it(workdir):
                          'encoding.layers': 2, 'encoding.size': 8, 'seed': 4})
   found = last(workdir)
   assert found['protocol'] == 'knn' and found['seed'] == 4
+  assert (found['stage'], found['step'], found['features']) == ('later', 7, 'trained')
   assert found['settings'] == {'neighbours': [3], 'temperature': 0.07}
   assert found['encoding'] == {
     'network': 'online', 'pooling': 'average', 'layers': 2, 'size': 8, 'batch_size': 120, 'dtype': 'float32',
@@ -90,20 +94,21 @@ def test_a_record_says_all_that_it_takes_to_repeat_it(workdir):
 
 def test_features_are_those_of_the_encoder_asked_for(workdir):
   """EMA and online, masked by each image's own key, the same whatever the batch."""
-  found = {network: extractor(workdir, network=network) for network in ('ema', 'online')}
+  found = {network: evaluator(workdir, network=network) for network in ('ema', 'online')}
   source = features.sample(found['ema'].eval, 24)
   images = np.stack([np.pad(source[i].image[..., None].repeat(3, -1), ((0, 0), (0, 0), (0, 0))) for i in range(24)])
   views = eval_views(images, np.full((24, 2), 8), size=16, crop_fraction=1.0, mean=(0.3,) * 3, std=(0.38,) * 3)
   keys = rng.per_example(rng.stream(0, 'masks'), np.arange(24, dtype=np.uint32))
   for one in found.values():
-    encoder = module('vit', one.pretrained.config)
+    encoder = module('vit', one.encoder.pretrained.config)
     for ratio in (0.0, 0.7):
       keep = (random_keep(keys, 16, 4),) if ratio else ()
-      expected = encoder.apply(variables(one.pretrained.arrays), views, *keep)['cls']
+      expected = encoder.apply(variables(one.encoder.pretrained.arrays), views, *keep)['cls']
       np.testing.assert_allclose(one.features(source, ratio).features, expected, atol=1e-4)
-  arrays = {name: value + 0.1 for name, value in found['ema'].pretrained.arrays.items()}
-  later = dataclasses.replace(found['ema'], pretrained=dataclasses.replace(found['ema'].pretrained, arrays=arrays),
-                              compiled={})
+  encoder = found['ema'].encoder
+  arrays = {name: value + 0.1 for name, value in encoder.pretrained.arrays.items()}
+  encoder = dataclasses.replace(encoder, pretrained=dataclasses.replace(encoder.pretrained, arrays=arrays))
+  later = dataclasses.replace(found['ema'], encoder=encoder)
   assert np.abs(found['ema'].features(source).features - later.features(source).features).max() > 1e-3
   assert np.abs(found['ema'].features(source).features - found['online'].features(source).features).max() > 1e-3
 

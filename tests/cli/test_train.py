@@ -53,8 +53,8 @@ BAD = {
   'never saves': ([DIGITS, '--config.train.checkpoint_every_steps=0'], 'checkpoint_every_steps=0'),
   'momentum above 1': ([DIGITS, '--config.optim.ema_momentum=1.5'], 'ema_momentum=1.5'),
   'crop scale falls': ([DIGITS, '--config.views.crop_scale=(0.9, 0.3)'], 'crop_scale'),
-  'more neighbours than images': ([DIGITS, '--config.eval.max_train_examples=10'], 'knn_neighbours=20'),
-  'more labels than images': ([DIGITS, '--config.eval.max_train_examples=40'], 'labels_per_class=(1, 2, 5)'),
+  'more neighbours than images': ([DIGITS, '--config.eval.max_train_examples=10'], 'eval.knn.neighbours=(20,)'),
+  'more labels than images': ([DIGITS, '--config.eval.max_train_examples=40'], 'lowshot.labels_per_class=(1, 2, 5)'),
   'no patience': ([DIGITS, '--config.data.stall_timeout_s=0'], 'data.stall_timeout_s=0'),
   'microbatch does not divide': ([DIGITS, '--config.train.microbatch=48'], 'train.microbatch=48'),
   'fsdp does not divide the devices': ([DIGITS, '--config.train.fsdp=3'], 'train.fsdp=3'),
@@ -110,6 +110,10 @@ BAD = {
   'pixels of no range': ([VQGAN, '--config.tokenizer.input_range=(1.0, 1.0)'], 'input_range=(1.0, 1.0)'),
   'views of a tokenizer are shifted': ([VQGAN, '--config.views.mean=(0.5, 0.5, 0.5)'], 'views.mean=(0.5, 0.5, 0.5)'),
   'size no multiple of the stride': ([VQGAN, '--config.views.size=18'], 'views.size=18'),
+  'unknown protocol': ([DIGITS, '--config.eval.protocols=("knm",)'], 'eval.protocols=(\'knm\',)'),
+  'a protocol without its options': ([DIGITS, '--config.eval.protocols=("transfer",)'], 'eval.transfer: is missing'),
+  'a protocol without its classifier': ([DIGITS, '--config.eval.protocols=("robustness",)'], 'eval.robustness'),
+  'evaluated on what it trains on': ([DIGITS, '--config.data.eval_split=train'], 'data.eval_split'),
   'unknown baseline': ([DIGITS, '--config.eval.baselines=("pixel",)'], 'pixel'),
 }
 

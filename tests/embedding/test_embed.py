@@ -68,8 +68,8 @@ def read(path) -> tuple[list[str], list[int] | None, np.ndarray, dict]:
 @pytest.fixture(scope='module')
 def expected(workdir):
   """The vectors of the test split, as `maskrep evaluate` extracts them."""
-  from tests.cli.test_evaluate import extractor
-  found = extractor(workdir, batch_size=32)
+  from tests.cli.test_evaluate import evaluator
+  found = evaluator(workdir, batch_size=32)
   return found.features(found.eval)
 
 

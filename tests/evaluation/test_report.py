@@ -8,6 +8,7 @@ from PIL import Image
 import pytest
 
 from maskrep.cli.report import main
+from maskrep.evaluation import curves
 from maskrep.evaluation.report import newest, picture, png, read
 
 RECORD = {
@@ -112,7 +113,8 @@ def test_no_record_is_one_line_and_exit_code_2(lines, tmp_path, capsys):
   folder = str(tmp_path / 'a') if lines is None else write(tmp_path / 'a', *lines)
   assert main(['report', f'--workdir={folder}', f'--output={tmp_path}/x.png']) == 2
   last = capsys.readouterr().err.splitlines()[-1]
-  assert last.startswith(f'maskrep: --workdir={folder}: holds no record') and not (tmp_path / 'x.png').exists()
+  assert last.startswith(f'maskrep: --workdir={folder}: has nothing to report yet')
+  assert not (tmp_path / 'x.png').exists()
 
 
 def test_bars_per_result_and_lines_against_the_ratio(tmp_path):
@@ -120,7 +122,7 @@ def test_bars_per_result_and_lines_against_the_ratio(tmp_path):
   folder = write(tmp_path / 'a', record(), record(('encoder.network', 'online')),
                  record(protocol='robust', figures=[*curve, {'name': 'mean', 'value': 0.5, 'std': None, 'each': []}]))
   records, _ = read(folder)
-  bars, mean, lines = picture(records).axes
+  bars, mean, lines = picture(records, {}).axes
   assert [axes.get_title() for axes in (bars, mean, lines)] == ['lowshot', 'robust', 'robust']
   assert [text.get_text() for text in bars.get_xticklabels()] == ['1 label', '5 labels']
   assert [text.get_text() for text in bars.get_legend().get_texts()] == ['network=ema', 'network=online']
@@ -129,7 +131,7 @@ def test_bars_per_result_and_lines_against_the_ratio(tmp_path):
   assert [patch.get_height() for patch in mean.patches] == [50]
   line, = (container.lines[0] for container in lines.containers)
   assert list(line.get_xdata()) == [0, 0.3, 0.7] and list(line.get_ydata()) == pytest.approx([80, 60, 20])
-  with Image.open(io.BytesIO(png(records))) as sheet:
+  with Image.open(io.BytesIO(png(records, {}))) as sheet:
     assert sheet.format == 'PNG' and sheet.height > sheet.width
 
 
@@ -140,3 +142,41 @@ def test_the_picture_is_written_where_it_is_asked_for(tmp_path, capsys):
     assert sheet.format == 'PNG'
   assert main(['report', f'--workdir={folder}', '--output=report.svg']) == 2
   assert main(['report']) == 2 and '--workdir' in capsys.readouterr().err
+
+
+def test_a_run_without_evaluations_has_curves_and_several_stand_side_by_side(tmp_path, capsys):
+  """Evaluations during training are among the curves, and not in the tables; a run that has nothing is one line."""
+  folders = [write(tmp_path / name, record(stage='training')) for name in ('one', 'two')]
+  for folder, loss in zip(folders, (2.0, 3.0), strict=True):
+    steps = [{'step': i, 'loss': loss - i / 10, 'learning_rate': 0.1, 'kl': 9.0} for i in (1, 2)]
+    steps[1]['eval/knn'] = 0.5
+    lines = ''.join(f'{json.dumps(each)}\n' for each in steps)
+    (tmp_path / folder / 'metrics.jsonl').write_text(lines + '{"step": 3, "lo')
+  assert main(['report', f'--workdir={",".join(folders)}', f'--output={tmp_path}/report.png']) == 0
+  found = tables(capsys.readouterr().out)
+  assert list(found) == ['training'] and found['training'] == [
+    ['run', 'step', 'loss', 'learning rate', 'eval/knn'], [folders[0], '2', '1.8', '0.1', '0.5'],
+    [folders[1], '2', '2.8', '0.1', '0.5']]
+  with Image.open(tmp_path / 'report.png') as sheet:
+    assert sheet.format == 'PNG'
+  runs = {folder: curves.read(folder) for folder in folders}
+  assert [axes.get_title() for axes in picture([], runs).axes] == ['loss', 'learning rate', 'eval/knn']
+  loss = picture([], runs).axes[0]
+  assert [list(line.get_ydata()) for line in loss.lines] == [[1.9, 1.8], [2.9, 2.8]]
+  assert [text.get_text() for text in loss.get_legend().get_texts()] == folders
+  assert main(['report', f'--workdir={folders[0]},{tmp_path}']) == 2
+  assert f'--workdir={tmp_path}: has nothing to report yet' in capsys.readouterr().err
+
+
+def test_records_of_a_run_and_later_ones_stand_in_one_table(tmp_path, capsys):
+  """The rows of the final table differ in their features; what only maskrep evaluate records is no column."""
+  rank = {'name': 'rankme', 'value': 12.3, 'std': None, 'each': [], 'note': '', 'unit': '', 'metric': 'rankme'}
+  rows = [record(stage='final', step=7, features=features, encoder={'step': 7, 'network': 'ema', 'method': 'msn'})
+          for features in ('untrained', 'trained')]
+  folder = write(tmp_path / 'a', *rows, record(stage='later', step=7, features='trained'),
+                 record(stage='final', step=7, features='trained', protocol='collapse', figures=[rank]))
+  assert main(['report', f'--workdir={folder}']) == 0
+  found = tables(capsys.readouterr().out)
+  head, *lines = found['lowshot']
+  assert head == ['result', 'value in %', 'step', 'stage', 'features', 'seconds', 'when'] and len(lines) == 6
+  assert found['collapse'][0][:2] == ['result', 'value'] and found['collapse'][1][:2] == ['rankme', '12.3']

@@ -1,22 +1,39 @@
 """The table that ends a run."""
 
-import numpy as np
+from maskrep.evaluation.result import Result, from_repetitions, heading, render, render_rows
 
-from maskrep.configs import msn_digits
-from maskrep.evaluation import table
-from maskrep.evaluation.features import Features
-from maskrep.evaluation.options import Eval
-from maskrep.schema import build
+KNN, RECALL = Result('20 neighbours', 0.9634, metric='knn'), Result('Recall@1', 0.975, metric='recall_at_1')
+SHOTS = from_repetitions('1 label per class', (0.7, 0.8), metric='labels_1')
+RANK, OWN = Result('rankme', 15.44, unit='', metric='rankme'), Result('top-1', 0.5, metric='accuracy')
 
 
-def test_no_few_label_columns_where_none_are_asked_for():
-  rng = np.random.default_rng(0)
-  labels = np.arange(80, dtype=np.int32) % 2
-  split = Features((rng.normal(size=(80, 3)) + 99 * (2 * labels[:, None] - 1)).astype(np.float32), labels)
-  config = msn_digits.get_config().eval
-  config.labels_per_class = ()
-  options = build(Eval, config, 'config.eval')
-  row = table.row('trained', split, split, num_classes=2, options=options, accuracy=0.5)
-  assert row.knn == 1 and row.low_shot == {} and table.as_record(row)['low_shot'] == {}
-  assert [line.split() for line in table.render([row]).splitlines()] == [
-    ['features', 'k-NN', 'Recall@1', 'classifier'], ['trained', '100.0', '100.0', '50.0']]
+def lines(rows) -> list[list[str]]:
+  return [line.split() for line in render_rows(rows).splitlines()]
+
+
+def test_one_row_per_kind_of_features_and_one_column_per_share():
+  assert render_rows({'pixels': [KNN, RECALL, SHOTS], 'trained': [RANK, KNN, RECALL, SHOTS]}) == (
+    'features        k-NN  1 label(s)/class\n'
+    'pixels          96.3        75.0 ± 5.0\n'
+    'trained         96.3        75.0 ± 5.0')
+
+
+def test_recall_is_there_to_be_compared_with_a_classifier():
+  assert lines({'pixels': [KNN, RECALL], 'trained': [KNN, RECALL, OWN]}) == [
+    ['features', 'k-NN', 'Recall@1', 'classifier'], ['pixels', '96.3', '97.5', '-'],
+    ['trained', '96.3', '97.5', '50.0']]
+  assert lines({'trained': [KNN, RECALL]}) == [['features', 'k-NN'], ['trained', '96.3']]
+  assert lines({'trained': [OWN]}) == [['features', 'classifier'], ['trained', '50.0']]
+
+
+def test_without_labels_there_is_nothing_to_show():
+  assert render_rows({'trained': [RANK]}) == '' == render_rows({})
+
+
+def test_several_numbers_of_neighbours_and_metrics_of_a_method_have_columns():
+  assert [heading(name) for name in ('knn_10', 'labels_5', 'psnr')] == ['10-NN', '5 label(s)/class', 'psnr']
+
+
+def test_a_protocol_is_shown_line_by_line_and_no_share_is_not_in_per_cent():
+  assert render([KNN, RANK, SHOTS]).splitlines() == [
+    '20 neighbours       96.34', 'rankme               15.4', '1 label per class  75.00 ± 5.00']

@@ -120,13 +120,13 @@ MUTANTS = {
     '(stored.keys() | found.keys() if whole else found.keys())', '(stored.keys() | found.keys() if whole else ())',
     'tests/workdir/test_partial_restore.py'),
   'features of another encoder are taken from the cache': (
-    'maskrep/evaluation/extractor.py', "key = {'weights': self.digest, 'kind'", "key = {'kind'",
+    'maskrep.evaluation.encoders.py', "key = {'weights': self.digest, 'kind'", "key = {'kind'",
     'tests/cli/test_evaluate.py'),
   'a probe of another encoder is taken for this one': (
     'maskrep/experiment/probe.py', 'json.dumps([digest, same]', 'json.dumps([same]',
     'tests/experiment/test_probe.py'),
   'masked features are those of the whole image': (
-    'maskrep/evaluation/extractor.py', 'random_keep(keys, patches, keep) if ratio else None', 'None',
+    'maskrep.evaluation.encoders.py', 'random_keep(keys, patches, keep) if ratio else None', 'None',
     'tests/cli/test_evaluate.py'),
   'the penalty is chosen by the examples that it is fitted to': (
     'maskrep/evaluation/metrics/logistic.py', 'np.where(fold == f, labels, -1)', 'np.where(fold == f, -1, labels)',

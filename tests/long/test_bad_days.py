@@ -57,11 +57,11 @@ def test_told_to_stop_while_it_compiles(tmp_path):
 # Evaluating is one call that does not return to Python, as a compilation, for more than 20 s.
 EVALUATES = """
 import hashlib, pathlib, sys
-from maskrep.evaluation import evaluator
-def metrics(self, state):
+from maskrep.evaluation import of_run
+def during(self, state):
   pathlib.Path(sys.argv[1].removeprefix('--workdir='), 'evaluating').touch()
   hashlib.pbkdf2_hmac('sha256', b'', b'', 2**26)
-evaluator.Evaluator.metrics = metrics
+of_run.RunEvaluator.during = during
 from maskrep.process.entry import run_process
 run_process('maskrep.cli.train', ['main.py', *sys.argv[1:]])
 """
@@ -112,8 +112,8 @@ def test_without_a_home_and_with_letters_that_the_locale_does_not_have(tmp_path,
   for name in ('HOME', 'JAX_COMPILATION_CACHE_DIR'):
     monkeypatch.delenv(name, raising=False)
   workdir = tmp_path / 'Läufe'
-  process = start(workdir, '--config.train.epochs=0.05', '--config.eval.labels_per_class=(1,)', program=('-c', NOBODY),
-                  LC_ALL='POSIX')
+  process = start(workdir, '--config.train.epochs=0.05', '--config.eval.lowshot.labels_per_class=(1,)',
+                  program=('-c', NOBODY), LC_ALL='POSIX')
   said = process.communicate()
   assert process.returncode == 0, said
   assert end(workdir) == (0, 'finished') and saved(workdir)

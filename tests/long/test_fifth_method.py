@@ -70,7 +70,8 @@ def test_it_learns(workdir):
   losses = [record['loss'] for record in records(workdir, 'metrics.jsonl')]
   assert len(losses) == 30 and np.mean(losses[-10:]) < 0.7 * np.mean(losses[:3])
   assert saved(workdir) == [10, 20, 30]
-  assert records(workdir, 'results.jsonl')[-1]['features'] == 'trained'
+  last = records(workdir, 'evaluations.jsonl')[-1]
+  assert (last['stage'], last['features'], last['step']) == ('final', 'trained', 30)
 
 
 def test_stopped_and_resumed_is_undisturbed(folder, workdir, config, monkeypatch):
@@ -102,7 +103,7 @@ def test_it_is_evaluated(workdir):
   assert main(['maskrep', 'evaluate', 'knn', f'--workdir={workdir}', *knn]) == 0
   record = records(workdir, 'evaluations.jsonl')[-1]
   assert record['encoder']['method'] == METHOD and record['encoding']['pooling'] == 'average'
-  assert len(record['figures']) == 2 and all(figure['value'] > 0.5 for figure in record['figures'])
+  assert len(record['figures']) == 3 and all(figure['value'] > 0.5 for figure in record['figures'])
 
 
 def test_its_masks_are_shown(folder, capsys):

@@ -42,6 +42,7 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   examples = EXAMPLES[config.data.source]
   config.optim.warmup_epochs = 2 * 8 / examples
   config.train.update(epochs=steps * 8 / examples, log_every_steps=1, checkpoint_every_steps=2)
-  config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, knn_neighbours=5, label_draws=1,
-                     labels_per_class=(1,) if config.eval.labels_per_class else (), baselines=())
+  config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, baselines=())
+  config.eval.knn.neighbours = (5,)
+  config.eval.lowshot.update(labels_per_class=(1,), draws=1)
   return config

@@ -35,7 +35,7 @@ record('events.jsonl', event='start')
 if ratio == '0.1':
   os.kill(os.getpid(), signal.SIGKILL)
 if ratio == '0.2':
-  end('config.eval.knn_neighbours=20: too many', 2)
+  end('config.eval.knn.neighbours=(20,): too many', 2)
 if ratio == '0.4':
   raise RuntimeError('out of | memory')
 if ratio == '0.5' and len(open(os.path.join(folder, 'starts')).readlines()) == 1:
@@ -47,7 +47,8 @@ if ratio == '0.5' and len(open(os.path.join(folder, 'starts')).readlines()) == 1
   signal.signal(signal.SIGTERM, stop)
   record('waits')
   time.sleep(60)
-record('results.jsonl', features='trained', knn=float(ratio), low_shot={})
+record('evaluations.jsonl', stage='final', features='trained', figures=[
+  {'name': '20 neighbours', 'value': float(ratio), 'metric': 'knn'}])
 end('finished', 0)
 '''
 
@@ -79,7 +80,7 @@ def test_a_run_that_fails_ends_alone_and_is_shown(fake, capsys):
   assert sweep(fake, '0.1,0.2,0.3,0.4,0.6') == 1
   expected = {
     '0.1': ('failed', '137', 'killed by SIGKILL', '-'),
-    '0.2': ('failed', '2', 'config.eval.knn_neighbours=20: too many', '-'),
+    '0.2': ('failed', '2', 'config.eval.knn.neighbours=(20,): too many', '-'),
     '0.3': ('finished', '0', '-', '0.3'),
     '0.4': ('failed', '1', 'RuntimeError: out of | memory', '-'),
     '0.6': ('finished', '0', '-', '0.6'),
@@ -123,7 +124,7 @@ def test_real_runs_end_to_end(tmp_path, monkeypatch):
   """One that trains, and one that fails only where its data are opened."""
   monkeypatch.chdir(ROOT)
   command = ['sweep', *SMALL, '--config.views.num_focal=0', '--config.train.epochs=0.2',
-             '--config.eval.labels_per_class=(1,)', '--config.eval.label_draws=2',
+             '--config.eval.lowshot.labels_per_class=(1,)', '--config.eval.lowshot.draws=2',
              '--grid=data.train_split=train,training', f'--workdir={tmp_path}']
   assert main(command) == 1
   with open(tmp_path / 'sweep.csv') as file:

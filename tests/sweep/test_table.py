@@ -6,11 +6,13 @@ import io
 import json
 import math
 from pathlib import Path
+import re
 
 from PIL import Image
 import pytest
 
 from maskrep.configs import msn_digits
+from maskrep.evaluation.result import Result, from_repetitions
 from maskrep.sweep import picture
 from maskrep.sweep.grid import Run
 from maskrep.sweep.outcome import Outcome, ends, outcome
@@ -35,16 +37,34 @@ def folder(path: Path, *, speeds=(7.0, 100.0, 300.0, 200.0), knn=0.5, peak=None,
   write(path / 'events.jsonl', *events)
   write(path / 'run.json', {'devices': '8 x H100'})
   write(path / 'metrics.jsonl', *({'step': i, 'images_per_second': speed} for i, speed in enumerate(speeds)))
-  write(path / 'results.jsonl', {'features': 'trained', 'knn': 0.1, 'low_shot': {'1': [0.1], '5': [0.1]}},
-        {'features': 'pixels', 'knn': 0.9, 'low_shot': {'1': [0.9], '5': [0.9]}},
-        {'features': 'trained', 'knn': knn, 'low_shot': {'1': [0.2, 0.4], '5': [knn + 0.2] * 3}})
+  write(path / 'evaluations.jsonl', *final(EARLY, 'trained', knn=0.1, shots=((0.1,), (0.1,))),
+        *final(EARLY, 'pixels', knn=0.9, shots=((0.9,), (0.9,))),
+        *final(LATE, 'trained', knn=knn, shots=((0.2, 0.4), (knn + 0.2,) * 3)),
+        {'stage': 'training', 'features': 'trained', 'time': LATE, 'figures': [asdict('k-NN', 0.99, metric='knn')]},
+        {'stage': 'later', 'features': 'trained', 'time': LATE, 'figures': [asdict('k-NN', 0.98, metric='knn')]},
+        {'protocol': 'knn', 'figures': [{'name': '20 neighbours', 'value': 0.97, 'std': None, 'each': [], 'note': ''}]})
+
+
+def asdict(*fields, **named) -> dict:
+  return Result(*fields, **named)._asdict()
+
+
+def final(time: str, features: str, *, knn: float, shots) -> list[dict]:
+  """The records of a run at its end: one per protocol."""
+  common = {'stage': 'final', 'features': features, 'time': time}
+  return [common | {'figures': [asdict('rankme', 12.34, unit='', metric='rankme')]},
+          common | {'figures': [asdict('20 neighbours', knn, metric='knn')]},
+          common | {'figures': [from_repetitions(f'{count} labels', each, metric=f'labels_{count}')._asdict()
+                                for count, each in zip((1, 5), shots, strict=True)]}]
 
 
 def test_figures_of_a_finished_run(tmp_path):
   folder(tmp_path)
   found = outcome(tmp_path)
-  assert found.state == 'finished' and found.knn == 0.5 and found.devices == '8 x H100'
-  assert found.low_shot == {1: pytest.approx((0.3, 0.1)), 5: pytest.approx((0.7, 0.0))}
+  assert found.state == 'finished' and found.devices == '8 x H100'
+  assert {metric: figure[1:3] for metric, figure in found.figures.items()} == {
+    'rankme': (12.34, None), 'knn': (0.5, None), 'labels_1': pytest.approx((0.3, 0.1)),
+    'labels_5': pytest.approx((0.7, 0.0))}
   assert found.images_per_second == 200 and (found.memory_bytes, found.memory_source) == (2_000_000_000, 'compiled')
   folder(tmp_path, peak=3_000_000_000, speeds=(7.0,))
   found = outcome(tmp_path)
@@ -107,11 +127,12 @@ def test_the_table_has_encoders_down_and_ratios_across(results):
   cells = {heading: [[cell.strip() for cell in line.strip('|').split(' | ')] for line in lines if line.startswith('|')]
            for heading, lines in parts.items()}
   assert '4 of 6 runs are finished. Columns: masking.ratio.' in text
-  head, _, small, large = cells['k-NN, top-1 in %']
+  head, _, small, large = cells['k-NN, in %']
   assert head == ['', '0.3', '0.15', '0.7']
   assert small == ['vit_s16', '50.0', '51.0', '52.0'] and large == ['vit_b16', '60.0', '-', 'failed (5)']
-  assert cells['1 label per class, top-1 in %'][2][1] == '30.0 ± 10.0'
-  assert cells['5 labels per class, top-1 in %'][3] == ['vit_b16', '80.0 ± 0.0', '-', 'failed (5)']
+  assert cells['1 label(s)/class, in %'][2][1] == '30.0 ± 10.0'
+  assert cells['5 label(s)/class, in %'][3] == ['vit_b16', '80.0 ± 0.0', '-', 'failed (5)']
+  assert cells['rankme'][2][1] == '12.3'
   speed, memory = cells['Speed and memory'][2:4]
   assert speed == ['vit_s16, images/s', '200', '-', '200']
   assert memory == ['vit_s16, memory per device', '2 GB (compiled)', '4 GB', '2 GB (compiled)']
@@ -124,8 +145,8 @@ def test_the_csv_has_a_row_a_run_and_no_number_where_none_is_known(results):
   assert len(rows) == 6 and list(rows[0])[1:5] == ['encoder', 'masking.ratio', 'state', 'exit_code']
   assert float(rows[0]['labels_5_mean']) == pytest.approx(0.7) and rows[0]['memory_source'] == 'compiled'
   assert rows[1]['images_per_second'] == '-' and rows[1]['memory_source'] == 'measured'
-  figures = [name for name in rows[0] if name.startswith(('knn', 'labels', 'images', 'memory'))]
-  assert len(figures) == 8
+  figures = [name for name in rows[0] if name.startswith(('rankme', 'knn', 'labels', 'images', 'memory'))]
+  assert len(figures) == 9
   for row in rows[4:]:
     assert {row[name] for name in figures} == {'-'}
   assert (rows[5]['state'], rows[5]['exit_code'], rows[5]['reason']) == ('failed', '5', 'NonFiniteError: a | b')
@@ -145,6 +166,25 @@ def test_the_picture_has_three_panels_and_a_line_an_encoder(results):
     assert sheet.format == 'PNG' and sheet.width > 3 * sheet.height
 
 
+def test_a_sweep_shows_whatever_its_runs_end_with(tmp_path):
+  """Of a method that predicts, its own accuracy is drawn; a metric that one run lacks is a gap."""
+  chosen = [Run(workdir=tmp_path / f'{seed}', values={'seed': seed}, arguments=(),
+                config=msn_digits.get_config().to_dict()) for seed in '01']
+  for run in chosen:
+    folder(run.workdir)
+  figures = [asdict('top-1', 0.8, metric='accuracy'), asdict('mean IoU', 0.6, metric='mean_iou')]
+  with open(chosen[1].workdir / 'evaluations.jsonl', 'a') as file:
+    file.write(json.dumps({'stage': 'final', 'features': 'trained', 'time': LATE, 'figures': figures}) + '\n')
+  results = [(run, outcome(run.workdir)) for run in chosen]
+  text = as_markdown(results, 'x')
+  assert re.search(r'## classifier, in %\n\n.*\n.*\n\| msn +\| +- \| +80.0 \|', text), text
+  assert '## mean IoU, in %' in text
+  rows = list(csv.DictReader(io.StringIO(as_csv(results))))
+  assert [row['accuracy'] for row in rows] == ['-', '0.8'] and rows[1]['mean_iou'] == '0.6'
+  axes = picture.panels(results).axes[0]
+  assert axes.get_ylabel() == 'classifier, in %' and axes.lines[0].get_ydata()[1] == 80
+
+
 def test_a_sweep_of_names_with_nothing_finished_is_drawn_too(tmp_path):
   chosen = [Run(workdir=tmp_path / kind, values={'optim.optimizer_kind': kind}, arguments=(),
                 config=msn_digits.get_config().to_dict()) for kind in ('adamw', 'lars')]
@@ -152,7 +192,7 @@ def test_a_sweep_of_names_with_nothing_finished_is_drawn_too(tmp_path):
   axes = picture.panels(results).axes[1]
   assert [text.get_text() for text in axes.get_xticklabels()] == ['adamw', 'lars']
   assert [text.get_text() for text in axes.texts] == ['no results yet']
-  assert '| msn |' in as_markdown(results, 'x') and '0 of 2' in as_markdown(results, 'x')
+  assert '| msn, images/s' in as_markdown(results, 'x') and '0 of 2' in as_markdown(results, 'x')
 
 
 @pytest.mark.parametrize(('names', 'across'), [

@@ -12,7 +12,7 @@ from maskrep.cli import evaluate, export, import_weights
 from maskrep.configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import ConfigError
-from maskrep.evaluation.evaluator import Evaluator
+from maskrep.evaluation.of_run import RunEvaluator
 from maskrep.experiment import stored
 from maskrep.models.encoder import describe
 from maskrep.weights import files, native
@@ -174,7 +174,8 @@ def test_an_imported_tokenizer_names_tokens(tmp_path, capsys):
 def test_an_import_is_judged_as_its_run_is(tmp_path, capsys):
   """The same accuracies as the objective's own evaluation of its few labels."""
   config = config_of('mscn')
-  config.eval.update(max_train_examples=1438, labels_per_class=(1, 5), label_draws=2, batch_size=120)
+  config.eval.update(max_train_examples=1438, protocols=('lowshot',), batch_size=120)
+  config.eval.lowshot.update(labels_per_class=(1, 5), draws=2)
   found, state = first_state(config)
   experiment = found.experiment
   objective = experiment.objective
@@ -187,13 +188,13 @@ def test_an_import_is_judged_as_its_run_is(tmp_path, capsys):
                '--config.lowshot.draws=2']
   assert evaluate.main(arguments) == 0
   record = json.loads((tmp_path / 'evaluations.jsonl').read_text())
-  evaluator = Evaluator(
-    objective=objective, options=experiment.eval, train_source=found.loader.source, eval_source=found.eval_source,
-    data=experiment.data, seed=0, mesh=make_mesh())
-  *_, trained = evaluator.table(state)
-  for figure, count in zip(record['figures'], (1, 5), strict=True):
+  evaluator = RunEvaluator(
+    objective=objective, options=experiment.eval, config=experiment.config, train_source=found.loader.source,
+    eval_source=found.eval_source, data=experiment.data, seed=0, dtype=experiment.dtype, mesh=make_mesh())
+  trained, = evaluator.final(state)
+  for figure, result in zip(record['figures'], trained.results, strict=True):
     # One of 359 images, by round-off of the solver.
-    np.testing.assert_allclose(figure['each'], trained.low_shot[count], atol=1.1 / 359)
+    np.testing.assert_allclose(figure['each'], result.each, atol=1.1 / 359)
   native.save(tmp_path, dataclasses.replace(made, preprocessing=None))
   assert evaluate.main(arguments) == 2
   assert 'does not say how images are prepared' in capsys.readouterr().err

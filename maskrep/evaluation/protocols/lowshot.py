@@ -1,6 +1,7 @@
 """Low-shot evaluation: logistic regression on frozen features, MSN, arXiv:2204.07141, section 5.1 and Table 15."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+import contextlib
 import dataclasses
 import glob
 import os
@@ -11,18 +12,10 @@ import numpy as np
 from maskrep.data.lists import places, read_list
 from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
-from maskrep.evaluation.extractor import FeatureExtractor
+from maskrep.evaluation.evaluator import Evaluator
 from maskrep.evaluation.features import Features, Subset, drop_unlabelled
-from maskrep.evaluation.metrics.logistic import (
-  TooFewLabels,
-  centre_and_normalise,
-  cross_validated,
-  draw_examples,
-  draw_share,
-  fit,
-  predict,
-  shard_examples,
-)
+from maskrep.evaluation.metrics.logistic import TooFewLabels, draw_examples, draw_share, low_shot
+from maskrep.evaluation.protocols.logistic import accuracy_of
 from maskrep.evaluation.result import Result, from_repetitions
 from maskrep.schema import Count, NotEmpty, Positive, Range, Share, check
 
@@ -61,6 +54,15 @@ class LowShot:
     if self.folds and 1 in self.labels_per_class:
       raise ValueError(f'folds={self.folds}: must be 0 if labels_per_class has 1: none can be held out')
 
+  @property
+  def at_once(self) -> bool:
+    """Whether all of `labels_per_class` are fitted by one program: with one penalty."""
+    return bool(self.labels_per_class) and len(self.l2) == 1 and not self.folds
+
+  def needed(self, num_classes: int) -> tuple[str, int]:
+    """The field that needs the most training examples, and their number."""
+    return 'labels_per_class', num_classes * max(self.labels_per_class, default=0)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowShotMasked(LowShot):
@@ -75,74 +77,97 @@ class LowShotMasked(LowShot):
   mask_test: bool
 
 
-def lowshot(extractor: FeatureExtractor, options: LowShot, *, seed: int) -> list[Result]:
+def lowshot(evaluator: Evaluator, options: LowShot, *, seed: int) -> list[Result]:
   """Top-1 accuracy on the evaluation split, one result per subset: mean and standard deviation over its draws."""
-  return _accuracies(extractor, options, seed, _listed(extractor, options), 0.0, 0.0)
+  return _accuracies(evaluator, options, seed, _listed(evaluator, options), 0.0, 0.0)
 
 
-def lowshot_masked(extractor: FeatureExtractor, options: LowShotMasked, *, seed: int) -> list[Result]:
+def lowshot_masked(evaluator: Evaluator, options: LowShotMasked, *, seed: int) -> list[Result]:
   """Top-1 accuracy as of `lowshot`, for each masking ratio of the training images."""
   for ratio in options.ratios:
-    extractor.patch_counts(ratio)  # all are checked before an image is encoded
-  listed = _listed(extractor, options)
+    evaluator.patch_counts(ratio)  # all are checked before an image is encoded
+  listed = _listed(evaluator, options)
   return [result._replace(name=f'ratio {ratio:g}, {result.name}') for ratio in options.ratios
-          for result in _accuracies(extractor, options, seed, listed, ratio, ratio if options.mask_test else 0.0)]
+          for result in _accuracies(evaluator, options, seed, listed, ratio, ratio if options.mask_test else 0.0)]
 
 
-def _listed(extractor: FeatureExtractor, options: LowShot) -> dict[str, list[Source]]:
+def _listed(evaluator: Evaluator, options: LowShot) -> dict[str, list[Source]]:
   """Returns pattern -> the images of its lists; all are opened before an image is encoded."""
-  extractor.require_labels()
+  evaluator.require_labels()
   files = {pattern: sorted(glob.glob(os.path.expanduser(pattern))) for pattern in options.lists}
   for pattern, matches in files.items():
     if not matches:
       raise ConfigError(f'lists={options.lists}: no file matches {pattern!r}')
-  known = places(extractor.train) if files else {}
-  return {pattern: [Subset(extractor.train, read_list(file, known)) for file in matches]
+  known = places(evaluator.train) if files else {}
+  return {pattern: [Subset(evaluator.train, read_list(file, known)) for file in matches]
           for pattern, matches in files.items()}
 
 
 def _accuracies(
-  extractor: FeatureExtractor, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float,
-  test_ratio: float,
+  evaluator: Evaluator, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float, test_ratio: float,
 ) -> list[Result]:
-  classes = extractor.require_labels()
-  test = drop_unlabelled(extractor.features(extractor.eval, test_ratio), extractor.eval)
+  classes = evaluator.require_labels()
+  test = drop_unlabelled(evaluator.features(evaluator.eval, test_ratio), evaluator.eval)
   results = []
-  for i, (name, draws) in enumerate(_subsets(extractor, options, seed, listed, ratio)):
-    accuracies, l2s = [], []
-    for train, mean in draws:
-      features, queries = centre_and_normalise(mean, train.features, test.features)
-      features, labels = shard_examples(features, train.labels)
-      l2 = options.l2[i % len(options.l2)]
-      if options.folds:
-        l2 = cross_validated(features, labels, num_classes=classes, l2s=options.l2, folds=options.folds, seed=seed)
-      classifier = fit(features, labels, num_classes=classes, l2=l2)
-      accuracies.append(np.mean(predict(classifier, queries) == test.labels))
-      l2s.append(l2)
-    results.append(from_repetitions(name, accuracies, note=f'l2 {", ".join(f"{l2:g}" for l2 in l2s)}'))
+  for i, (name, metric, draws) in enumerate(_subsets(evaluator, options, seed, listed, ratio)):
+    l2 = options.l2 if options.folds else (options.l2[i % len(options.l2)],)
+    found = [accuracy_of(train, test, mean=mean, num_classes=classes, l2=l2, folds=options.folds, seed=seed)
+             for train, mean in draws]
+    accuracies, l2s = zip(*found, strict=True)
+    results.append(from_repetitions(name, accuracies, _note(l2s), metric))
+  return (_at_once(evaluator, options, seed, ratio, test) if options.at_once else []) + results
+
+
+def _at_once(evaluator: Evaluator, options: LowShot, seed: int, ratio: float, test: Features) -> list[Result]:
+  """The results of `labels_per_class` by one compilation, which takes longer than solving."""
+  with _named_if_too_few(options):
+    accuracies = low_shot(
+      *evaluator.features(evaluator.train, ratio), *test, num_classes=evaluator.require_labels(),
+      labels_per_class=options.labels_per_class, draws=options.draws, seed=seed, l2=options.l2[0])
+  results = []
+  for count, each in zip(options.labels_per_class, accuracies, strict=True):
+    name, metric = _names(count)
+    results.append(from_repetitions(name, each, _note(options.l2 * options.draws), metric))
   return results
 
 
 def _subsets(
-  extractor: FeatureExtractor, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float
-) -> Iterator[tuple[str, list[tuple[Features, np.ndarray]]]]:
-  """Yields the name of each subset and, for each draw, the examples and the mean on which they are centred."""
-  if options.labels_per_class or options.fractions:
-    train = extractor.features(extractor.train, ratio)
+  evaluator: Evaluator, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float
+) -> Iterator[tuple[str, str, list[tuple[Features, np.ndarray]]]]:
+  """Yields name and metric of each subset that is fitted by itself, and its draws: examples, and the mean to centre on.
+  """
+  counts = () if options.at_once else options.labels_per_class
+  if counts or options.fractions:
+    train = evaluator.features(evaluator.train, ratio)
     mean = train.features.mean(axis=0)
 
     def select(draws):
       return [(Features(train.features[draw], train.labels[draw]), mean) for draw in draws]
 
-    try:
-      for count in options.labels_per_class:
+    for count in counts:
+      with _named_if_too_few(options):
         drawn = draw_examples(
-          train.labels, num_classes=extractor.require_labels(), count=count, draws=options.draws, seed=seed)
-        yield f'{count} label{"s" * (count > 1)} a class', select(drawn.reshape(options.draws, -1))
-    except TooFewLabels as error:
-      raise ConfigError(f'labels_per_class={options.labels_per_class}: {error}; lower it') from error
+          train.labels, num_classes=evaluator.require_labels(), count=count, draws=options.draws, seed=seed)
+      yield *_names(count), select(drawn.reshape(options.draws, -1))
     for share in options.fractions:
-      yield f'{100 * share:g} %', select(draw_share(train.labels, share=share, draws=options.draws, seed=seed))
+      yield f'{100 * share:g} %', '', select(draw_share(train.labels, share=share, draws=options.draws, seed=seed))
   for pattern, sources in listed.items():
-    draws = [drop_unlabelled(extractor.features(source, ratio), source) for source in sources]
-    yield pattern, [(draw, draw.features.mean(axis=0)) for draw in draws]
+    draws = [drop_unlabelled(evaluator.features(source, ratio), source) for source in sources]
+    yield pattern, '', [(draw, draw.features.mean(axis=0)) for draw in draws]
+
+
+def _names(count: int) -> tuple[str, str]:
+  """Name and metric of a number of labels per class."""
+  return f'{count} label{"s" * (count > 1)} per class', f'labels_{count}'
+
+
+def _note(l2s: Iterable[float]) -> str:
+  return f'l2 {", ".join(f"{l2:g}" for l2 in l2s)}'
+
+
+@contextlib.contextmanager
+def _named_if_too_few(options: LowShot) -> Iterator[None]:
+  try:
+    yield
+  except TooFewLabels as error:
+    raise ConfigError(f'labels_per_class={options.labels_per_class}: {error}; lower it') from error

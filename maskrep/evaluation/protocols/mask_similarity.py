@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 
 from maskrep.errors import DataError
-from maskrep.evaluation.extractor import FeatureExtractor
+from maskrep.evaluation.evaluator import Evaluator
 from maskrep.evaluation.result import Result
 from maskrep.schema import NotEmpty, Share, check
 
@@ -20,17 +20,17 @@ class MaskSimilarity:
   __post_init__ = check
 
 
-def mask_similarity(extractor: FeatureExtractor, options: MaskSimilarity, *, seed: int) -> list[Result]:
+def mask_similarity(evaluator: Evaluator, options: MaskSimilarity, *, seed: int) -> list[Result]:
   """Cosine similarity of the masked and the whole image's representation: mean and std over the evaluation split."""
   for ratio in options.ratios:
-    extractor.patch_counts(ratio)  # all are checked before an image is encoded
+    evaluator.patch_counts(ratio)  # all are checked before an image is encoded
   unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
-  whole = unit(extractor.features(extractor.eval).features)
+  whole = unit(evaluator.features(evaluator.eval).features)
   results = []
   for ratio in options.ratios:
-    masked = unit(extractor.features(extractor.eval, ratio).features)
+    masked = unit(evaluator.features(evaluator.eval, ratio).features)
     if len(masked) != len(whole):
-      raise DataError(f'config.data.source: other images of {extractor.eval.fingerprint} could be read than before; '
+      raise DataError(f'config.data.source: other images of {evaluator.eval.fingerprint} could be read than before; '
                       'repair them')
     cosines = np.sum(masked * whole, axis=1)
     results.append(Result(f'ratio {ratio:g}', float(cosines.mean()), float(cosines.std())))

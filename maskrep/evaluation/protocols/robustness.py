@@ -13,7 +13,7 @@ from maskrep.data.sources import shifts
 from maskrep.data.sources.shifts import ALEXNET_ERRORS, CLASSES, SETS, SEVERITIES
 from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
-from maskrep.evaluation.extractor import FeatureExtractor
+from maskrep.evaluation.evaluator import Evaluator
 from maskrep.evaluation.result import Result
 
 
@@ -45,8 +45,8 @@ class Robustness:
       raise ValueError('sets=(): must name a set if corruptions is empty')
 
 
-def robustness(extractor: FeatureExtractor, options: Robustness, *, seed: int) -> list[Result]:
-  """Evaluates the classifier of an extractor, whose logits are of the 1000 classes in ImageNet's order.
+def robustness(evaluator: Evaluator, options: Robustness, *, seed: int) -> list[Result]:
+  """Evaluates the classifier of an evaluator, whose logits are of the 1000 classes in ImageNet's order.
 
   Returns:
     One result per set: its top-1 accuracy, for ImageNet-A and -R among the classes that occur in them; for ReaL the
@@ -61,19 +61,18 @@ def robustness(extractor: FeatureExtractor, options: Robustness, *, seed: int) -
   """
   del seed  # nothing is drawn
   levels = [(corruption, severity) for corruption in options.corruptions for severity in options.severities]
-  openings = [functools.partial(_open_set, extractor, name) for name in options.sets]
-  openings += [functools.partial(_open_level, extractor, *level) for level in levels]
-  encoding = extractor.encoding
-  if (encoding.network, encoding.pooling, encoding.layers, encoding.size) != ('ema', '', 1, 0):
+  openings = [functools.partial(_open_set, evaluator, name) for name in options.sets]
+  openings += [functools.partial(_open_level, evaluator, *level) for level in levels]
+  if not evaluator.encoder.as_trained:
     raise ConfigError('config.encoding: must be as in configs/evaluation/robustness.py, except for batch_size: the '
                       'classifier is evaluated on the features that it was trained on')
-  if extractor.classes != CLASSES:
-    raise ConfigError(f'--workdir={extractor.workdir}: its classifier has {extractor.classes} classes, but the data '
+  if evaluator.classes != CLASSES:
+    raise ConfigError(f'{evaluator.what}: its classifier has {evaluator.classes} classes, but the data '
                       f'sets of config.robustness have the {CLASSES} of ImageNet-1k; use a run that trained on these')
   for opening in openings:
     opening()  # the sources are not kept: small data sets are in memory, and there are many
-  results = [Result(name, _accuracy(extractor, name)) for name in options.sets]
-  accuracies = {level: top1(*extractor.logits(_open_level(extractor, *level), whole=True)) for level in levels}
+  results = [Result(name, _accuracy(evaluator, name)) for name in options.sets]
+  accuracies = {level: top1(*evaluator.logits(_open_level(evaluator, *level), whole=True)) for level in levels}
   for corruption in options.corruptions:
     each = tuple(accuracies[corruption, severity] for severity in options.severities)
     results.append(Result(corruption, float(np.mean(each)), each=each))
@@ -97,19 +96,19 @@ def corruption_errors(errors: dict[str, list[float]]) -> tuple[float, ...]:
   return tuple(float(sum(each) / (len(SEVERITIES) * ALEXNET_ERRORS[name])) for name, each in errors.items())
 
 
-def _open_set(extractor: FeatureExtractor, name: str) -> Source:
-  return shifts.open_set(name, download=extractor.data.download)
+def _open_set(evaluator: Evaluator, name: str) -> Source:
+  return shifts.open_set(name, download=evaluator.data.download)
 
 
-def _open_level(extractor: FeatureExtractor, corruption: str, severity: int) -> Source:
-  return shifts.open_corruption(corruption, severity, download=extractor.data.download)
+def _open_level(evaluator: Evaluator, corruption: str, severity: int) -> Source:
+  return shifts.open_corruption(corruption, severity, download=evaluator.data.download)
 
 
-def _accuracy(extractor: FeatureExtractor, name: str) -> float:
-  source = _open_set(extractor, name)
-  logits, labels = extractor.logits(source)
+def _accuracy(evaluator: Evaluator, name: str) -> float:
+  source = _open_set(evaluator, name)
+  logits, labels = evaluator.logits(source)
   if not SETS[name].several:
     return top1(logits, labels, SETS[name].subset)
-  with futures.ThreadPoolExecutor(extractor.data.threads) as pool:
+  with futures.ThreadPoolExecutor(evaluator.data.threads) as pool:
     right = list(pool.map(source.right, labels))  # a label is the index of its image here
   return float(np.mean([guess in some for guess, some in zip(logits.argmax(-1), right, strict=True) if some]))

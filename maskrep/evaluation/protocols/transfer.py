@@ -15,10 +15,10 @@ from maskrep.data.datasets import open_source
 from maskrep.data.sources.source import Source
 from maskrep.data.sources.tasks import GROUPS, TASKS, Task
 from maskrep.errors import ConfigError
-from maskrep.evaluation.extractor import FeatureExtractor
+from maskrep.evaluation.evaluator import Evaluator
 from maskrep.evaluation.features import Features, drop_unlabelled
-from maskrep.evaluation.metrics import logistic
 from maskrep.evaluation.metrics.knn import recall_at_1
+from maskrep.evaluation.protocols.logistic import accuracy_of
 from maskrep.evaluation.result import Result
 from maskrep.schema import NotEmpty, Positive, Range, check
 
@@ -47,8 +47,8 @@ class Transfer:
         raise ValueError(f'tasks={self.tasks}: must name {task!r} once')
 
 
-def transfer(extractor: FeatureExtractor, options: Transfer, *, seed: int) -> list[Result]:
-  """Evaluates the features of an extractor on each task.
+def transfer(evaluator: Evaluator, options: Transfer, *, seed: int) -> list[Result]:
+  """Evaluates the features of an evaluator on each task.
 
   Returns:
     One result per task: the accuracy on the test split, or Recall@1. Then one per group of GROUPS whose tasks are all
@@ -60,8 +60,8 @@ def transfer(extractor: FeatureExtractor, options: Transfer, *, seed: int) -> li
   """
   for name in options.tasks:
     for split in TASKS[name].splits:
-      _open(extractor, name, split)
-  by_task = {name: _evaluate(extractor, name, options, seed) for name in options.tasks}
+      _open(evaluator, name, split)
+  by_task = {name: _evaluate(evaluator, name, options, seed) for name in options.tasks}
   results = list(by_task.values())
   for group, names in GROUPS.items():
     if set(names) <= set(by_task):
@@ -70,29 +70,26 @@ def transfer(extractor: FeatureExtractor, options: Transfer, *, seed: int) -> li
   return results
 
 
-def _open(extractor: FeatureExtractor, name: str, split: str) -> Source:
-  return open_source(dataclasses.replace(extractor.data, source=f'task:{name}'), split)
+def _open(evaluator: Evaluator, name: str, split: str) -> Source:
+  return open_source(dataclasses.replace(evaluator.data, source=f'task:{name}'), split)
 
 
-def _evaluate(extractor: FeatureExtractor, name: str, options: Transfer, seed: int) -> Result:
+def _evaluate(evaluator: Evaluator, name: str, options: Transfer, seed: int) -> Result:
   task = TASKS[name]
   if task.retrieval:
-    index = _features(extractor, task, _open(extractor, name, 'index'))
-    queries = None if task.leaves_one_out else _features(extractor, task, _open(extractor, name, 'queries'))
+    index = _features(evaluator, task, _open(evaluator, name, 'index'))
+    queries = None if task.leaves_one_out else _features(evaluator, task, _open(evaluator, name, 'queries'))
     return Result(name, recall_at_1(*index, queries))
-  source = _open(extractor, name, 'train')
-  train = _features(extractor, task, source)
-  test = _features(extractor, task, _open(extractor, name, 'test'))
+  source = _open(evaluator, name, 'train')
+  train = _features(evaluator, task, source)
+  test = _features(evaluator, task, _open(evaluator, name, 'test'))
   if len(train.labels) < options.folds:
     raise ConfigError(f'config.transfer.folds={options.folds}: {name} has {len(train.labels)} training examples; '
                       'choose fewer')
-  inputs, test_inputs = logistic.centre_and_normalise(train.features.mean(axis=0), train.features, test.features)
-  inputs, labels = logistic.shard_examples(inputs, train.labels)
-  l2 = logistic.cross_validated(
-    inputs, labels, num_classes=source.num_classes, l2s=options.l2s, folds=options.folds, seed=seed)
-  classifier = logistic.fit(inputs, labels, num_classes=source.num_classes, l2=l2)
-  return Result(name, float(np.mean(logistic.predict(classifier, test_inputs) == test.labels)), note=f'l2 {l2:g}')
+  accuracy, l2 = accuracy_of(train, test, mean=train.features.mean(axis=0), num_classes=source.num_classes,
+                             l2=options.l2s, folds=options.folds, seed=seed)
+  return Result(name, accuracy, note=f'l2 {l2:g}')
 
 
-def _features(extractor: FeatureExtractor, task: Task, source: Source) -> Features:
-  return drop_unlabelled(extractor.features(source, whole=task.whole), source)
+def _features(evaluator: Evaluator, task: Task, source: Source) -> Features:
+  return drop_unlabelled(evaluator.features(source, whole=task.whole), source)

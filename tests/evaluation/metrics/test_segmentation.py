@@ -14,7 +14,7 @@ from maskrep.devices.mesh import make_mesh
 from maskrep.errors import DataError
 from maskrep.evaluation.metrics import segmentation
 from maskrep.models.encoder import Preprocessing
-from tests.support.extractor import DATA
+from tests.support.evaluator import DATA
 
 
 @pytest.mark.parametrize('counts, iou, accuracy', [

@@ -13,7 +13,7 @@ from maskrep.schema import build
 
 
 class Pixels:
-  """A feature extractor whose features are pixels; a share of them is 0 if patches are dropped."""
+  """An evaluator whose features are pixels; a share of them is 0 if patches are dropped."""
 
   train, eval = Subset(Digits('train'), np.arange(0, 1438, 4)), Subset(Digits('test'), np.arange(0, 359, 3))
 
@@ -41,14 +41,14 @@ def reference(train, labels, centre, test, test_labels, l2):
 
 
 def test_subsets_are_fitted_as_scikit_learn_does(tmp_path):
-  extractor = Pixels()
-  train, test = extractor.features(extractor.train), extractor.features(extractor.eval)
+  evaluator = Pixels()
+  train, test = evaluator.features(evaluator.train), evaluator.features(evaluator.eval)
   for i in range(2):
-    listed = [extractor.train.name(j) for j in range(7 * i, 60 + 7 * i)]
+    listed = [evaluator.train.name(j) for j in range(7 * i, 60 + 7 * i)]
     (tmp_path / f'five{i}.txt').write_text('\n'.join(listed))
-  found = lowshot(extractor, options(labels_per_class=(3,), fractions=(0.2,), lists=(f'{tmp_path}/five*.txt',),
+  found = lowshot(evaluator, options(labels_per_class=(3,), fractions=(0.2,), lists=(f'{tmp_path}/five*.txt',),
                                    l2=(0.1, 1.0, 10.0)), seed=5)
-  assert [result.name for result in found] == ['3 labels a class', '20 %', f'{tmp_path}/five*.txt']
+  assert [result.name for result in found] == ['3 labels per class', '20 %', f'{tmp_path}/five*.txt']
   draws = [draw_examples(train.labels, num_classes=10, count=3, draws=2, seed=5).reshape(2, -1),
            draw_share(train.labels, share=0.2, draws=2, seed=5), [np.arange(60), np.arange(7, 67)]]
   for result, l2, drawn in zip(found, (0.1, 1.0, 10.0), draws, strict=True):

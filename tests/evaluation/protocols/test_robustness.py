@@ -13,7 +13,7 @@ from maskrep.evaluation.features import Features
 from maskrep.evaluation.protocols.robustness import Robustness, corruption_errors, robustness, top1
 from maskrep.evaluation.result import Result
 from maskrep.schema import build
-from tests.support.extractor import PixelExtractor, pixels
+from tests.support.evaluator import PixelEvaluator, pixels
 from tests.support.pictures import encode, prepare
 
 ALL = tuple(ALEXNET_ERRORS)
@@ -42,7 +42,7 @@ def test_predictions_are_made_among_the_classes_that_occur(put):
   examples = [(7, 7), (600, 999), (0, 7), (501, 500)]
   for name, split in {'imagenet_a': 'test', 'imagenet_sketch': 'test'}.items():
     put(name, split, examples)
-  found = robustness(PixelExtractor(), options(sets=('imagenet_a', 'imagenet_sketch')), seed=0)
+  found = robustness(PixelEvaluator(), options(sets=('imagenet_a', 'imagenet_sketch')), seed=0)
   assert found == [Result('imagenet_a', 0.75), Result('imagenet_sketch', 0.25)]
 
 
@@ -58,23 +58,23 @@ def test_real_labels_are_any_of_several_and_images_without_do_not_count(put):
   put('imagenet2012_real', 'validation',
       [(3, [3]), (4, []), (999, [0, 999]), (1, [2, 3]), (b'broken', [1]), (b'broken', []), (8, [8, 2])],
       label='real_label', original_label=4)
-  assert robustness(PixelExtractor(), options(sets=('imagenet_real',)), seed=0) == [Result('imagenet_real', 0.75)]
+  assert robustness(PixelEvaluator(), options(sets=('imagenet_real',)), seed=0) == [Result('imagenet_real', 0.75)]
 
 
 def test_a_corruption_is_seen_whole_and_its_accuracy_is_the_mean_over_severities(put):
   put('imagenet2012_corrupted/fog_2', 'validation', [(1, 1), (2, 2), (3, 3), (4, 5)], size=224)
   put('imagenet2012_corrupted/fog_4', 'validation', [(1, 1), (2, 1), (3, 1), (4, 5)], size=224)
-  extractor = PixelExtractor()
-  found = robustness(extractor, options(corruptions=('fog',), severities=(2, 4)), seed=0)
+  evaluator = PixelEvaluator()
+  found = robustness(evaluator, options(corruptions=('fog',), severities=(2, 4)), seed=0)
   assert found == [Result('fog', 0.5, each=(0.75, 0.25))]  # and no mCE, which is of all
-  assert [whole for _, _, whole in extractor.calls] == [True, True]
+  assert [whole for _, _, whole in evaluator.calls] == [True, True]
 
 
 def test_mce_by_hand(monkeypatch):
   monkeypatch.setattr('maskrep.data.sources.shifts.open_corruption', lambda name, severity, download: (name, severity))
   wrong = {'gaussian_noise': (1, 2, 3, 4, 5), 'jpeg_compression': (10,) * 5}  # of 10 images; of others none
 
-  class Mistaken(PixelExtractor):
+  class Mistaken(PixelEvaluator):
     def logits(self, source, whole: bool = False):
       name, severity = source
       labels = np.arange(10)
@@ -94,18 +94,18 @@ def test_alexnet_itself_has_mce_one():
 
 
 def test_another_number_of_classes_is_refused():
-  extractor = PixelExtractor(classes=10)
+  evaluator = PixelEvaluator(classes=10)
   with pytest.raises(ConfigError, match='classifier has 10 classes, .* the 1000 of ImageNet-1k'):
-    robustness(extractor, options(sets=('imagenet_a',)), seed=0)
-  assert not extractor.calls
+    robustness(evaluator, options(sets=('imagenet_a',)), seed=0)
+  assert not evaluator.calls
 
 
 def test_all_sets_are_opened_before_anything_is_encoded(put):
   put('imagenet_a', 'test', [(1, 1)])
-  extractor = PixelExtractor()
+  evaluator = PixelEvaluator()
   with pytest.raises(ConfigError, match='tfds build imagenet_r '):
-    robustness(extractor, options(sets=('imagenet_a', 'imagenet_r')), seed=0)
-  assert not extractor.calls
+    robustness(evaluator, options(sets=('imagenet_a', 'imagenet_r')), seed=0)
+  assert not evaluator.calls
 
 
 @pytest.mark.parametrize('changes, remedy', [

@@ -13,12 +13,12 @@ from maskrep.configs.evaluation import transfer_uned, transfer_vtab
 from maskrep.data.sources.tasks import TASKS, UNED, VTAB
 from maskrep.errors import ConfigError
 from maskrep.evaluation.features import Features
-from maskrep.evaluation.metrics import logistic
+from maskrep.evaluation.protocols import logistic
 from maskrep.evaluation.protocols import transfer as protocol
 from maskrep.evaluation.protocols.transfer import Transfer, transfer
 from maskrep.evaluation.result import Result
 from maskrep.schema import build
-from tests.support.extractor import PixelExtractor
+from tests.support.evaluator import PixelEvaluator
 from tests.support.pictures import encode, prepare
 
 
@@ -51,9 +51,9 @@ def test_classes_are_learned_on_the_training_split_and_evaluated_on_the_test_spl
   put(data_dir, 'cifar10', {
     'train': cifar([(red, 4), (green, 7), (blue, 0)] * 4),
     'test': cifar([(red, 4), (green, 7), (blue, 0), (blue, 1)])})
-  extractor = PixelExtractor()
-  assert transfer(extractor, options('cifar10'), seed=0) == [Result('cifar10', 0.75, note='l2 100')]
-  assert [whole for _, _, whole in extractor.calls] == [True, True]
+  evaluator = PixelEvaluator()
+  assert transfer(evaluator, options('cifar10'), seed=0) == [Result('cifar10', 0.75, note='l2 100')]
+  assert [whole for _, _, whole in evaluator.calls] == [True, True]
 
 
 def test_the_penalty_is_that_of_cross_validation_on_the_training_split(data_dir, monkeypatch):
@@ -67,7 +67,7 @@ def test_the_penalty_is_that_of_cross_validation_on_the_training_split(data_dir,
   monkeypatch.setattr(logistic, 'cross_validated', cross_validated, raising=False)
   monkeypatch.setattr(logistic, 'fit', lambda *given, num_classes, l2: seen.append(l2) or fit(
     *given, num_classes=num_classes, l2=l2))
-  transfer(PixelExtractor(), options('cifar10', l2s=(1.0, 3.0), folds=3), seed=5)
+  transfer(PixelEvaluator(), options('cifar10', l2s=(1.0, 3.0), folds=3), seed=5)
   assert seen == [(6, [0] * 3 + [1] * 3, 10, (1.0, 3.0), 3, 5), 3.0]
 
 
@@ -77,13 +77,13 @@ def test_a_domain_is_searched_by_each_of_its_images_but_itself_and_by_those_of_i
   put(data_dir, 'cars196', {'train': [], 'test': []} | {split: [
     {'image': coloured(*colours[i]), 'label': int(labels[i]), 'bbox': tfds.features.BBox(0.0, 0.0, 1.0, 1.0),
      'id': str(i)} for i in range(start, 60, 2)] for start, split in enumerate(('train', 'test'))})
-  extractor = PixelExtractor()
-  result, = transfer(extractor, options('uned_cars'), seed=0)
+  evaluator = PixelEvaluator()
+  result, = transfer(evaluator, options('uned_cars'), seed=0)
   colours, labels = colours[labels >= 98], labels[labels >= 98]
   found = NearestNeighbors(n_neighbors=2, metric='cosine').fit(colours).kneighbors(colours, return_distance=False)
   assert result.name == 'uned_cars' and 0 < result.value < 1
   assert result.value == pytest.approx(np.mean(labels[found[:, 1]] == labels))
-  assert len(extractor.calls) == 1, 'one split is encoded once'
+  assert len(evaluator.calls) == 1, 'one split is encoded once'
 
 
 def test_queries_look_in_another_split(data_dir, monkeypatch):
@@ -91,34 +91,34 @@ def test_queries_look_in_another_split(data_dir, monkeypatch):
   put(data_dir, 'cifar10', {'train': cifar([(near, 1), (far, 2)]), 'test': cifar([(near, 1), (near, 2)])})
   monkeypatch.setitem(TASKS, 'cifar10', dataclasses.replace(
     TASKS['cifar10'], splits={'queries': 'test', 'index': 'train'}))
-  assert transfer(PixelExtractor(), options('cifar10'), seed=0) == [Result('cifar10', 0.5)]
+  assert transfer(PixelEvaluator(), options('cifar10'), seed=0) == [Result('cifar10', 0.5)]
 
 
 def test_means_are_of_whole_groups(monkeypatch):
   monkeypatch.setattr(protocol, '_open', lambda *task: None)
   monkeypatch.setattr(
-    protocol, '_evaluate', lambda extractor, name, options, seed: Result(name, list(VTAB).index(name) / 18))
-  *tasks, natural, specialized, structured, vtab = transfer(PixelExtractor(), options(*reversed(VTAB)), seed=0)
+    protocol, '_evaluate', lambda evaluator, name, options, seed: Result(name, list(VTAB).index(name) / 18))
+  *tasks, natural, specialized, structured, vtab = transfer(PixelEvaluator(), options(*reversed(VTAB)), seed=0)
   assert {result.name for result in tasks} == set(VTAB) and len(tasks) == 19
   assert [f.name for f in (natural, specialized, structured, vtab)] == [
     'vtab_natural', 'vtab_specialized', 'vtab_structured', 'vtab']
   found = natural.value, specialized.value, structured.value, vtab.value
   assert found == pytest.approx((3 / 18, 8.5 / 18, 14.5 / 18, 0.5))
   assert vtab.each == tuple(i / 18 for i in range(19))
-  some = transfer(PixelExtractor(), options(*list(VTAB)[:10]), seed=0)
+  some = transfer(PixelEvaluator(), options(*list(VTAB)[:10]), seed=0)
   assert [result.name for result in some[10:]] == ['vtab_natural'], 'a mean of some specialized tasks is not given'
 
 
 def test_all_data_sets_are_opened_before_anything_is_encoded(data_dir):
   put(data_dir, 'cifar10', {split: cifar([((1, 1, 1), 1)]) for split in ('train', 'test')})
-  extractor = PixelExtractor()
+  evaluator = PixelEvaluator()
   with pytest.raises(ConfigError, match='tfds build diabetic_retinopathy_detection/btgraham-300 '):
-    transfer(extractor, options('cifar10', 'vtab_retinopathy'), seed=0)
-  assert not extractor.calls
+    transfer(evaluator, options('cifar10', 'vtab_retinopathy'), seed=0)
+  assert not evaluator.calls
 
 
 def test_examples_without_a_label_are_left_out():
-  class Partial(PixelExtractor):
+  class Partial(PixelEvaluator):
     def features(self, source, ratio: float = 0.0, whole: bool = False) -> Features:
       return Features(np.arange(6.0).reshape(3, 2), np.array([2, -1, 0]))
 

@@ -26,6 +26,6 @@ def get_config():
     epochs=30 * 16 / 1438, init_from='', freeze_encoder_steps=0, microbatch=0, fsdp=1, log_every_steps=1,
     checkpoint_every_steps=10, keep_checkpoints=3))
   config.eval = ConfigDict(dict(
-    every_steps=20, batch_size=16, crop_fraction=1.0, max_train_examples=128, knn_neighbours=5, knn_temperature=0.07,
-    labels_per_class=(), label_draws=1, baselines=()))
+    every_steps=20, batch_size=16, crop_fraction=1.0, max_train_examples=128, baselines=(),
+    protocols=('collapse', 'knn'), knn=ConfigDict(dict(neighbours=(5,), temperature=0.07))))
   return config

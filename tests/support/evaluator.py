@@ -1,13 +1,12 @@
-"""A feature extractor without an encoder: features are the first pixel, which also encodes the predicted class."""
+"""An evaluator without an encoder: features are the first pixel, which also encodes the predicted class."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
 from maskrep.data.datasets import Data
 from maskrep.data.decode import BrokenImage, decode
-from maskrep.evaluation.extractor import Encoding
+from maskrep.evaluation.encoders import Pixels
 from maskrep.evaluation.features import Features
 
 DATA = Data(source='', train_split='train', eval_split='test', download=False, canvas=16, threads=2,
@@ -20,13 +19,13 @@ def pixels(value: int, size: int = 6) -> np.ndarray:
 
 
 @dataclasses.dataclass
-class PixelExtractor:
+class PixelEvaluator:
   """Features and logits from pixels; `calls` records (name of the method, fingerprint, whole)."""
 
   classes: int = 1000
-  workdir: Path = Path('runs/pixels')
+  what: str = '--workdir=runs/pixels'
   data: Data = DATA
-  encoding: Encoding = Encoding(network='ema', pooling='', layers=1, size=0, batch_size=1)
+  encoder: Pixels = Pixels(canvas=16, as_trained=True)
   calls: list = dataclasses.field(default_factory=list)
 
   def features(self, source, ratio: float = 0.0, whole: bool = False) -> Features:

@@ -1,0 +1,16 @@
+"""A linear probe without training: logistic regression on all labels, on the data that a run was trained on.
+
+The penalty is chosen from four by cross-validation on the training split. It has one minimum, and takes seconds. The
+probes of the papers, by gradient descent on random views, are the protocol `linear`.
+
+  python -m maskrep evaluate logistic --workdir=DIR
+"""
+
+from maskrep.configs.base.evaluation import evaluation
+from maskrep.configs.base.sections import logistic
+
+
+def get_config():
+  config = evaluation('logistic')
+  config.logistic = logistic()
+  return config

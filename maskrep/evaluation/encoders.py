@@ -1,0 +1,284 @@
+"""Encoders under evaluation: of a state that is being trained, of a workdir, and the baseline without one."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+from typing import Annotated, Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from maskrep import rng
+from maskrep.devices.mesh import make_mesh
+from maskrep.errors import ConfigError
+from maskrep.evaluation import features
+from maskrep.evaluation.features import EncodeFn
+from maskrep.masking.tokens import num_kept, random_keep
+from maskrep.models.encoder import KINDS, POOLING, Preprocessing, represent
+from maskrep.schema import Count, NonNegativeInt, OneOf, check
+from maskrep.types import Array, Batch, Objective
+from maskrep.weights.pretrained import Pretrained, digest, module, variables
+
+NETWORKS = 'ema', 'online'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoding:
+  """The computation of features from images.
+
+  Attributes:
+    network: 'ema', or 'online' for the network that the EMA follows.
+    pooling, layers: see `maskrep.models.encoder.represent`; a pooling of '' is that of the run's training, or the class
+      token if it is unknown.
+    size: side of the image in pixels; 0 is the size that the encoder was trained or published with.
+    batch_size: images encoded at once, over all devices.
+  """
+
+  network: Annotated[str, OneOf(NETWORKS)]
+  pooling: Annotated[str, OneOf(('', *POOLING))]
+  layers: Count
+  size: NonNegativeInt
+  batch_size: Count
+
+  def __post_init__(self):
+    check(self)
+    if self.batch_size % jax.device_count():
+      raise ValueError(f'batch_size={self.batch_size}: must be a multiple of the {jax.device_count()} devices')
+
+
+class Encoder(Protocol):
+  """What turns images into features.
+
+  Attributes:
+    name: of its function, which is compiled once and takes weights of any values.
+    weights: what the function takes beside images.
+    as_trained: whether images are encoded as in training.
+  """
+
+  name: str
+  weights: Any
+  as_trained: bool
+
+  def patch_counts(self, ratio: float) -> tuple[int, int]:
+    """Returns the number of patches that a mask keeps, and the number of all.
+
+    Raises:
+      ConfigError: the encoder cannot leave patches out, or none would be left.
+    """
+
+  def function(self, ratio: float, whole: bool, seed: int) -> EncodeFn:
+    """The function of images without a share of their patches, by a mask per image; `whole` squashes them."""
+
+  def key(self, ratio: float, whole: bool, seed: int) -> dict:
+    """Plain data: everything that features depend on, but the images."""
+
+  @property
+  def settings(self) -> dict:
+    """The computation of features, as plain data."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class StoredEncoder:
+  """The encoder of a run on disk, or of an import.
+
+  Attributes:
+    what: the flag that named its folder, and its value, for errors.
+    dtype: of its computation.
+  """
+
+  what: str
+  pretrained: Pretrained
+  encoding: Encoding
+  dtype: jnp.dtype
+  name: str = 'stored'
+
+  def __post_init__(self):
+    """Checks everything that needs no images.
+
+    Raises:
+      ConfigError: it is not an encoder, or it does not support the encoding.
+    """
+    kind, sizes = self.pretrained.kind, self.pretrained.config
+    check_encoder(self.what, self.pretrained)
+    if self.preprocessing.size % sizes.get('patch_size', 1):
+      raise ConfigError(f'config.encoding.size={self.preprocessing.size}: must be a multiple of the patches of '
+                        f'{sizes["patch_size"]}')
+    layers = module(kind, sizes).feature_layers
+    if self.encoding.layers > layers:
+      raise ConfigError(f'config.encoding.layers={self.encoding.layers}: this encoder, a {kind}, has {layers} to give')
+
+  @property
+  def as_trained(self) -> bool:
+    encoding = self.encoding
+    return (encoding.network, encoding.pooling, encoding.layers, encoding.size) == ('ema', '', 1, 0)
+
+  @functools.cached_property
+  def weights(self) -> Any:
+    return replicate(variables(self.pretrained.arrays))
+
+  @functools.cached_property
+  def digest(self) -> str:
+    return digest(self.pretrained.arrays)
+
+  @functools.cached_property
+  def preprocessing(self) -> Preprocessing:
+    trained = self.pretrained.preprocessing
+    return dataclasses.replace(trained, size=self.encoding.size or trained.size)
+
+  @property
+  def pooling(self) -> str:
+    return self.encoding.pooling or own_pooling(self.pretrained)
+
+  @functools.cached_property
+  def settings(self) -> dict:
+    settings = dataclasses.asdict(self.encoding) | {'dtype': jnp.dtype(self.dtype).name}
+    return settings | dataclasses.asdict(self.preprocessing) | {'pooling': self.pooling}
+
+  def patch_counts(self, ratio: float) -> tuple[int, int]:
+    patch_size = self.pretrained.config.get('patch_size', 1)
+    drops_patches = KINDS[self.pretrained.kind].module.drops_patches
+    return _patch_counts(self.what, self.pretrained.kind, drops_patches, self.preprocessing.size // patch_size, ratio)
+
+  def function(self, ratio: float, whole: bool, seed: int) -> EncodeFn:
+    encoder = module(self.pretrained.kind, self.pretrained.config, self.dtype)
+    keep = _masks(self.patch_counts(ratio), seed)
+
+    def encode(arrays, batch):
+      images = self.preprocessing(batch['image'], batch['size'], whole=whole)
+      return represent(encoder, arrays, images, keep(batch), pooling=self.pooling, layers=self.encoding.layers)
+
+    return encode
+
+  def key(self, ratio: float, whole: bool, seed: int) -> dict:
+    settings = {name: value for name, value in self.settings.items() if name != 'batch_size'}
+    return {'weights': self.digest, 'kind': self.pretrained.kind, 'sizes': self.pretrained.config, 'settings': settings,
+            'whole': whole} | ({'ratio': ratio, 'seed': seed} if ratio else {})
+
+
+class TrainedObjective(NamedTuple):
+  """An objective, its config as plain data, and its (params, model_state) on all devices."""
+
+  objective: Objective
+  config: dict[str, Any]
+  dtype: jnp.dtype
+  weights: tuple
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ObjectiveEncoder:
+  """The encoder of an objective: what `encode` gives as 'cls', or the logits that its classifier makes of that."""
+
+  trained: TrainedObjective
+  name: str = 'features'
+  classify: Callable[[Any, Array], Array] | None = None
+  as_trained: bool = True
+
+  @property
+  def weights(self) -> tuple:
+    return self.trained.weights
+
+  @functools.cached_property
+  def digest(self) -> str:
+    return digest(self.weights)
+
+  @property
+  def settings(self) -> dict:
+    return dataclasses.asdict(self.trained.objective.preprocessing) | {
+      'network': 'ema', 'dtype': jnp.dtype(self.trained.dtype).name}
+
+  def patch_counts(self, ratio: float) -> tuple[int, int]:
+    _, network = self.trained.objective.backbone
+    kind, drops_patches = type(network).__name__, getattr(network, 'drops_patches', False)
+    side = self.trained.objective.preprocessing.size // (network.patch_size if drops_patches else 1)
+    return _patch_counts(f'config.method={self.trained.config["method"]!r}', kind, drops_patches, side, ratio)
+
+  def function(self, ratio: float, whole: bool, seed: int) -> EncodeFn:
+    objective, keep = self.trained.objective, _masks(self.patch_counts(ratio), seed)
+
+    def encode(weights, batch):
+      images = objective.preprocessing(batch['image'], batch['size'], whole=whole)
+      encoded = objective.encode(*weights, images, keep(batch))['cls']
+      return self.classify(weights[0], encoded) if self.classify else encoded
+
+    return encode
+
+  def key(self, ratio: float, whole: bool, seed: int) -> dict:
+    key = {'weights': self.digest, self.name: self.trained.config, 'whole': whole,
+           'dtype': jnp.dtype(self.trained.dtype).name}
+    return key | ({'ratio': ratio, 'seed': seed} if ratio else {})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pixels:
+  """The baseline without an encoder, see `features.pixels`; `canvas` is its side in pixels."""
+
+  canvas: int
+  name: str = 'pixels'
+  weights: None = None
+  as_trained: bool = False
+
+  @property
+  def settings(self) -> dict:
+    return {'pixels': self.canvas}
+
+  def patch_counts(self, ratio: float) -> tuple[int, int]:
+    return _patch_counts("config.eval.baselines: 'pixels'", 'baseline', False, self.canvas, ratio)
+
+  def function(self, ratio: float, whole: bool, seed: int) -> EncodeFn:
+    self.patch_counts(ratio)
+    return features.pixels(self.canvas)
+
+  def key(self, ratio: float, whole: bool, seed: int) -> dict:
+    return self.settings
+
+
+def own_pooling(pretrained: Pretrained) -> str:
+  """Returns the pooling with which the encoder was trained."""
+  return pretrained.source.get('pooling', 'class_token')
+
+
+def check_encoder(what: str, pretrained: Pretrained) -> Preprocessing:
+  """Returns the preprocessing of an encoder's images.
+
+  Args:
+    what: the flag or argument that named its folder, and its value, for errors.
+
+  Raises:
+    ConfigError: it is not an encoder, or the preprocessing is unknown or not supported.
+  """
+  if pretrained.kind not in KINDS:
+    raise ConfigError(f'{what}: holds a tokenizer, and no encoder; give the run or import of an encoder')
+  if (preprocessing := pretrained.preprocessing) is None:
+    raise ConfigError(f'{what}: the JSON file beside its weights does not say how images are prepared; add '
+                      '"preprocessing" to it: size, crop_fraction, filter, mean and std')
+  if preprocessing.filter != 'bilinear':
+    raise ConfigError(f'{what}: its images need the filter {preprocessing.filter!r}, but only bilinear is '
+                      'supported; if that is close enough, set it in the JSON file beside its weights')
+  return preprocessing
+
+
+def replicate(arrays: Any) -> Any:
+  """Copies arrays to all devices."""
+  return jax.device_put(arrays, NamedSharding(make_mesh(), PartitionSpec()))
+
+
+def _patch_counts(what: str, kind: str, drops_patches: bool, side: int, ratio: float) -> tuple[int, int]:
+  """`Encoder.patch_counts` of side x side patches."""
+  if ratio and not drops_patches:
+    raise ConfigError(f'{what}: a {kind} sees all pixels, and no patch can be left out')
+  try:
+    return num_kept(side**2, ratio), side**2
+  except ValueError as error:
+    raise ConfigError(f'ratio={ratio}: {error}; choose a lower one') from error
+
+
+def _masks(counts: tuple[int, int], seed: int) -> Callable[[Mapping[str, Array] | Batch], Array | None]:
+  """Draws the patches that each image of a batch keeps; None if it keeps all."""
+  keep, patches = counts
+
+  def draw(batch):
+    keys = rng.per_example(rng.stream(seed, 'masks'), batch['position'])
+    return None if keep == patches else random_keep(keys, patches, keep)
+
+  return draw

@@ -1,0 +1,181 @@
+"""The evaluations of a run: cheap protocols during training, all of them at its end, beside baselines."""
+
+from collections.abc import Iterable, Mapping
+import dataclasses
+import functools
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from maskrep import rng
+from maskrep.data.datasets import Data
+from maskrep.data.sources.source import Source
+from maskrep.errors import ConfigError
+from maskrep.evaluation import features
+from maskrep.evaluation.encoders import ObjectiveEncoder, Pixels, TrainedObjective
+from maskrep.evaluation.evaluator import Evaluator, check_classes, has_classifier
+from maskrep.evaluation.options import Eval
+from maskrep.evaluation.protocols.table import PROTOCOLS
+from maskrep.evaluation.result import FINAL, TRAINED, TRAINING, Result
+from maskrep.types import Objective, TrainState
+from maskrep.workdir.events import now
+
+SEED = 0  # of draws of labels, the same for all runs, so that these can be compared
+PREDICTIONS = 'predictions'  # of the objective itself; judged without being named
+
+
+class Evaluation(NamedTuple):
+  """The results of one protocol, and the fields of their record in evaluations.jsonl, as plain data."""
+
+  record: dict[str, Any]
+  results: list[Result]
+
+
+def check_data(objective: Objective, options: Eval, name: str, train: Source, test: Source | None) -> None:
+  """Checks that a data set fits the objective and has the examples that its evaluations need.
+
+  Args:
+    name: name of the data set, for errors.
+
+  Raises:
+    ConfigError: naming the field, its value and the remedy.
+  """
+  bank, known = min(options.max_train_examples, len(train)), what_there_is(objective, train, test)
+  for protocol in options.protocols:
+    chosen = options.options[protocol]
+    if PROTOCOLS[protocol].needs == 'classifier' and 'classifier' not in known:
+      raise ConfigError(f'config.eval.protocols={options.protocols}: {protocol} needs a classifier, and this method '
+                        'trains none; leave it out')
+    if PROTOCOLS[protocol].needs in known and PROTOCOLS[protocol].needed:
+      # A class may still have too few examples, which is known only when the labels are read, with the images.
+      field, needed = PROTOCOLS[protocol].needed(chosen, train.num_classes)
+      if needed > bank:
+        raise ConfigError(f'config.eval.{protocol}.{field}={getattr(chosen, field)}: needs {needed} examples, but the '
+                          f'smaller of config.eval.max_train_examples and the training split is {bank}')
+  if 'labels' in known and train.fingerprint == test.fingerprint:
+    raise ConfigError('config.data.eval_split: is the training split too, so each image would be its own training '
+                      "example; name another, or '' for none")
+  check_classes(objective, name, train)
+
+
+def what_there_is(objective: Objective, train: Source, test: Source | None) -> set[str]:
+  """Returns those of `Protocol.needs` that a run has."""
+  known = {'train': True, 'eval': test is not None, 'labels': test is not None and train.num_classes > 0,
+           'classifier': has_classifier(objective)}
+  return {name for name, there in known.items() if there}
+
+
+def scalars(evaluations: Iterable[Evaluation]) -> dict[str, float]:
+  """Returns 'eval/METRIC' -> value, for metrics.jsonl."""
+  return {f'eval/{result.metric}': result.value for each in evaluations for result in each.results if result.metric}
+
+
+def rows(evaluations: Iterable[Evaluation]) -> dict[str, list[Result]]:
+  """Returns kind of features -> results of all protocols."""
+  found = {}
+  for each in evaluations:
+    found.setdefault(each.record['features'], []).extend(each.results)
+  return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunEvaluator:
+  """Evaluates the EMA encoder of a run on a sample of the training split and, if there is one, the evaluation split.
+
+  All processes of a run must evaluate together.
+
+  Attributes:
+    config: of the run, as plain data.
+    seed: of the run, from which the untrained encoder follows.
+    dtype: of computation.
+  """
+
+  objective: Objective
+  options: Eval
+  config: Mapping[str, Any]
+  train_source: Source
+  eval_source: Source | None
+  data: Data
+  seed: int
+  dtype: jnp.dtype
+  mesh: Mesh
+
+  def during(self, state: TrainState) -> list[Evaluation]:
+    """The cheap protocols, and the accuracy of what the objective predicts itself.
+
+    Raises:
+      DataError: the objective segments, and no pixel of the evaluation split has a class.
+    """
+    protocols = [name for name in self._protocols if PROTOCOLS[name].in_training]
+    return self._judged(self._trained(state), TRAINED, protocols, TRAINING, int(state.step))
+
+  def final(self, state: TrainState) -> list[Evaluation]:
+    """All protocols, of each baseline and of the trained encoder.
+
+    Raises:
+      ConfigError: a class has fewer examples than a protocol needs.
+    """
+    evaluations = []
+    for name in self.options.baselines:
+      protocols = [each for each in self._protocols if name in PROTOCOLS[each].baselines]
+      evaluations += self._judged(self._baseline(name, state), name, protocols, FINAL, int(state.step))
+    return evaluations + self._judged(self._trained(state), TRAINED, self._protocols, FINAL, int(state.step))
+
+  def pictures(self, state: TrainState) -> dict[str, bytes]:
+    """See `Evaluator.pictures`; of the evaluation split or, if there is none, the training split."""
+    return self._trained(state).pictures(self.eval_source or self.train_source)
+
+  @property
+  def _protocols(self) -> list[str]:
+    known = what_there_is(self.objective, self.train_source, self.eval_source)
+    return [name for name in self.options.protocols if PROTOCOLS[name].needs in known]
+
+  @functools.cached_property
+  def _evaluator(self) -> Evaluator:
+    """Of no weights; those of others share what it compiles."""
+    bank = features.sample(self.train_source, self.options.max_train_examples)
+    encoder = ObjectiveEncoder(trained=self._with(None))
+    return Evaluator(
+      what=f'config.method={self.config["method"]!r}', encoder=encoder, data=self.data, open_train=lambda: bank,
+      open_eval=lambda: self.eval_source, load_objective=lambda: encoder.trained, batch_size=self.options.batch_size,
+      seed=SEED, mesh=self.mesh)
+
+  def _trained(self, state: TrainState) -> Evaluator:
+    trained = self._with((state.ema_params, state.model_state))
+    return self._evaluator.of(ObjectiveEncoder(trained=trained), trained)
+
+  def _baseline(self, name: str, state: TrainState) -> Evaluator:
+    untrained = self._with(jax.jit(self.objective.init)(rng.stream(self.seed, 'init')) if name == 'untrained' else None)
+    encoder = Pixels(canvas=self.data.canvas) if name == 'pixels' else ObjectiveEncoder(trained=untrained)
+    return self._evaluator.of(encoder, untrained)
+
+  def _with(self, weights: tuple | None) -> TrainedObjective:
+    return TrainedObjective(self.objective, dict(self.config), self.dtype, weights)
+
+  def _judged(
+    self, evaluator: Evaluator, name: str, protocols: list[str], stage: str, step: int
+  ) -> list[Evaluation]:
+    calls = {each: functools.partial(PROTOCOLS[each].evaluate, evaluator, self.options.options[each], seed=SEED)
+             for each in protocols}
+    if name == TRAINED and self.eval_source is not None:
+      calls[PREDICTIONS] = evaluator.predictions
+    evaluations, date = [], now()
+    for protocol, call in calls.items():
+      started = time.monotonic()
+      try:
+        results = call()
+      except ConfigError as error:
+        raise ConfigError(f'config.eval.{protocol}: {error}') from error
+      settings = dataclasses.asdict(self.options.options[protocol]) if protocol in PROTOCOLS else {}
+      record = {
+        'protocol': protocol, 'stage': stage, 'step': step, 'features': name, 'time': date,
+        'seconds': round(time.monotonic() - started, 3), 'seed': SEED,
+        'encoder': {'step': step, 'network': 'ema', 'method': self.config['method']},
+        'encoding': evaluator.encoder.settings, 'settings': settings,
+        'data': dataclasses.asdict(self.data) | {'images': dict(evaluator.images)}}
+      if results:
+        evaluations.append(Evaluation(record, results))
+    return evaluations
