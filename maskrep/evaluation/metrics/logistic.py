@@ -41,7 +41,8 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Logis
 
   That is scikit-learn's `LogisticRegression(C=1 / l2)`, and cyanure's multinomial loss with lambda l2 / M. An
   example with label -1 is ignored, so that problems with different numbers of labels can be padded to one shape, and M
-  to a multiple of the devices over which features and labels are sharded.
+  to a multiple of the devices over which features and labels are sharded. Beside the features it takes memory for
+  matrices of min(M, D) rows and columns.
 
   Args:
     features: float [M, D].
@@ -50,11 +51,37 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Logis
     l2: penalty, above 0: separable examples have no minimum without it. Near 0 float32 needs more than the limit of
       500 iterations: on digits, 1e-3 ends within 1e-3 of the minimum's weights, 1e-4 not within 0.1.
   """
-  labelled = (labels >= 0).astype(jnp.float32)[:, None]
   # A common offset of the features changes only the bias of the solution, but prevents convergence.
+  offset = features.astype(jnp.float32).mean(axis=0)
+  rows, directions = _in_their_span(features - offset)
+  weights, bias = _solve(rows, labels, num_classes=num_classes, l2=l2)
+  weights = weights if directions is None else _dot(directions, weights)
+  return LogisticRegression(weights, bias - _dot(offset, weights))
+
+
+def _in_their_span(features: Array) -> tuple[Array, Array | None]:
+  """Coordinates of M features in the space that they span, if that has fewer dimensions than they.
+
+  The penalty keeps the weights of a minimum in that space, and a rotation changes neither its loss nor its penalty.
+
+  Args:
+    features: float [M, D].
+
+  Returns:
+    Coordinates, float32 [M, min(M, D)], and the orthonormal directions that they belong to, [D, M]; None if M >= D,
+    where the coordinates are the features.
+  """
   features = features.astype(jnp.float32)
-  offset = features.mean(axis=0)
-  x = labelled * jnp.pad(features - offset, ((0, 0), (0, 1)), constant_values=1)  # a constant feature for the bias
+  if len(features) >= features.shape[1]:
+    return features, None
+  directions, coordinates = jnp.linalg.qr(features.T)
+  return coordinates.T, directions
+
+
+def _solve(features: Array, labels: Array, *, num_classes: int, l2: float) -> LogisticRegression:
+  """`fit` for centred features, in matrices of [D, D]."""
+  labelled = (labels >= 0).astype(jnp.float32)[:, None]
+  x = labelled * jnp.pad(features, ((0, 0), (0, 1)), constant_values=1)  # a constant feature for the bias
   target = jax.nn.one_hot(labels, num_classes)
   penalty = jnp.full((x.shape[1], 1), l2).at[-1].set(0)
 
@@ -96,7 +123,7 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Logis
   coordinates, *_ = jax.lax.while_loop(
     unsolved, iterate, (coordinates, logits, gradients, solver.init(coordinates), 0))
   weights = _dot(basis, coordinates)
-  return LogisticRegression(weights[:-1], weights[-1] - _dot(offset, weights[:-1]))
+  return LogisticRegression(weights[:-1], weights[-1])
 
 
 def _basis(x: Array, penalty: Array, num_classes: int) -> Array:
@@ -141,7 +168,12 @@ def centre_and_normalise(mean: np.ndarray, *features: np.ndarray) -> list[Array]
   Thus neither offset nor scale of a representation interacts with the penalty, and pixels and any encoder can be
   compared.
   """
-  return [l2_normalize(jnp.asarray(each, jnp.float32) - mean) for each in features]
+  return [_centre_and_normalise(jnp.asarray(each, jnp.float32), mean) for each in features]
+
+
+@jax.jit  # as one operation, without a copy of the features per step
+def _centre_and_normalise(features: Array, mean: Array) -> Array:
+  return l2_normalize(features - mean)
 
 
 def shard_examples(features: Array, labels: np.ndarray) -> tuple[Array, Array]:
@@ -172,6 +204,7 @@ def cross_validated(
     labels: int [M]; -1 if there is none.
     folds: number of parts of each class, drawn with `seed`; each part is held out once.
   """
+  features = jax.jit(lambda x: _in_their_span(x)[0])(features)  # once, for all penalties and folds
   labels, rng = np.asarray(labels), np.random.default_rng(seed)
   fold = np.full(len(labels), -1)
   for c in np.unique(labels[labels >= 0]):
@@ -216,14 +249,20 @@ def draw_share(labels: np.ndarray, *, share: float, draws: int, seed: int) -> li
 
 @functools.partial(jax.jit, static_argnames='num_classes')
 def _accuracies(features, labels, test_features, test_labels, *, num_classes, l2):
-  """float [draws, M, D], int [counts, M], float [Q, D], int [Q] -> float32 [counts, draws]."""
+  """float [draws, M, D], int [counts, M], float [Q, D], int [Q] -> float32 [draws, counts]."""
 
   # Sequentially: `jax.vmap` takes twice as long to compile, which is most of the time if examples are few.
-  def accuracy(labels, features):
-    classifier = fit(features, labels, num_classes=num_classes, l2=l2)
-    return jnp.mean(predict(classifier, test_features) == test_labels)
+  def of_draw(features):
+    rows, directions = _in_their_span(features)
+    queries = test_features if directions is None else _dot(test_features, directions)
 
-  return jax.lax.map(lambda y: jax.lax.map(lambda x: accuracy(y, x), features), labels)
+    def accuracy(labels):
+      classifier = fit(rows, labels, num_classes=num_classes, l2=l2)
+      return jnp.mean(predict(classifier, queries) == test_labels)
+
+    return jax.lax.map(accuracy, labels)
+
+  return jax.lax.map(of_draw, features)
 
 
 def low_shot(
@@ -266,13 +305,13 @@ def low_shot(
   labels = np.where(hidden, -1, np.arange(num_classes)[:, None])
 
   mean = jnp.asarray(train_features, jnp.float32).mean(axis=0)
-  train_features, test_features = centre_and_normalise(mean, train_features, test_features)
+  examples, test_features = centre_and_normalise(mean, train_features[drawn.reshape(draws, -1)], test_features)
   accuracies = _accuracies(
-    train_features[drawn.reshape(draws, -1)],
+    examples,
     labels.reshape(len(labels), -1),
     test_features,
     jnp.asarray(test_labels),
     num_classes=num_classes,
     l2=l2,
   )
-  return np.asarray(accuracies)
+  return np.asarray(accuracies).T
