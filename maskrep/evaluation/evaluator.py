@@ -123,7 +123,8 @@ class Evaluator:
     if not self._labelled:
       return []
     untrained = jax.jit(self.objective.init)(rng.stream(self.seed, 'init'))
-    encoders = {'pixels': (features.jit_encoder(features.pixels(self.data.canvas), self.mesh), None),
+    pixels = features.pixels(self.objective.preprocessing.size, self.data.canvas)
+    encoders = {'pixels': (features.jit_encoder(pixels, self.mesh), None),
                 'untrained': (self._encoder, untrained)}
     evaluated = {name: encoders[name] for name in self.options.baselines}
     evaluated['trained'] = self._encoder, (state.ema_params, state.model_state)
