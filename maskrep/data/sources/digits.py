@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from maskrep.data.sources.source import Example
+from maskrep.data.sources.source import Example, count_classes
 from maskrep.errors import ConfigError
 
 
@@ -33,6 +33,8 @@ class Digits:
     self._images = (pixels * (255 / 16)).round().astype(np.uint8).reshape(-1, 8, 8)
     self._labels = labels
     self.fingerprint = f'digits:{split}:{len(self)}'
+    digits = [str(digit) for digit in range(self.num_classes)]
+    self.summary = f'{len(self)} images, {count_classes(digits, labels[self._indices])}'
 
   def __len__(self) -> int:
     return len(self._indices)

@@ -31,6 +31,7 @@ class DigitScenes:
       raise ConfigError(f"config.data.source=digit_scenes: has no split {split!r}; there are: {', '.join(self.splits)}")
     self._digits, self._numbers = Digits(split), self.splits[split]
     self.fingerprint = f'digit_scenes:{split}:{len(self)}'
+    self.summary = f'{len(self)} images with label maps of {self.map_classes} classes'
 
   def __len__(self) -> int:
     return len(self._numbers)
@@ -73,6 +74,7 @@ class ADE20K:
                         'ADEChallengeData2016.zip unpacks to, and one of its splits, training and validation')
     self._pictures = Folder(os.path.join(path, 'images'), split)
     self.fingerprint = f'ade20k:{self._pictures.fingerprint}:{Folder(os.path.dirname(self._maps), split).fingerprint}'
+    self.summary = f'{len(self)} images with label maps of {self.map_classes} classes'
 
   def __len__(self) -> int:
     return len(self._pictures)

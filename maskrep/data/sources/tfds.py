@@ -57,6 +57,9 @@ class TFDS:
     if rule:
       self.num_classes = rule.num_classes
       self.fingerprint += f':{rule.title}'
+    labels = f'{self.num_classes} classes' if self.num_classes else 'without labels'
+    maps = f', with label maps of {self.map_classes} classes' if self.map_classes else ''
+    self.summary = f'{length} images, {labels}{maps}'
     # tfds's own deserialisation holds the interpreter's lock 15 times as long as parsing the record.
     self._parse = tf_example_pb2.Example.FromString
     try:
