@@ -16,7 +16,7 @@ class Digits:
   frozen, and the first 80 % of them are for training.
   """
 
-  num_classes, map_classes = 10, 0
+  num_classes, map_classes, side = 10, 0, 8
 
   def __init__(self, split: str):
     if split not in ('train', 'test'):

@@ -9,12 +9,14 @@ import os
 import stat
 from typing import NamedTuple
 
-from maskrep.data.decode import BrokenImage, decode
+from maskrep.data.decode import BrokenImage, Measured, decode, measure
 from maskrep.data.limits import MAX_BYTES
 from maskrep.data.sources.source import SHOWN, Example, count_classes
 from maskrep.errors import ConfigError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')
+LOOKED_AT = 16  # images, when a folder is opened
+CONSTANT = 16  # grey levels of 256: an image that spans fewer is nearly constant
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +73,11 @@ class Folder:
     self._names = [name for name, _ in files]
     self._labels = [labels[_top(name)] if labels else -1 for name in self._names]
     self.num_classes = len(labels)
-    if not any(map(self._can_be_read, range(0, len(files), -(-len(files) // 16)))):
-      raise ConfigError(f'{self._field}: has no image that can be read in {self._root}, as {files[0][0]}; check the '
-                        'files')
+    self._bits = 8
+    self.side, bits = self._look()
+    self._bits = bits or 8
     listing = hashlib.sha256(repr(files).encode()).hexdigest()
-    self.fingerprint = f'folder:{split}:{len(files)}:{listing[:16]}'
+    self.fingerprint = f'folder:{split}:{len(files)}:{listing[:16]}' + (f':{bits} bits' if bits in range(8, 16) else '')
     self.summary = (f'{len(files)} image{"s" * (len(files) > 1)}, '
                     + (count_classes(tuple(labels), self._labels) if labels else 'without labels')
                     + (f'; passed over: {passed_over}' if passed_over else ''))
@@ -110,17 +112,34 @@ class Folder:
 
   def __getitem__(self, index: int) -> Example:
     name = self.name(index)
-    return Example(read_image(name), self._labels[index], name)
+    return Example(read_image(name), self._labels[index], name, bits=self._bits)
 
   def name(self, index: int) -> str:
     return os.path.join(self._root, self._names[index])
 
-  def _can_be_read(self, index: int) -> bool:
-    try:
-      decode(self[index].image, canvas=32)
-    except (BrokenImage, OSError):
-      return False
-    return True
+  def _look(self) -> Measured:
+    """Decodes some images; returns the longest side of all, and the most bits in use of those with 16."""
+    measured, dull = [], 0
+    for index in range(0, len(self), -(-len(self) // LOOKED_AT)):
+      try:
+        image = self[index].image
+        pixels = decode(image, canvas=32)
+        measured.append(measure(image))
+        dull += int(pixels.max()) - int(pixels.min()) < CONSTANT
+      except (BrokenImage, OSError):
+        continue  # the loader names and counts them
+    if not measured:
+      raise ConfigError(f'{self._field}: has no image that can be read in {self._root}, as {self._names[0]}; check the '
+                        'files')
+    if dull > len(measured) / 2:
+      log.warning('%s: %d of %d images that were looked at are nearly constant: fewer than %d grey levels of 256 lie '
+                  'between their darkest and brightest pixels; check how they were saved', self._field, dull,
+                  len(measured), CONSTANT)
+    bits = max((each.bits for each in measured if each.bits), default=None)
+    if bits:
+      log.warning('%s: images of 16 bits in %s are read as if they had %d: the values of some that were looked at need '
+                  'no more; save them with 8 bits if that is wrong', self._field, self._root, bits)
+    return Measured(max(each.side for each in measured), bits)
 
 
 def open_folder(path: str, split: str, *, train: str, evaluation: str) -> Folder:
@@ -153,7 +172,7 @@ def open_folder(path: str, split: str, *, train: str, evaluation: str) -> Folder
 
 
 def listed(field: str, root: str) -> tuple[list[tuple[str, int]], str]:
-  """(path below `root`, size in bytes) of each image in a folder, sorted, to any depth. And what else there is, counted.
+  """(path below `root`, bytes) of each image in a folder, sorted, to any depth; and a count of what else is there.
 
   Args:
     field: names the folder in errors.

@@ -13,6 +13,7 @@ class Example(NamedTuple):
   label: int  # -1 for none
   name: str  # by which a person finds it
   label_map: bytes | np.ndarray | None = None  # an encoded file of one channel, or uint8 [H, W]
+  bits: int = 8  # in use of a grey image with 16, at least: see `decode`
 
 
 class Source(Protocol):
@@ -36,6 +37,7 @@ class DataSet(Source, Protocol):
   """A source that a config names, see `datasets.open_source`."""
 
   summary: str  # what it holds, in a line for a person
+  side: int | None  # the longest side in pixels of its images, of a folder of some of them; None if it is not known
 
 
 def count_classes(names: Sequence[str], labels: Sequence[int]) -> str:

@@ -81,6 +81,8 @@ class TFDS:
     self._name = next((name for name in ('file_name', 'filename') if name in info.features), None)
     if not self._image:
       raise ConfigError(f'{field}: holds no images, but {", ".join(info.features)}; take another data set')
+    sides = pictures[self._image].shape[:2]
+    self.side = None if None in sides else max(sides)
 
   def __len__(self) -> int:
     return len(self._records)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 
+import numpy as np
 import pytest
 
 from maskrep.data.datasets import open_source
@@ -11,7 +12,7 @@ from maskrep.data.limits import MAX_BYTES
 from maskrep.data.sources.folder import Folder
 from maskrep.errors import ConfigError
 from tests.support.extractor import DATA
-from tests.support.pictures import encode, gradient
+from tests.support.pictures import encode, gradient, png16
 
 
 def fails(action, remedy: str) -> str:
@@ -146,6 +147,19 @@ def test_the_training_images_hold_no_split_beside_them(tmp_path):
   write(tmp_path, 'a/1.png', 'b/2.png', 'val/a/1.png')
   fails(lambda: opened(tmp_path, 'train', 'val'), "'val'.* 'train' is none, so it would be the whole folder with 'val'")
   assert len(opened(tmp_path, 'train', '')) == 3
+
+
+def test_all_images_of_sixteen_bits_have_the_scale_of_the_brightest_looked_at(tmp_path, caplog):
+  for i, largest in enumerate((200, 3000, 40_000)):
+    (tmp_path / 'dark').mkdir(exist_ok=True)
+    path = tmp_path / ('dark' if largest < 4096 else '') / f'{i}.png'
+    path.write_bytes(png16(np.full((4, 4), largest, np.uint16)))
+  dark = Folder(str(tmp_path / 'dark'), 'train')
+  assert [decode(image, canvas=4, bits=bits)[0, 0, 0] for image, *_, bits in dark] == [200 >> 4, 3000 >> 4]
+  assert 'images of 16 bits in ' in caplog.text and 'read as if they had 12' in caplog.text
+  (tmp_path / '2.png').rename(tmp_path / 'dark/2.png')
+  bright = Folder(str(tmp_path / 'dark'), 'train')
+  assert [example.bits for example in bright] == [16] * 3
 
 
 def test_the_home_folder_is_meant_by_a_tilde(tmp_path, monkeypatch):

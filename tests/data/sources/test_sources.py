@@ -41,7 +41,7 @@ def test_digits_are_split_by_class_and_completely():
 
 def test_digits_are_those_of_scikit_learn_in_the_range_of_a_byte():
   digits = load_digits()
-  for image, label, name, _ in Digits('test'):
+  for image, label, name, *_ in Digits('test'):
     i = int(name.split()[-1])
     assert image.dtype == np.uint8 and label == digits.target[i]
     np.testing.assert_array_equal(image, np.round(digits.images[i] * 255 / 16))
