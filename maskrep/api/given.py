@@ -54,7 +54,7 @@ def _as_list(images: Any) -> Iterable[Any]:
   if isinstance(images, str | os.PathLike):
     folder = os.path.expanduser(images)
     if os.path.isdir(folder):
-      return [os.path.join(folder, name) for name, _ in listed(repr(os.fspath(images)), folder)]
+      return [os.path.join(folder, name) for name, _ in listed(repr(os.fspath(images)), folder)[0]]
     return [images]
   if isinstance(images, bytes | Image.Image) or 0 < getattr(images, 'ndim', 0) < 4:
     return [images]

@@ -74,7 +74,7 @@ def read_into(batch: Batch, row: int, source: Source, record: int, broken: Broke
   try:
     example = source[record]
     label, name = example.label, example.name
-    pixels = decode(example.image, canvas=batch['image'].shape[1])
+    pixels = decode(example.image, canvas=batch['image'].shape[1], bits=example.bits)
     height, width, _ = pixels.shape
     if 'label_map' in batch:
       classes = decode_label_map(example.label_map, source.map_lookup, size=(height, width))

@@ -1,11 +1,12 @@
 """The section `data` of a config, and opening the data set that it names."""
 
 import dataclasses
+import os
 
 from maskrep.data.sources import scenes, tasks
 from maskrep.data.sources.digits import Digits
-from maskrep.data.sources.folder import Folder
-from maskrep.data.sources.source import Source
+from maskrep.data.sources.folder import open_folder
+from maskrep.data.sources.source import DataSet
 from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError
 from maskrep.schema import Count, Probability, check
@@ -19,7 +20,7 @@ class Data:
 
   source: str  # digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH, task:NAME
   train_split: str
-  eval_split: str  # '' for none
+  eval_split: str  # '' for none; of a folder, '10%' is a tenth of the images of `train_split`, which has the rest then
   download: bool
   canvas: Count  # side of the uint8 canvas in pixels; larger images are reduced to fit
   threads: Count  # that read and decode
@@ -29,7 +30,7 @@ class Data:
   __post_init__ = check
 
 
-def open_source(data: Data, split: str) -> Source:
+def open_source(data: Data, split: str) -> DataSet:
   """Opens a split of `data.source`.
 
   Raises:
@@ -37,6 +38,7 @@ def open_source(data: Data, split: str) -> Source:
     DataError: the data set is incomplete.
   """
   kind, _, name = data.source.partition(':')
+  name = os.path.expanduser(name)
   if kind == 'digits' and not name:
     return Digits(split)
   if kind == 'digit_scenes' and not name:
@@ -44,7 +46,7 @@ def open_source(data: Data, split: str) -> Source:
   if kind == 'tfds' and name:
     return TFDS(name, split, download=data.download)
   if kind == 'folder' and name:
-    return Folder(name, split)
+    return open_folder(name, split, train=data.train_split, evaluation=data.eval_split)
   if kind == 'ade20k' and name:
     return scenes.ADE20K(name, split)
   if kind == 'task' and name:

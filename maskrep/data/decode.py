@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -17,16 +18,21 @@ _TURNS = {
 }  # by EXIF orientation
 
 
-def decode(image: bytes | np.ndarray | Image.Image, *, canvas: int) -> np.ndarray:
+RANGES = 8, 10, 12, 14, 16  # bits that cameras and scanners fill of the 16 of a file
+
+
+def decode(image: bytes | np.ndarray | Image.Image, *, canvas: int, bits: int = 8) -> np.ndarray:
   """Decodes a picture, and reduces it (antialiased, aspect ratio kept) if it is larger than the canvas.
 
-  The pixels are those that a viewer shows: EXIF rotation is applied, transparency lies on white, 16 bits become 8,
-  an animation is its first frame. What it may cost in time and memory is bounded, see `maskrep.data.limits`; a picture
-  that may cost more is refused before it is decoded.
+  The pixels are those that a viewer shows: EXIF rotation is applied, transparency lies on white, an animation is its
+  first frame. Of a grey picture with 16 bits the eight highest are kept of those in use, see `measure`. What it may
+  cost in time and memory is bounded, see `maskrep.data.limits`; a picture that may cost more is refused before it is
+  decoded.
 
   Args:
     image: a file in one of `limits.FORMATS`, uint8 pixels [H, W], [H, W, 1] or [H, W, 3], or a Pillow image.
     canvas: the longest side allowed, in pixels.
+    bits: a lower bound of the bits in use, so that the pictures of one camera have one scale.
 
   Returns:
     uint8 [h, w, 3] with 1 <= h, w <= canvas.
@@ -37,11 +43,52 @@ def decode(image: bytes | np.ndarray | Image.Image, *, canvas: int) -> np.ndarra
   try:
     if isinstance(image, np.ndarray):
       return _fit(_rgb(image), canvas)
-    return _pixels(image, canvas) if isinstance(image, Image.Image) else _decode_file(image, canvas)
+    return _pixels(image, canvas, bits) if isinstance(image, Image.Image) else _decode_file(image, canvas, bits)
   except BrokenImage:
     raise
   except Exception as error:  # decoders meet arbitrary bytes, and there is no end to the types of error they raise
     raise BrokenImage(f'{type(error).__name__}: {error}') from error
+
+
+class Measured(NamedTuple):
+  """The longest side of a picture in pixels, and the bits in use of a grey one with more than 8; None for others."""
+
+  side: int
+  bits: int | None
+
+
+def measure(image: bytes) -> Measured:
+  """Measures a file.
+
+  The bits in use are given by a TIFF of 9 to 15 bits. A PGM has all 16, as Pillow scales it by its largest value. All
+  others have the least of `RANGES` that holds their largest value: no field of theirs says which bits are in use.
+
+  Raises:
+    BrokenImage: the picture cannot be decoded, for any reason.
+  """
+  try:
+    limits.check_bytes(image)
+    with limits.opened(image) as picture:
+      side, bits = max(picture.size), None
+      if picture.mode.startswith('I'):
+        picture.load()
+        bits = _used_bits(picture)
+      return Measured(side, bits)
+  except BrokenImage:
+    raise
+  except Exception as error:  # as in `decode`
+    raise BrokenImage(f'{type(error).__name__}: {error}') from error
+
+
+def _used_bits(picture: Image.Image) -> int:
+  """The bits in use of a loaded picture whose mode is one of integers, see `measure`."""
+  if picture.format == 'PPM':
+    return 16
+  declared = picture.tag_v2.get(258, (16,))[0] if picture.format == 'TIFF' else 16  # BitsPerSample
+  if 8 < declared < 16:
+    return declared
+  largest = max(int(np.asarray(strip).max()) for _, strip in _strips(picture))
+  return next((bits for bits in RANGES if largest < 2**bits), RANGES[-1])
 
 
 def decode_label_map(label_map: bytes | np.ndarray, lookup: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
@@ -94,14 +141,14 @@ def _fit_values(values: np.ndarray, lookup: np.ndarray, size: tuple[int, int]) -
   return lookup[values[rows[:, None], columns]]
 
 
-def _decode_file(data: bytes, canvas: int) -> np.ndarray:
+def _decode_file(data: bytes, canvas: int, bits: int) -> np.ndarray:
   limits.check_bytes(data)
   # simplejpeg is nearly twice as fast as Pillow, but knows no EXIF rotation.
   if data.startswith(b'\xff\xd8') and b'Exif\0\0' not in data:
     with contextlib.suppress(ValueError):  # also raised for flaws that other readers forgive: Pillow has the last word
       return _decode_jpeg(data, canvas)
   with limits.opened(data, canvas=canvas) as picture:
-    return _pixels(picture, canvas)
+    return _pixels(picture, canvas, bits)
 
 
 def _decode_jpeg(data: bytes, canvas: int) -> np.ndarray:
@@ -117,20 +164,20 @@ def _decode_jpeg(data: bytes, canvas: int) -> np.ndarray:
     return _fit(_rgb(simplejpeg.decode_jpeg(data, **scale)), canvas)
 
 
-def _pixels(picture: Image.Image, canvas: int) -> np.ndarray:
+def _pixels(picture: Image.Image, canvas: int, bits: int) -> np.ndarray:
   """Decodes and reduces a picture, as uint8 [h, w, 3]."""
   picture.load()
   if picture.mode == 'F':
     raise BrokenImage('floating point pixels have no agreed range')
   limits.check_exif(picture)
-  picture = _upright_rgb(picture, picture.getexif().get(ExifTags.Base.Orientation, 1))
+  picture = _upright_rgb(picture, picture.getexif().get(ExifTags.Base.Orientation, 1), bits)
   new_height, new_width = _fitted(picture.height, picture.width, canvas)
   if (new_width, new_height) != picture.size:
     picture = picture.resize((new_width, new_height), Image.Resampling.BILINEAR)
   return np.asarray(picture)
 
 
-def _upright_rgb(picture: Image.Image, orientation: int) -> Image.Image:
+def _upright_rgb(picture: Image.Image, orientation: int, bits: int) -> Image.Image:
   """Turns a loaded picture by its EXIF orientation, and converts it to RGB as it looks on white.
 
   A large one is converted in strips, as each step makes a copy.
@@ -138,9 +185,11 @@ def _upright_rgb(picture: Image.Image, orientation: int) -> Image.Image:
   transparent = picture.has_transparency_data
   if picture.mode == 'RGB' and not transparent and orientation not in _TURNS:
     return picture
+  if picture.mode.startswith('I'):
+    bits = max(bits, _used_bits(picture))
   result = None
   for top, strip in _strips(picture, orientation):
-    strip = _visible(strip, transparent)
+    strip = _visible(strip, transparent, bits)
     if strip.width * strip.height == picture.width * picture.height:
       return strip
     if result is None:
@@ -167,10 +216,10 @@ def _strips(picture: Image.Image, orientation: int = 1) -> Iterator[tuple[int, I
     yield top, strip if turn is None else strip.transpose(turn)
 
 
-def _visible(picture: Image.Image, transparent: bool) -> Image.Image:
+def _visible(picture: Image.Image, transparent: bool, bits: int) -> Image.Image:
   """RGB as it looks on white."""
-  if picture.mode.startswith('I'):  # 16 bits, which Pillow's own conversion cuts off at 255
-    return Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8)).convert('RGB')
+  if picture.mode.startswith('I'):  # Pillow's own conversion cuts values off at 255
+    return Image.fromarray((np.asarray(picture).clip(0, 2**bits - 1) >> (bits - 8)).astype(np.uint8)).convert('RGB')
   if transparent:
     picture = picture.convert('RGBA')
     picture = Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture)

@@ -211,8 +211,14 @@ class ObjectiveEncoder:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pixels:
-  """The baseline without an encoder, see `features.pixels`; `canvas` is its side in pixels."""
+  """The baseline without an encoder, see `features.pixels`.
 
+  Attributes:
+    size: the side of the views in pixels.
+    canvas: that of the canvas.
+  """
+
+  size: int
   canvas: int
   name: str = 'pixels'
   weights: None = None
@@ -220,14 +226,14 @@ class Pixels:
 
   @property
   def settings(self) -> dict:
-    return {'pixels': self.canvas}
+    return {'pixels': min(self.size, self.canvas)}
 
   def patch_counts(self, ratio: float) -> tuple[int, int]:
-    return _patch_counts("config.eval.baselines: 'pixels'", 'baseline', False, self.canvas, ratio)
+    return _patch_counts("config.eval.baselines: 'pixels'", 'baseline', False, self.size, ratio)
 
   def function(self, ratio: float, whole: bool, seed: int) -> EncodeFn:
     self.patch_counts(ratio)
-    return features.pixels(self.canvas)
+    return features.pixels(self.size, self.canvas)
 
   def key(self, ratio: float, whole: bool, seed: int) -> dict:
     return self.settings

@@ -90,11 +90,15 @@ def class_token(encode, preprocessing: Preprocessing, *, whole: bool = False) ->
   return encoder
 
 
-def pixels(canvas: int) -> EncodeFn:
-  """Returns the baseline without an encoder: the flattened pixels, in [0, 1], at the size of the canvas."""
+def pixels(size: int, canvas: int) -> EncodeFn:
+  """Returns the baseline without an encoder: the flattened pixels, in [0, 1], at the size of the views or the canvas.
+
+  That is the smaller of both: the encoder sees no more than its view, and the canvas holds no more than it has.
+  """
+  side = min(size, canvas)
 
   def encoder(_, batch):
-    views = eval_views(batch['image'], batch['size'], size=canvas, crop_fraction=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+    views = eval_views(batch['image'], batch['size'], size=side, crop_fraction=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
     return views.reshape(len(views), -1)
 
   return encoder

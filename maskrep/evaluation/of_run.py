@@ -149,7 +149,8 @@ class RunEvaluator:
 
   def _baseline(self, name: str, state: TrainState) -> Evaluator:
     untrained = self._with(jax.jit(self.objective.init)(rng.stream(self.seed, 'init')) if name == 'untrained' else None)
-    encoder = Pixels(canvas=self.data.canvas) if name == 'pixels' else ObjectiveEncoder(trained=untrained)
+    encoder = (Pixels(size=self.objective.preprocessing.size, canvas=self.data.canvas) if name == 'pixels'
+               else ObjectiveEncoder(trained=untrained))
     return self._evaluator.of(encoder, untrained)
 
   def _with(self, weights: tuple | None) -> TrainedObjective:

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from maskrep.data.datasets import open_source
+from maskrep.data.datasets import Data, open_source
 from maskrep.data.loader import Loader
-from maskrep.data.sources.source import Source
+from maskrep.data.sources.source import DataSet
 from maskrep.errors import ConfigError
 from maskrep.evaluation.of_run import check_data
 from maskrep.experiment.experiment import Experiment
@@ -32,11 +32,20 @@ class OpenExperiment:
 
   experiment: Experiment
   loader: Loader
-  eval_source: Source | None
+  eval_source: DataSet | None
   frozen: Any
   fingerprint: str
   start_digest: str | None
   warm_start: Callable[[TrainState], TrainState]
+
+  @property
+  def summary(self) -> str:
+    """What is trained and evaluated on, a line each."""
+    data = self.experiment.data
+    lines = [f'training on {data.source}, {data.train_split}: {self.loader.source.summary}']
+    if self.eval_source is not None:
+      lines.append(f'evaluation on {data.source}, {data.eval_split}: {self.eval_source.summary}')
+    return '\n'.join(lines)
 
 
 def open_experiment(experiment: Experiment, *, resumed: bool = False) -> OpenExperiment:
@@ -53,6 +62,10 @@ def open_experiment(experiment: Experiment, *, resumed: bool = False) -> OpenExp
     raise ConfigError(f'config.batch_size={experiment.batch_size}: is more than the {len(source)} examples of '
                       f'{data.source}; choose at most that many')
   eval_source = open_source(data, data.eval_split) if data.eval_split else None
+  if eval_source is not None and source.num_classes and not eval_source.num_classes:
+    raise ConfigError(f'config.data.eval_split={data.eval_split!r}: has no labels, and {data.train_split!r} has; name '
+                      'a split with labels: of a folder, one with the same class folders')
+  _check_canvas(data, source, objective.preprocessing.size)
   check_data(objective, experiment.eval, data.source, source, eval_source)
   loader = Loader(
     source, batch_size=experiment.batch_size, canvas=data.canvas, seed=experiment.seed, threads=data.threads,
@@ -68,6 +81,20 @@ def open_experiment(experiment: Experiment, *, resumed: bool = False) -> OpenExp
   return OpenExperiment(
     experiment=experiment, loader=loader, eval_source=eval_source, frozen=frozen, fingerprint=fingerprint,
     start_digest=start_digest, warm_start=warm_start)
+
+
+def _check_canvas(data: Data, source: DataSet, size: int) -> None:
+  """Refuses a canvas that reduces images to less than the views: they would be enlarged again.
+
+  A smaller canvas is right for images that it does not reduce, as those of the digits.
+
+  Args:
+    size: the side of the views.
+  """
+  if data.canvas < size and (source.side is None or source.side > data.canvas):
+    images = 'images of any size' if source.side is None else f'images of up to {source.side} pixels'
+    raise ConfigError(f'config.data.canvas={data.canvas}: would reduce {images} to less than the views, of {size}, '
+                      f'which enlarge them again; set it to {size} or more')
 
 
 def _warm_start(experiment: Experiment) -> tuple[str, Callable[[TrainState], TrainState]]:

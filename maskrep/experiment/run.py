@@ -53,7 +53,7 @@ def run(
   start['data'] = opened.fingerprint
   first = jax.process_index() == 0
   if first:
-    print(device_table(), flush=True)
+    print(device_table(), opened.summary, sep='\n', flush=True)
   with contextlib.ExitStack() as stack:
     together(lambda: stack.enter_context(_owned(workdir)) if first else None)
     _check_shared(workdir)

@@ -13,6 +13,8 @@ from maskrep.weights.pretrained import Pretrained, plain
 from maskrep.workdir.files import write_atomic
 
 SEED, BATCH = 0, 2
+FILES = ('upright by EXIF, transparency laid on white; .convert("RGB") alone lays it on black: see "Reading pictures" '
+         'in docs/weights.md')
 TOLERANCE = 1e-4  # of the largest feature, or of 1 if that is smaller
 
 
@@ -35,7 +37,7 @@ def certify(pretrained: Pretrained, peer: Callable[[int], Peer], file: Path, sid
   certificate |= {
     'file': file.name, 'sha256': _sha256(file),
     'inputs': {'seed': SEED, 'distribution': 'standard normal, of NumPy default_rng', 'batch': BATCH},
-    'dtype': 'float32', 'preprocessing': plain(pretrained.preprocessing),
+    'dtype': 'float32', 'preprocessing': plain(pretrained.preprocessing), 'files': FILES,
     'network': {'kind': pretrained.kind} | pretrained.config, 'source': pretrained.source}
   if certificate['status'].startswith('differs'):
     raise RunError(f'{file.name}: {certificate["status"]}; nothing was written')

@@ -1,5 +1,6 @@
 """Every kind of picture comes out as a viewer shows it; whatever is broken raises one error."""
 
+import struct
 import subprocess
 import sys
 import textwrap
@@ -11,7 +12,7 @@ from PIL import Image
 import pytest
 
 from maskrep.data import limits
-from maskrep.data.decode import BrokenImage, decode
+from maskrep.data.decode import BrokenImage, Measured, decode, measure
 from tests.support.pictures import encode, gradient, png, png16
 
 pytestmark = pytest.mark.filterwarnings('ignore:::PIL')  # Pillow warns of what these tests feed it
@@ -70,6 +71,44 @@ def test_every_kind_comes_out_as_it_looks(kind):
   difference = np.abs(pixels.astype(int) - seen)
   assert difference.mean() <= 2
   assert difference.max() <= 8  # a corner of one JPEG block
+
+
+def tiff12(pixels: np.ndarray) -> bytes:
+  """A grey TIFF with 12 bits per pixel, packed, of uint16 pixels [H, W]; W is even."""
+  first, second = (pixels.reshape(-1, 2)[:, i].astype(int) for i in range(2))
+  packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1).astype(np.uint8).tobytes()
+  tags = {256: pixels.shape[1], 257: pixels.shape[0], 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: len(pixels),
+          279: len(packed)}
+  table = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags.items())
+  start = 8 + len(packed)
+  return struct.pack('<2sHI', b'II', 42, start) + packed + struct.pack('<H', len(tags)) + table + bytes(4)
+
+
+RAMP = np.linspace(0, 1, 16).reshape(4, 4)
+
+
+@pytest.mark.parametrize('largest, bits', [(1, 8), (255, 8), (256, 10), (4095, 12), (9000, 14), (65535, 16)])
+@pytest.mark.parametrize('file', [png16, lambda pixels: encode(pixels, 'TIFF')], ids=['png', 'tiff'])
+def test_the_range_of_sixteen_bits_is_that_of_the_values(file, largest, bits):
+  """A camera of 12 bits leaves four of a file's 16 unused: the eight highest of these showed it as black."""
+  values = (largest * RAMP).astype(np.uint16)
+  assert measure(file(values)) == Measured(side=4, bits=bits)
+  np.testing.assert_array_equal(decode(file(values), canvas=4)[..., 0], values >> bits - 8)
+  np.testing.assert_array_equal(decode(file(values), canvas=4, bits=14)[..., 0], values >> max(bits, 14) - 8)
+
+
+def test_a_file_that_gives_its_range_has_that():
+  dark = (500 * RAMP).astype(np.uint16)
+  assert measure(tiff12(dark)).bits == 12
+  np.testing.assert_array_equal(decode(tiff12(dark), canvas=4)[..., 0], dark >> 4)
+  pgm = b'P5 4 4 4095\n' + dark.astype('>u2').tobytes()
+  assert measure(pgm).bits == 16
+  np.testing.assert_allclose(decode(pgm, canvas=4)[..., 0], dark * (255 / 4095), atol=1)
+
+
+@pytest.mark.parametrize('kind', ['jpeg', 'png', 'png grey', 'png 1 bit', 'png 16 bits rgb', 'gif', 'webp'])
+def test_other_files_have_no_bits_to_choose_from(kind):
+  assert measure(CORPUS[kind][0]) == Measured(side=64, bits=None)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 500), (3000, 10), (1, 3000), (3000, 1), (700, 500), (512, 512), (513, 1)])

@@ -141,7 +141,7 @@ def test_the_picture_is_written_where_it_is_asked_for(tmp_path, capsys):
   with Image.open(tmp_path / 'report.png') as sheet:
     assert sheet.format == 'PNG'
   assert main(['report', f'--workdir={folder}', '--output=report.svg']) == 2
-  assert main(['report']) == 2 and '--workdir' in capsys.readouterr().err
+  assert main(['report']) == 2 and '--workdir' in capsys.readouterr().out
 
 
 def test_a_run_without_evaluations_has_curves_and_several_stand_side_by_side(tmp_path, capsys):

@@ -25,7 +25,7 @@ class PixelEvaluator:
   classes: int = 1000
   what: str = '--workdir=runs/pixels'
   data: Data = DATA
-  encoder: Pixels = Pixels(canvas=16, as_trained=True)
+  encoder: Pixels = Pixels(size=16, canvas=16, as_trained=True)
   calls: list = dataclasses.field(default_factory=list)
 
   def features(self, source, ratio: float = 0.0, whole: bool = False) -> Features:

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from maskrep.data.sources.source import Example
+from maskrep.data.sources.source import Example, count_classes
 from maskrep.errors import ConfigError
 
 
@@ -16,7 +16,7 @@ class Digits:
   frozen, and the first 80 % of them are for training.
   """
 
-  num_classes, map_classes = 10, 0
+  num_classes, map_classes, side = 10, 0, 8
 
   def __init__(self, split: str):
     if split not in ('train', 'test'):
@@ -33,6 +33,8 @@ class Digits:
     self._images = (pixels * (255 / 16)).round().astype(np.uint8).reshape(-1, 8, 8)
     self._labels = labels
     self.fingerprint = f'digits:{split}:{len(self)}'
+    digits = [str(digit) for digit in range(self.num_classes)]
+    self.summary = f'{len(self)} images, {count_classes(digits, labels[self._indices])}'
 
   def __len__(self) -> int:
     return len(self._indices)

@@ -7,15 +7,36 @@ import hashlib
 import logging
 import os
 import stat
+from typing import NamedTuple
 
-from maskrep.data.decode import BrokenImage, decode
+from maskrep.data.decode import BrokenImage, Measured, decode, measure
 from maskrep.data.limits import MAX_BYTES
-from maskrep.data.sources.source import Example
+from maskrep.data.sources.source import SHOWN, Example, count_classes
 from maskrep.errors import ConfigError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')
+LOOKED_AT = 16  # images, when a folder is opened
+CONSTANT = 16  # grey levels of 256: an image that spans fewer is nearly constant
 
 log = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+  """A share of the images of a split, or the rest: chosen by a hash of each name alone, so others change nothing.
+
+  Attributes:
+    share: in (0, 1).
+    held_out: whether it is the share.
+    title: the share as it was given.
+  """
+
+  share: float
+  held_out: bool
+  title: str
+
+  def __contains__(self, name: str) -> bool:
+    digest = hashlib.sha256(os.fsencode(name.replace(os.sep, '/'))).digest()
+    return (int.from_bytes(digest[:8]) < self.share * 2**64) == self.held_out
 
 
 class Folder:
@@ -26,76 +47,152 @@ class Folder:
   Hidden files and files without the suffix of an image are ignored. Pipes, sockets, devices and links to nothing that
   have such a suffix are never opened; a warning counts them.
 
+  Args:
+    part: which of the images of the split; None for all.
+
   Raises:
-    ConfigError: no such folder or split, no image in it that can be read, or a class that 'train' does not have.
+    ConfigError: no such folder or split, no image in it that can be read, images both in and beside class folders, or
+      a class that 'train' does not have.
   """
 
   map_classes = 0
 
-  def __init__(self, path: str, split: str):
-    field = f'config.data.source=folder:{path}'
+  def __init__(self, path: str, split: str, part: Part | None = None):
+    self._field = f'config.data.source=folder:{path}'
     if not os.path.isdir(path):
-      raise ConfigError(f'{field}: is not a folder; give the path of a folder of images')
+      raise ConfigError(f'{self._field}: is not a folder; give the path of a folder of images')
     self._root = os.path.join(path, split)
     if not os.path.isdir(self._root):
       if split != 'train':
-        raise ConfigError(f'{field}: has no sub-folder {split!r} for that split; make one, or take another split')
+        raise ConfigError(f'{self._field}: has no sub-folder {split!r} for that split; make one, or take another split')
       self._root = path
-    files = listed(field, self._root)
+    files, passed_over = listed(self._field, self._root)
+    labels = self._class_labels(path, split, [name for name, _ in files])
+    if part:
+      files = self._part(files, part)
     self._names = [name for name, _ in files]
-    self._labels = [-1] * len(files)
-    self.num_classes = 0
-    if all(os.sep in name for name in self._names):
-      classes = _subfolders(os.path.join(path, 'train')) or _subfolders(self._root)
-      labels = {name: label for label, name in enumerate(classes)}
-      for i, name in enumerate(self._names):
-        if (folder := name.split(os.sep)[0]) not in labels:
-          raise ConfigError(f"{field}: {name} of split {split!r} is of a class that 'train' lacks; add it there")
-        self._labels[i] = labels[folder]
-      self.num_classes = len(classes)
-    if not any(map(self._can_be_read, range(0, len(files), -(-len(files) // 16)))):
-      raise ConfigError(f'{field}: has no image that can be read in {self._root}, as {files[0][0]}; check the files')
+    self._labels = [labels[_top(name)] if labels else -1 for name in self._names]
+    self.num_classes = len(labels)
+    self._bits = 8
+    self.side, bits = self._look()
+    self._bits = bits or 8
     listing = hashlib.sha256(repr(files).encode()).hexdigest()
-    self.fingerprint = f'folder:{split}:{len(files)}:{listing[:16]}'
+    self.fingerprint = f'folder:{split}:{len(files)}:{listing[:16]}' + (f':{bits} bits' if bits in range(8, 16) else '')
+    self.summary = (f'{len(files)} image{"s" * (len(files) > 1)}, '
+                    + (count_classes(tuple(labels), self._labels) if labels else 'without labels')
+                    + (f'; passed over: {passed_over}' if passed_over else ''))
+
+  def _class_labels(self, path: str, split: str, names: list[str]) -> dict[str, int]:
+    """{class folder: label}, in the order of the labels; {} if the images lie in none."""
+    beside = [name for name in names if os.sep not in name]
+    if len(beside) == len(names):
+      return {}
+    if beside:
+      raise ConfigError(
+        f'{self._field}: {len(beside)} of the {len(names)} images in {self._root} lie beside its sub-folders, as '
+        f'{beside[0]}, and would have no label; move them into one, or into a sub-folder of their own if there are '
+        'no classes')
+    folders = _subfolders(os.path.join(path, 'train')) or _subfolders(self._root)
+    labels = {folder: label for label, folder in enumerate(folders)}
+    for name in names:
+      if _top(name) not in labels:
+        raise ConfigError(f"{self._field}: {name} of split {split!r} is of a class that 'train' lacks; add it there")
+    return labels
+
+  def _part(self, files: list[tuple[str, int]], part: Part) -> list[tuple[str, int]]:
+    kept = [(name, size) for name, size in files if name in part]
+    if not kept or len(kept) == len(files):
+      raise ConfigError(f'config.data.eval_split={part.title!r}: of {len(files)} images this leaves none for '
+                        f'{"training" if part.held_out == bool(kept) else "evaluation"}; choose another share, or '
+                        'sub-folders train and val')
+    return kept
 
   def __len__(self) -> int:
     return len(self._names)
 
   def __getitem__(self, index: int) -> Example:
     name = self.name(index)
-    return Example(read_image(name), self._labels[index], name)
+    return Example(read_image(name), self._labels[index], name, bits=self._bits)
 
   def name(self, index: int) -> str:
     return os.path.join(self._root, self._names[index])
 
-  def _can_be_read(self, index: int) -> bool:
-    try:
-      decode(self[index].image, canvas=32)
-    except (BrokenImage, OSError):
-      return False
-    return True
+  def _look(self) -> Measured:
+    """Decodes some images; returns the longest side of all, and the most bits in use of those with 16."""
+    measured, dull = [], 0
+    for index in range(0, len(self), -(-len(self) // LOOKED_AT)):
+      try:
+        image = self[index].image
+        pixels = decode(image, canvas=32)
+        measured.append(measure(image))
+        dull += int(pixels.max()) - int(pixels.min()) < CONSTANT
+      except (BrokenImage, OSError):
+        continue  # the loader names and counts them
+    if not measured:
+      raise ConfigError(f'{self._field}: has no image that can be read in {self._root}, as {self._names[0]}; check the '
+                        'files')
+    if dull > len(measured) / 2:
+      log.warning('%s: %d of %d images that were looked at are nearly constant: fewer than %d grey levels of 256 lie '
+                  'between their darkest and brightest pixels; check how they were saved', self._field, dull,
+                  len(measured), CONSTANT)
+    bits = max((each.bits for each in measured if each.bits), default=None)
+    if bits:
+      log.warning('%s: images of 16 bits in %s are read as if they had %d: the values of some that were looked at need '
+                  'no more; save them with 8 bits if that is wrong', self._field, self._root, bits)
+    return Measured(max(each.side for each in measured), bits)
 
 
-def listed(field: str, root: str) -> list[tuple[str, int]]:
-  """(path below `root`, size in bytes) of each image in a folder, sorted, to any depth; see `Folder`.
+def open_folder(path: str, split: str, *, train: str, evaluation: str) -> Folder:
+  """Opens one of the two splits of a run, or another.
+
+  Args:
+    train, evaluation: the splits of the run. If `evaluation` is a share, as '10%', its images are those of the split
+      `train` whose names have the lowest hashes, and `train` has the rest: an image that is added moves no other.
+
+  Raises:
+    ConfigError: as of `Folder`; the share is not one; or there is a sub-folder for `evaluation` and none for `train`,
+      so that this would be the whole folder.
+  """
+  field = f'config.data.eval_split={evaluation!r}'
+  if not evaluation.endswith('%'):
+    there = [os.path.isdir(os.path.join(path, name)) for name in (train, evaluation)]
+    if evaluation and split == train and there == [False, True]:
+      raise ConfigError(f'{field}: is a sub-folder of {path}, and {train!r} is none, so it would be the whole folder '
+                        f'with {evaluation!r} in it; move the other images into a sub-folder {train!r}')
+    return Folder(path, split)
+  try:
+    share = float(evaluation[:-1]) / 100
+  except ValueError:
+    share = 0
+  if not 0 < share < 1:
+    raise ConfigError(f"{field}: must be a share above 0% and below 100%, as '10%', or the name of a sub-folder")
+  if split not in (train, evaluation):
+    return Folder(path, split)
+  return Folder(path, train, Part(share, split == evaluation, evaluation))
+
+
+def listed(field: str, root: str) -> tuple[list[tuple[str, int]], str]:
+  """(path below `root`, bytes) of each image in a folder, sorted, to any depth; and a count of what else is there.
 
   Args:
     field: names the folder in errors.
 
   Raises:
-    ConfigError: there is none, or the folder cannot be searched.
+    ConfigError: there is no image, or the folder cannot be searched.
   """
-  others = collections.Counter()
+  others = collections.Counter()  # (named as an image, kind)
   try:
     files = list(_images(root, '', others))
   except OSError as error:
     raise ConfigError(f'{field}: cannot be searched: {error}; repair it') from error
-  if others:
-    log.warning('%s: %d entries named as images are no files and are left out: %s', field, others.total(),
-                ', '.join(f'{kind} ({count})' for kind, count in sorted(others.items())))
+  if special := {kind: count for (named, kind), count in others.items() if named}:
+    log.warning('%s: %d entries named as images are no files and are left out: %s', field, sum(special.values()),
+                ', '.join(f'{kind} ({count})' for kind, count in sorted(special.items())))
+  passed_over = ', '.join(f'{count} {kind}' for (_, kind), count in others.most_common(SHOWN))
   if not files:
-    raise ConfigError(f'{field}: has no image in {root}; looked for {" ".join(SUFFIXES)}')
-  return files
+    raise ConfigError(f'{field}: has no image in {root}; looked for {" ".join(SUFFIXES)}'
+                      + (f', and found {passed_over}' if passed_over else ''))
+  return files, passed_over
 
 
 def read_image(path: str) -> bytes:
@@ -105,19 +202,29 @@ def read_image(path: str) -> bytes:
     return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES + 1))
 
 
+def _top(name: str) -> str:
+  return name.split(os.sep)[0]
+
+
 def _images(root: str, folder: str, others: collections.Counter) -> Iterator[tuple[str, int]]:
-  """Yields (path below root, size in bytes) of each image, in sorted order; counts what is no file by its kind."""
+  """Yields (path below root, size in bytes) of each image, in sorted order.
+
+  Counts in `others` what else there is: (True, kind) if it is named as an image and no file, (False, suffix) if not.
+  """
   for entry in sorted(os.scandir(os.path.join(root, folder)), key=lambda entry: entry.name):
     path = os.path.join(folder, entry.name)
     if entry.name.startswith('.'):
+      others[False, 'hidden'] += 1
       continue
     named = entry.name.lower().endswith(SUFFIXES)
     if named and (kind := _other_kind(entry)):
-      others[kind] += 1
+      others[True, kind] += 1
     elif entry.is_dir():
       yield from _images(root, path, others)
     elif named:
       yield path, entry.stat().st_size
+    else:
+      others[False, os.path.splitext(entry.name)[1].lower() or 'without suffix'] += 1
 
 
 def _other_kind(entry: os.DirEntry) -> str | None:

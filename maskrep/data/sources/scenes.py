@@ -22,7 +22,7 @@ class DigitScenes:
   RandomState, whose stream is frozen, draws it.
   """
 
-  num_classes, map_classes, size = 0, 11, 32
+  num_classes, map_classes, side = 0, 11, 32
   map_lookup = lookup(MapValues(range(11)))
   splits = {'train': range(1000), 'test': range(1000, 1200)}  # numbers of the scenes
 
@@ -31,6 +31,7 @@ class DigitScenes:
       raise ConfigError(f"config.data.source=digit_scenes: has no split {split!r}; there are: {', '.join(self.splits)}")
     self._digits, self._numbers = Digits(split), self.splits[split]
     self.fingerprint = f'digit_scenes:{split}:{len(self)}'
+    self.summary = f'{len(self)} images with label maps of {self.map_classes} classes'
 
   def __len__(self) -> int:
     return len(self._numbers)
@@ -41,12 +42,12 @@ class DigitScenes:
   def __getitem__(self, index: int) -> Example:
     number = self._numbers[index]
     draw = np.random.RandomState(number)
-    image = np.zeros((self.size, self.size), np.uint8)
-    label_map = np.full((self.size, self.size), 10, np.uint8)
+    image = np.zeros((self.side, self.side), np.uint8)
+    label_map = np.full((self.side, self.side), 10, np.uint8)
     for _ in range(draw.randint(1, 5)):
       digit, factor = self._digits[draw.randint(len(self._digits))], draw.randint(1, 3)
       pixels = digit.image.repeat(factor, axis=0).repeat(factor, axis=1)
-      top, left = draw.randint(self.size - len(pixels) + 1, size=2)
+      top, left = draw.randint(self.side - len(pixels) + 1, size=2)
       place = np.s_[top:top + len(pixels), left:left + len(pixels)]
       image[place] = np.maximum(image[place], pixels)
       label_map[place] = np.where(pixels >= STROKE, digit.label, label_map[place])
@@ -73,6 +74,8 @@ class ADE20K:
                         'ADEChallengeData2016.zip unpacks to, and one of its splits, training and validation')
     self._pictures = Folder(os.path.join(path, 'images'), split)
     self.fingerprint = f'ade20k:{self._pictures.fingerprint}:{Folder(os.path.dirname(self._maps), split).fingerprint}'
+    self.summary = f'{len(self)} images with label maps of {self.map_classes} classes'
+    self.side = self._pictures.side
 
   def __len__(self) -> int:
     return len(self._pictures)
@@ -81,6 +84,6 @@ class ADE20K:
     return self._pictures.name(index)
 
   def __getitem__(self, index: int) -> Example:
-    image, _, name, _ = self._pictures[index]
-    label_map = os.path.join(self._maps, os.path.splitext(os.path.basename(name))[0] + '.png')
-    return Example(image, -1, name, Path(label_map).read_bytes())
+    picture = self._pictures[index]
+    label_map = os.path.join(self._maps, os.path.splitext(os.path.basename(picture.name))[0] + '.png')
+    return picture._replace(label=-1, label_map=Path(label_map).read_bytes())

@@ -1,8 +1,11 @@
 """The protocol of a source: a random-access sequence of examples, safe to read from many threads."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+
+SHOWN = 10  # classes that are counted one by one
 
 
 class Example(NamedTuple):
@@ -10,6 +13,7 @@ class Example(NamedTuple):
   label: int  # -1 for none
   name: str  # by which a person finds it
   label_map: bytes | np.ndarray | None = None  # an encoded file of one channel, or uint8 [H, W]
+  bits: int = 8  # in use of a grey image with 16, at least: see `decode`
 
 
 class Source(Protocol):
@@ -27,3 +31,19 @@ class Source(Protocol):
   def __getitem__(self, index: int) -> Example: ...
 
   def name(self, index: int) -> str: ...
+
+
+class DataSet(Source, Protocol):
+  """A source that a config names, see `datasets.open_source`."""
+
+  summary: str  # what it holds, in a line for a person
+  side: int | None  # the longest side in pixels of its images, of a folder of some of them; None if it is not known
+
+
+def count_classes(names: Sequence[str], labels: Sequence[int]) -> str:
+  """The number of labels of each class, in words; of more than `SHOWN` classes the least, the median and the most."""
+  counts = np.bincount([label for label in labels if label >= 0], minlength=len(names))
+  kinds = f'{len(names)} class{"es" * (len(names) > 1)}'
+  if len(names) > SHOWN:
+    return f'{kinds} of {counts.min()} to {counts.max()} images, median {np.median(counts):g}'
+  return f'{kinds}: ' + ', '.join(f'{name} {count}' for name, count in zip(names, counts, strict=True))

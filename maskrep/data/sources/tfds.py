@@ -57,6 +57,9 @@ class TFDS:
     if rule:
       self.num_classes = rule.num_classes
       self.fingerprint += f':{rule.title}'
+    labels = f'{self.num_classes} classes' if self.num_classes else 'without labels'
+    maps = f', with label maps of {self.map_classes} classes' if self.map_classes else ''
+    self.summary = f'{length} images, {labels}{maps}'
     # tfds's own deserialisation holds the interpreter's lock 15 times as long as parsing the record.
     self._parse = tf_example_pb2.Example.FromString
     try:
@@ -78,6 +81,8 @@ class TFDS:
     self._name = next((name for name in ('file_name', 'filename') if name in info.features), None)
     if not self._image:
       raise ConfigError(f'{field}: holds no images, but {", ".join(info.features)}; take another data set')
+    sides = pictures[self._image].shape[:2]
+    self.side = None if None in sides else max(sides)
 
   def __len__(self) -> int:
     return len(self._records)

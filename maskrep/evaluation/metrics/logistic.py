@@ -3,21 +3,18 @@
 The protocol is that of MSN, Assran et al. 2022, arXiv:2204.07141, section 5.1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from maskrep.devices.mesh import batch_sharding, make_mesh
+from maskrep.evaluation.metrics.solver import dot, in_their_span, solve
 from maskrep.methods.losses import l2_normalize
 from maskrep.types import Array
-
-_TOLERANCE = 3e-7  # norm of the gradient relative to that at zero weights; the limit of float32
-_MAX_ITERATIONS = 500
 
 
 class TooFewLabels(ValueError):
@@ -31,17 +28,14 @@ class LogisticRegression(NamedTuple):
   bias: Array  # float32 [C]
 
 
-# By default GPUs and TPUs round the factors of a float32 product, and L-BFGS stalls on that noise.
-_dot = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
-
-
 @functools.partial(jax.jit, static_argnames='num_classes')
 def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> LogisticRegression:
   """Minimises `sum_i cross_entropy(features_i W + b, labels_i) + l2 / 2 * |W|^2` over W and b, by L-BFGS from zero.
 
   That is scikit-learn's `LogisticRegression(C=1 / l2)`, and cyanure's multinomial loss with lambda l2 / M. An
   example with label -1 is ignored, so that problems with different numbers of labels can be padded to one shape, and M
-  to a multiple of the devices over which features and labels are sharded.
+  to a multiple of the devices over which features and labels are sharded. Beside the features it takes memory for
+  matrices of min(M, D) rows and columns.
 
   Args:
     features: float [M, D].
@@ -50,89 +44,17 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Logis
     l2: penalty, above 0: separable examples have no minimum without it. Near 0 float32 needs more than the limit of
       500 iterations: on digits, 1e-3 ends within 1e-3 of the minimum's weights, 1e-4 not within 0.1.
   """
-  labelled = (labels >= 0).astype(jnp.float32)[:, None]
   # A common offset of the features changes only the bias of the solution, but prevents convergence.
-  features = features.astype(jnp.float32)
-  offset = features.mean(axis=0)
-  x = labelled * jnp.pad(features - offset, ((0, 0), (0, 1)), constant_values=1)  # a constant feature for the bias
-  target = jax.nn.one_hot(labels, num_classes)
-  penalty = jnp.full((x.shape[1], 1), l2).at[-1].set(0)
-
-  basis, solver = _basis(x, penalty[:, 0], num_classes), optax.scale_by_lbfgs(scale_init_precond=False)
-
-  def gradient(coordinates, logits):
-    residual = labelled * jax.nn.softmax(logits) - target
-    return _dot(basis.T, _dot(x.T, residual) + penalty * _dot(basis, coordinates))
-
-  def iterate(carry):
-    coordinates, logits, gradients, state, count = carry
-    downhill, state = solver.update(gradients, state, coordinates)
-    step = -downhill
-    change = _dot(basis, step)
-    # Logits are linear in the step: the line search needs no matrix products.
-    ahead = _dot(x, change)
-    linear, square = jnp.vdot(penalty * _dot(basis, coordinates), change), jnp.vdot(penalty * change, change)
-
-    def slope(t):
-      p = labelled * jax.nn.softmax(logits + t * ahead)
-      mean = jnp.sum(p * ahead, axis=1)
-      return (jnp.sum((p - target) * ahead) + linear + t * square,
-              jnp.sum(p * ahead**2) - jnp.sum(mean**2) + square)
-
-    t = _line_search(slope, jnp.vdot(gradients, step))
-    coordinates, logits = coordinates + t * step, logits + t * ahead
-    return coordinates, logits, gradient(coordinates, logits), state, count + 1
-
-  def unsolved(carry):
-    _, _, gradients, _, count = carry
-    return (jnp.linalg.norm(gradients) > tolerance) & (count < _MAX_ITERATIONS)
-
-  # The barrier keeps XLA from evaluating the softmax of a constant while it compiles, which takes longer than solving.
-  zeros = jnp.zeros((x.shape[1], num_classes)), jnp.zeros(target.shape)
-  coordinates, logits = jax.lax.optimization_barrier(zeros)
-  gradients = gradient(coordinates, logits)
-  # Uninformative features start with a gradient of round-off; that of residuals of 1 has this size.
-  tolerance = _TOLERANCE * jnp.maximum(jnp.linalg.norm(gradients), jnp.sqrt(labelled.sum()))
-  coordinates, *_ = jax.lax.while_loop(
-    unsolved, iterate, (coordinates, logits, gradients, solver.init(coordinates), 0))
-  weights = _dot(basis, coordinates)
-  return LogisticRegression(weights[:-1], weights[-1] - _dot(offset, weights[:-1]))
-
-
-def _basis(x: Array, penalty: Array, num_classes: int) -> Array:
-  """Returns coordinates [D, D] in which the Hessian of a class at zero weights is the identity.
-
-  L-BFGS needs a third of the steps in them.
-  """
-  hessian = _dot(x.T, x) * (num_classes - 1) / num_classes**2
-  hessian += jnp.diag(penalty + 1e-6 * jnp.trace(hessian) / len(hessian))
-  return jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(hessian), jnp.eye(len(hessian)), lower=True).T
-
-
-def _line_search(slope: Callable[[Array], tuple[Array, Array]], start: Array) -> Array:
-  """Returns a step along a line on which the objective is convex, to a slope that is small compared to `start`, at 0.
-
-  Newton's method between bounds; `slope(t)` returns the first and the second derivative.
-  """
-
-  def nearer(carry):
-    t, low, high, (first, second), count = carry
-    low, high = jnp.where(first < 0, t, low), jnp.where(first < 0, high, t)
-    newton = t - first / second
-    safe = jnp.where(jnp.isinf(high), 2 * t, (low + high) / 2)
-    t = jnp.where((newton > low) & (newton < jnp.minimum(high, 10 * t)), newton, safe)
-    return t, low, high, slope(t), count + 1
-
-  def far(carry):
-    *_, (first, _), count = carry
-    return (jnp.abs(first) > 0.3 * jnp.abs(start)) & (count < 20)
-
-  return jax.lax.while_loop(far, nearer, (1.0, 0.0, jnp.inf, slope(1.0), 0))[0]
+  offset = features.astype(jnp.float32).mean(axis=0)
+  rows, directions = in_their_span(features - offset)
+  weights, bias = solve(rows, labels, num_classes=num_classes, l2=l2)
+  weights = weights if directions is None else dot(directions, weights)
+  return LogisticRegression(weights, bias - dot(offset, weights))
 
 
 def predict(classifier: LogisticRegression, features: Array) -> Array:
   """Returns the most probable class of features, float [Q, D] -> int32 [Q]; of ties, the lowest."""
-  return jnp.argmax(_dot(features.astype(jnp.float32), classifier.weights) + classifier.bias, axis=-1)
+  return jnp.argmax(dot(features.astype(jnp.float32), classifier.weights) + classifier.bias, axis=-1)
 
 
 def centre_and_normalise(mean: np.ndarray, *features: np.ndarray) -> list[Array]:
@@ -141,7 +63,12 @@ def centre_and_normalise(mean: np.ndarray, *features: np.ndarray) -> list[Array]
   Thus neither offset nor scale of a representation interacts with the penalty, and pixels and any encoder can be
   compared.
   """
-  return [l2_normalize(jnp.asarray(each, jnp.float32) - mean) for each in features]
+  return [_centre_and_normalise(jnp.asarray(each, jnp.float32), mean) for each in features]
+
+
+@jax.jit  # as one operation, without a copy of the features per step
+def _centre_and_normalise(features: Array, mean: Array) -> Array:
+  return l2_normalize(features - mean)
 
 
 def shard_examples(features: Array, labels: np.ndarray) -> tuple[Array, Array]:
@@ -172,6 +99,7 @@ def cross_validated(
     labels: int [M]; -1 if there is none.
     folds: number of parts of each class, drawn with `seed`; each part is held out once.
   """
+  features = jax.jit(lambda x: in_their_span(x)[0])(features)  # once, for all penalties and folds
   labels, rng = np.asarray(labels), np.random.default_rng(seed)
   fold = np.full(len(labels), -1)
   for c in np.unique(labels[labels >= 0]):
@@ -216,14 +144,20 @@ def draw_share(labels: np.ndarray, *, share: float, draws: int, seed: int) -> li
 
 @functools.partial(jax.jit, static_argnames='num_classes')
 def _accuracies(features, labels, test_features, test_labels, *, num_classes, l2):
-  """float [draws, M, D], int [counts, M], float [Q, D], int [Q] -> float32 [counts, draws]."""
+  """float [draws, M, D], int [counts, M], float [Q, D], int [Q] -> float32 [draws, counts]."""
 
   # Sequentially: `jax.vmap` takes twice as long to compile, which is most of the time if examples are few.
-  def accuracy(labels, features):
-    classifier = fit(features, labels, num_classes=num_classes, l2=l2)
-    return jnp.mean(predict(classifier, test_features) == test_labels)
+  def of_draw(features):
+    rows, directions = in_their_span(features)
+    queries = test_features if directions is None else dot(test_features, directions)
 
-  return jax.lax.map(lambda y: jax.lax.map(lambda x: accuracy(y, x), features), labels)
+    def accuracy(labels):
+      classifier = fit(rows, labels, num_classes=num_classes, l2=l2)
+      return jnp.mean(predict(classifier, queries) == test_labels)
+
+    return jax.lax.map(accuracy, labels)
+
+  return jax.lax.map(of_draw, features)
 
 
 def low_shot(
@@ -266,13 +200,13 @@ def low_shot(
   labels = np.where(hidden, -1, np.arange(num_classes)[:, None])
 
   mean = jnp.asarray(train_features, jnp.float32).mean(axis=0)
-  train_features, test_features = centre_and_normalise(mean, train_features, test_features)
+  examples, test_features = centre_and_normalise(mean, train_features[drawn.reshape(draws, -1)], test_features)
   accuracies = _accuracies(
-    train_features[drawn.reshape(draws, -1)],
+    examples,
     labels.reshape(len(labels), -1),
     test_features,
     jnp.asarray(test_labels),
     num_classes=num_classes,
     l2=l2,
   )
-  return np.asarray(accuracies)
+  return np.asarray(accuracies).T

@@ -1,4 +1,4 @@
-"""The three sources: what they hold, what their labels mean, and the one line they fail with."""
+"""Digits and data sets of tfds: what they hold, what their labels mean, and the one line they fail with."""
 
 from concurrent import futures
 import io
@@ -12,13 +12,11 @@ from sklearn.datasets import load_digits
 import tensorflow_datasets as tfds
 
 from maskrep.data.decode import decode
-from maskrep.data.limits import MAX_BYTES
 from maskrep.data.sources import tfds as tfds_source
 from maskrep.data.sources.digits import Digits
-from maskrep.data.sources.folder import Folder
 from maskrep.data.sources.tfds import IN_MEMORY, TFDS
 from maskrep.errors import ConfigError, DataError
-from tests.support.pictures import encode, gradient, prepare
+from tests.support.pictures import encode, prepare
 
 FEATURES = {'picture': tfds.features.Image(shape=(None, None, 3)), 'kind': tfds.features.ClassLabel(num_classes=3)}
 
@@ -43,7 +41,7 @@ def test_digits_are_split_by_class_and_completely():
 
 def test_digits_are_those_of_scikit_learn_in_the_range_of_a_byte():
   digits = load_digits()
-  for image, label, name, _ in Digits('test'):
+  for image, label, name, *_ in Digits('test'):
     i = int(name.split()[-1])
     assert image.dtype == np.uint8 and label == digits.target[i]
     np.testing.assert_array_equal(image, np.round(digits.images[i] * 255 / 16))
@@ -52,97 +50,6 @@ def test_digits_are_those_of_scikit_learn_in_the_range_of_a_byte():
 def test_digits_have_two_splits():
   with pytest.raises(ConfigError, match="no split 'val'; there are: train, test"):
     Digits('val')
-
-
-# Folders.
-
-
-def write(root, *names, size=(6, 8)):
-  for name in names:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode(gradient(*size), 'PNG'))
-
-
-def seen(source) -> list[tuple[str, int]]:
-  return [(os.path.relpath(example.name, source._root), example.label) for example in source]
-
-
-def test_flat_folder_has_no_labels_and_a_fixed_order(tmp_path):
-  write(tmp_path, 'b.PNG', 'a.jpeg', 'c.Webp', '.hidden.png', 'notes.txt')
-  source = Folder(str(tmp_path), 'train')
-  assert seen(source) == [('a.jpeg', -1), ('b.PNG', -1), ('c.Webp', -1)]
-  assert source.num_classes == 0
-  assert decode(source[0].image, canvas=8).shape == (6, 8, 3)
-
-
-def test_class_folders_are_labels_at_any_depth(tmp_path):
-  write(tmp_path, 'dog/2.png', 'cat/deep/er/1.png', 'cat/3.png', '.cache/x.png')
-  (tmp_path / 'none').mkdir()
-  source = Folder(str(tmp_path), 'train')
-  assert seen(source) == [('cat/3.png', 0), ('cat/deep/er/1.png', 0), ('dog/2.png', 1)]
-  assert source.num_classes == 3
-
-
-def test_a_folder_of_both_kinds_has_no_labels(tmp_path):
-  write(tmp_path, 'dog/2.png', '1.png')
-  source = Folder(str(tmp_path), 'train')
-  assert seen(source) == [('1.png', -1), ('dog/2.png', -1)] and source.num_classes == 0
-
-
-def test_splits_are_sub_folders_and_share_the_labels_of_train(tmp_path):
-  write(tmp_path, 'train/a/1.png', 'train/b/1.png', 'train/c/1.png', 'val/c/1.png')
-  assert seen(Folder(str(tmp_path), 'train')) == [('a/1.png', 0), ('b/1.png', 1), ('c/1.png', 2)]
-  val = Folder(str(tmp_path), 'val')
-  assert seen(val) == [('c/1.png', 2)] and val.num_classes == 3
-
-
-def test_labels_of_one_split_do_not_need_another(tmp_path):
-  write(tmp_path, 'train/1.png', 'val/c/1.png')
-  assert Folder(str(tmp_path), 'train').num_classes == 0
-  assert seen(Folder(str(tmp_path), 'val')) == [('c/1.png', 0)]
-
-
-def test_fingerprint_follows_the_files_and_not_their_place(tmp_path):
-  for name in ('one', 'two'):
-    write(tmp_path / name, 'a/1.png', 'b/2.png')
-  first, second = (Folder(str(tmp_path / name), 'train').fingerprint for name in ('one', 'two'))
-  assert first == second
-  write(tmp_path / 'two', 'b/2.png', size=(9, 9))
-  third = Folder(str(tmp_path / 'two'), 'train').fingerprint
-  write(tmp_path / 'two', 'b/3.png')
-  assert len({first, third, Folder(str(tmp_path / 'two'), 'train').fingerprint}) == 3
-
-
-@pytest.mark.parametrize('names, split, remedy', [
-  ([], 'train', 'is not a folder; give the path'),
-  (['notes.txt'], 'train', 'has no image in .*; looked for .jpg'),
-  (['a.png'], 'val', "has no sub-folder 'val'"),
-  (['train/a/1.png', 'val/b/1.png'], 'val', "b/1.png of split 'val' is of a class that 'train' lacks"),
-])
-def test_folders_fail_in_one_line(tmp_path, names, split, remedy):
-  path = tmp_path / 'images'
-  write(path, *names)
-  with pytest.raises(ConfigError, match=remedy) as failure:
-    Folder(str(path), split)
-  assert one_line(failure).startswith(f'config.data.source=folder:{path}: ')
-
-
-def test_folder_without_a_readable_image_fails_in_one_line(tmp_path):
-  for i in range(40):
-    (tmp_path / f'{i}.jpg').write_text('<html>')
-  with pytest.raises(ConfigError, match='has no image that can be read') as failure:
-    Folder(str(tmp_path), 'train')
-  one_line(failure)
-  write(tmp_path, '0.jpg')
-  assert len(Folder(str(tmp_path), 'train')) == 40
-
-
-def test_a_file_above_the_limit_is_not_read_to_its_end(tmp_path):
-  write(tmp_path, '1.png')
-  with (tmp_path / '2.png').open('wb') as file:
-    file.truncate(10**9)
-  assert len(Folder(str(tmp_path), 'train')[1].image) < 2 * MAX_BYTES
 
 
 # tfds.

@@ -1,9 +1,11 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from maskrep.evaluation.metrics import logistic
 from maskrep.evaluation.metrics.logistic import TooFewLabels, cross_validated, draw_examples, fit, low_shot, predict
 
 
@@ -59,6 +61,30 @@ def test_unlabelled_examples_have_no_say_and_repeats_count(digits):
   np.testing.assert_allclose(twice.weights, expected.coef_.T, atol=1e-4)
 
 
+def test_fewer_examples_than_dimensions_have_the_same_minimum():
+  """Solved in the span of the examples: repeated ones, and one without a label, are in it as well."""
+  random = np.random.default_rng(0)
+  features = random.normal(size=(30, 80)).astype(np.float32) + 5
+  features[25:] = features[:5]
+  labels = np.arange(30) % 3
+  found = fit(features, np.where(np.arange(30) == 10, -1, labels), num_classes=3, l2=0.1)
+  kept = np.arange(30) != 10
+  expected = sklearn_fit(features[kept] - features[kept].mean(axis=0), labels[kept], 0.1)
+  np.testing.assert_allclose(found.weights, expected.coef_.T, atol=1e-4)
+  bias = expected.intercept_ - features[kept].mean(axis=0) @ expected.coef_.T
+  np.testing.assert_allclose(found.bias, bias, atol=1e-3)
+
+
+def test_memory_is_that_of_the_features():
+  """Pixels of 224 x 224, as the final table judges them; matrices of their dimensions would take 90 GB each."""
+  shape = lambda *sizes, dtype=jnp.float32: jax.ShapeDtypeStruct(sizes, dtype)  # noqa: E731
+  examples, tested, width = 45, 100, 224 * 224 * 3
+  compiled = logistic._accuracies.lower(
+    shape(2, examples, width), shape(3, examples, dtype=int), shape(tested, width), shape(tested, dtype=int),
+    num_classes=9, l2=0.1).compile()
+  assert compiled.memory_analysis().temp_size_in_bytes < 4 * 4 * (examples + tested) * width
+
+
 def test_vmap_solves_as_one_by_one(digits):
   train, labels = digits[0][:1000].reshape(2, 500, -1), digits[1][:1000].reshape(2, 500)
   together = jax.vmap(lambda x, y: fit(x, y, num_classes=10, l2=0.1))(train, labels)
@@ -77,6 +103,9 @@ def test_the_penalty_is_that_of_held_out_examples():
            for l2 in (0.1, 100.0)}
   assert found[0.1] == 1 > found[100.0]
   assert cross_validated(features, labels, num_classes=2, l2s=(0.1, 100.0), folds=5, seed=0) == 100
+  # Dimensions that tell nothing, more than there are examples: the folds are solved in the span of these.
+  wide = np.pad(features, ((0, 0), (0, 20_000)))
+  assert cross_validated(wide, labels, num_classes=2, l2s=(0.1, 100.0), folds=5, seed=0) == 100
   # An example without a label is in no fold.
   more, none = np.concatenate([features, -features]), np.concatenate([labels, np.full(60, -1)])
   assert cross_validated(more, none, num_classes=2, l2s=(0.1, 100.0), folds=5, seed=0) == 100

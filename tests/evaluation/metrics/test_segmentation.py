@@ -74,7 +74,7 @@ def test_counts_are_those_of_each_pixel_at_its_true_size():
     count, weights, source, dataclasses.replace(DATA, canvas=12), classes=3, batch_size=batch_size, mesh=mesh)
 
   truths, predictions = [], []
-  for image, _, _, truth in source:
+  for image, _, _, truth, *_ in source:
     square = jax.image.resize(np.repeat(image[..., None] / 255, 3, -1), (12, 12, 3), 'linear')
     logits = segment(weights, (square[None] - 0.5) / 0.5)[0]
     if min(image.shape) < 5:  # reducing, jax would average
