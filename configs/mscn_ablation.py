@@ -29,7 +29,7 @@ VARIANTS = tuple(WITHOUT)
 
 def get_config(variant: str = ''):
   if variant not in VARIANTS:
-    raise ValueError(f'--config=configs/mscn_ablation.py:{variant}: the variants are {", ".join(VARIANTS)}')
+    raise ValueError(f'variant {variant!r}: the variants are {", ".join(VARIANTS)}')
   config = mscn(epochs=100)
   # From the last step back, so that the value of an earlier step is set last.
   for later in reversed(VARIANTS[VARIANTS.index(variant) + 1:]):

@@ -9,7 +9,7 @@ def classify(
   *, protocol: str, trained: str, batch_size: int, epochs: float, learning_rate: float, optimizer_kind: str,
   warmup_epochs: float = 0.0, weight_decay: float = 0.0, input_norm: str = 'none', layer_decay: float = 1.0,
 ) -> ml_collections.ConfigDict:
-  """A classifier on the encoder of a run, trained on ImageNet-1k by python -m maskrep evaluate.
+  """A classifier on the encoder of a run, trained on ImageNet-1k by maskrep evaluate.
 
   `learning_rate` is for 256 images. The evaluation fills in what the encoder determines: its kind and sizes, the mean,
   deviation and high-pass filter of its images, and, if they are 0 or empty, the size of the views, the crop fraction

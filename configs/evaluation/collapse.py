@@ -2,7 +2,7 @@
 
 On the training images of a run, at most 10 000 of them.
 
-  python -m maskrep evaluate collapse --workdir=DIR
+  maskrep evaluate collapse --workdir=DIR
 """
 
 from maskrep.configs.base.evaluation import evaluation

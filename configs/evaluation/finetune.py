@@ -3,7 +3,7 @@
 Not from a paper. There is no layer-wise decay of the learning rate, because a ResNet does not support it; for
 a Transformer, --config.objective.layer_decay=0.75 is MAE's value. For ImageNet: finetune_msn, finetune_extrema.
 
-  python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune.py
+  maskrep evaluate finetune --workdir=DIR --config=finetune
 """
 
 from maskrep.configs.base.classify import classify, on_own_data

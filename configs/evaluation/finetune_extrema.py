@@ -5,7 +5,7 @@ layer-wise decay 0.65, a warm-up of 5 epochs, RandAugment(9, 0.5), mixup 0.8, Cu
 0.1. For layer-wise decay, the blocks of class attention are the last two layers. Our RandAugment always applies both of
 its operations; theirs applies each with a probability of one half. Not run by us yet.
 
-  python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_extrema.py
+  maskrep evaluate finetune --workdir=DIR --config=finetune_extrema
 """
 
 from maskrep.configs.base.classify import finetune

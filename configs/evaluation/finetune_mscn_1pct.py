@@ -5,7 +5,7 @@ learning rate 0.05 for 256 images, 60 epochs, no warm-up, no weight decay, crops
 1024, not 4096, and all layers have the same learning rate. The 12,811 images are SimCLR's, from tfds. Batch norm sees
 the global batch. Not run by us yet.
 
-  python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_mscn_1pct.py
+  maskrep evaluate finetune --workdir=DIR --config=finetune_mscn_1pct
 """
 
 from maskrep.configs.base.classify import classify

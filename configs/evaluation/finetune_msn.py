@@ -5,7 +5,7 @@ and MAE: 100 epochs, batch 1024, base learning rate 5e-4 for 256 images, weight 
 random erasing 0.25. Each image gets either mixup or CutMix, with equal probability. Our RandAugment always applies both
 of its operations; theirs applies each with a probability of one half. Not run by us yet.
 
-  python -m maskrep evaluate finetune --workdir=DIR --config=configs/evaluation/finetune_msn.py
+  maskrep evaluate finetune --workdir=DIR --config=finetune_msn
 """
 
 from maskrep.configs.base.classify import finetune

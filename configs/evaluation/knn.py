@@ -1,6 +1,6 @@
 """Weighted k-NN on the data that a run was trained on (Wu et al. 2018, arXiv:1805.01978, section 3.4).
 
-  python -m maskrep evaluate knn --workdir=DIR
+  maskrep evaluate knn --workdir=DIR
 """
 
 from maskrep.configs.base.evaluation import evaluation

@@ -4,7 +4,7 @@ Not from a paper. Batch norm before the classifier, as in MAE (arXiv:2111.06377,
 serve encoders whose features differ in scale. Views are crops of at least 70 %, not flipped, because the data may be
 digits. On digits it takes minutes on two CPU cores.
 
-  python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear.py
+  maskrep evaluate linear --workdir=DIR --config=linear
 """
 
 from maskrep.configs.base.classify import classify, on_own_data

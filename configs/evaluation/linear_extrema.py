@@ -4,7 +4,7 @@ Our reading, from MAE's linear probe (arXiv:2111.06377, appendix A.1), which it 
 images, momentum 0.9, a warm-up of 10 epochs, no weight decay, batch norm without scale and bias before the classifier,
 crops and flips. Not run by us yet.
 
-  python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear_extrema.py
+  maskrep evaluate linear --workdir=DIR --config=linear_extrema
 """
 
 from maskrep.configs.base.classify import classify

@@ -5,7 +5,7 @@ for 256 images, momentum 0.9, a cosine schedule, crops and flips. Their weight d
 with that momentum it corresponds to about 1e-5 of our decoupled decay. Images are high-pass filtered as in training.
 Not run by us yet.
 
-  python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear_mscn.py
+  maskrep evaluate linear --workdir=DIR --config=linear_mscn
 """
 
 from maskrep.configs.base.classify import classify

@@ -4,7 +4,7 @@ SGD with Nesterov momentum, 100 epochs, learning rate 6.4. Our reading: momentum
 warm-up, no weight decay, crops of 8 % to 100 % and flips. --config.train.microbatch=1024 gives the same result with
 less memory. Not run by us yet.
 
-  python -m maskrep evaluate linear --workdir=DIR --config=configs/evaluation/linear_msn.py
+  maskrep evaluate linear --workdir=DIR --config=linear_msn
 """
 
 from maskrep.configs.base.classify import classify

@@ -3,7 +3,7 @@
 The penalty is chosen from four by cross-validation on the training split. It has one minimum, and takes seconds. The
 probes of the papers, by gradient descent on random views, are the protocol `linear`.
 
-  python -m maskrep evaluate logistic --workdir=DIR
+  maskrep evaluate logistic --workdir=DIR
 """
 
 from maskrep.configs.base.evaluation import evaluation

@@ -4,7 +4,7 @@ The labels are three draws of 1, 2 and 5 images per class, by the lists that fac
 folder imagenet_subsets. For 1 % and 10 %, see lowshot_in1k_1pct and lowshot_in1k_10pct. The penalty is that of the
 authors' README as we remember it: a lambda of 0.0025, divided by the number of examples. Not run by us yet.
 
-  python -m maskrep evaluate lowshot --workdir=DIR --config=configs/evaluation/lowshot_in1k.py
+  maskrep evaluate lowshot --workdir=DIR --config=lowshot_in1k
 """
 
 from maskrep.configs.base.evaluation import evaluation

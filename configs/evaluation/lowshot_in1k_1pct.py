@@ -2,7 +2,7 @@
 
 The penalty is chosen from five by cross-validation on those labels. Not run by us yet.
 
-  python -m maskrep evaluate lowshot --workdir=DIR --config=configs/evaluation/lowshot_in1k_1pct.py
+  maskrep evaluate lowshot --workdir=DIR --config=lowshot_in1k_1pct
 """
 
 from maskrep.configs.base.evaluation import evaluation

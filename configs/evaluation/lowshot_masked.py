@@ -2,7 +2,7 @@
 
 On the data that a run was trained on. The test images are whole.
 
-  python -m maskrep evaluate lowshot_masked --workdir=DIR
+  maskrep evaluate lowshot_masked --workdir=DIR
 """
 
 from maskrep.configs.base.evaluation import evaluation

@@ -2,7 +2,7 @@
 
 On the data that a run was trained on.
 
-  python -m maskrep evaluate mask_similarity --workdir=DIR
+  maskrep evaluate mask_similarity --workdir=DIR
 """
 
 from maskrep.configs.base.evaluation import evaluation

@@ -3,7 +3,7 @@
 Not from a paper. The same parts are trained as in MAE's partial fine-tuning of one block (arXiv:2111.06377, section
 4.3): the last block, the final norm and the classifier. For ImageNet: partial_in1k.
 
-  python -m maskrep evaluate partial --workdir=DIR --config=configs/evaluation/partial.py
+  maskrep evaluate partial --workdir=DIR --config=partial
 """
 
 from maskrep.configs.base.classify import classify, on_own_data

@@ -5,7 +5,7 @@ training few blocks needs many epochs. Our reading: base learning rate 1e-3 for 
 that the last block's learning rate is 0.75 of the classifier's. Our RandAugment always applies both of its operations;
 theirs applies each with a probability of one half. Not run by us yet.
 
-  python -m maskrep evaluate partial --workdir=DIR --config=configs/evaluation/partial_in1k.py
+  maskrep evaluate partial --workdir=DIR --config=partial_in1k
 """
 
 from maskrep.configs.base.classify import finetune

@@ -2,7 +2,7 @@
 
 On the data that a run was trained on.
 
-  python -m maskrep evaluate retrieval --workdir=DIR
+  maskrep evaluate retrieval --workdir=DIR
 """
 
 from maskrep.configs.base.evaluation import evaluation

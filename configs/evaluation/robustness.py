@@ -6,7 +6,7 @@ listed in maskrep/data/sources/shifts.py. Every set has to be prepared for tfds;
 which tfds makes anew from ImageNet's validation images. To leave these out:
 --config.robustness.corruptions="()" --config.robustness.severities="()". Not run by us yet.
 
-  python -m maskrep evaluate robustness --workdir=runs/mim_finetune_in1k
+  maskrep evaluate robustness --workdir=runs/mim_finetune_in1k
 """
 
 from maskrep.configs.base.evaluation import evaluation

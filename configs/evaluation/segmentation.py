@@ -5,7 +5,7 @@ cores. The figure is the mean IoU of ten digits and the background, on 200 scene
 training split. --config.objective.trained=all trains the encoder too. The evaluation fills in empty fields from the
 encoder.
 
-  python -m maskrep evaluate segmentation --workdir=runs/msn_digits
+  maskrep evaluate segmentation --workdir=runs/msn_digits
 """
 
 from maskrep.configs.base.segment import segmentation

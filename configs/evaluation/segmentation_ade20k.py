@@ -9,7 +9,7 @@ a square and the logits are interpolated to each of its pixels; this is our read
 The data are the unpacked ADEChallengeData2016 of the scene parsing benchmark. Images larger than `data.canvas` are
 reduced to it before evaluation. tfds's scene_parse150 cannot be used: it holds the maps of the instance benchmark.
 
-  python -m maskrep evaluate segmentation --workdir=runs/mim_vitb14 --config=configs/evaluation/segmentation_ade20k.py
+  maskrep evaluate segmentation --workdir=runs/mim_vitb14 --config=segmentation_ade20k
 """
 
 from maskrep.configs.base.sections import epochs_of

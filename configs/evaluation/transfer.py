@@ -4,7 +4,7 @@ Other tasks, among them iNaturalist 2018 and Places365, are named in maskrep/dat
 set prepared for tfds. For example --config.transfer.tasks="('inaturalist2018', 'places365')". The penalties correspond
 to scikit-learn's C from 1e4 to 1e-2, for features of unit length. Not run by us yet.
 
-  python -m maskrep evaluate transfer --workdir=runs/msn_vitb16
+  maskrep evaluate transfer --workdir=runs/msn_vitb16
 """
 
 from maskrep.configs.base.evaluation import evaluation

@@ -5,7 +5,7 @@ stand in for Food2K and for UnED's list of iNaturalist classes. In-Shop, Met, Go
 tfds. Each image is a query among all the others of its domain, by cosine similarity. UnED searches all domains at once,
 so these figures cannot be compared with the paper's. 'uned' is the mean of the domains. Not run by us yet.
 
-  python -m maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=configs/evaluation/transfer_uned.py
+  maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=transfer_uned
 """
 
 from maskrep.configs.evaluation import transfer

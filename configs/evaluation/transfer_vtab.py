@@ -5,7 +5,7 @@ the 1000 examples. Figures: each task, the means of the natural, specialized and
 19. Two data sets, resisc45 and diabetic_retinopathy_detection, have to be downloaded by hand before tfds prepares them.
 maskrep/data/sources/tasks.py describes splits and labels, and says what could not be verified. Not run by us yet.
 
-  python -m maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=configs/evaluation/transfer_vtab.py
+  maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=transfer_vtab
 """
 
 from maskrep.configs.evaluation import transfer

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 from maskrep.cli import command
 from maskrep.cli.config_file import define_config
-from maskrep.cli.help import Page
+from maskrep.cli.help import Page, evaluation_fields
 from maskrep.errors import ConfigError
 from maskrep.experiment.config_file import EVALUATION
 
@@ -44,7 +44,7 @@ PAGE = Page(
   examples=('maskrep evaluate lowshot --workdir=runs/msn_digits',
             'maskrep evaluate knn --workdir=weights/msn_vitb16 --config.data.source=tfds:imagenet2012',
             'maskrep evaluate linear --workdir=runs/msn_vitb16 --config=linear_msn'),
-  define=define, choices=PROTOCOLS)
+  define=define, choices=PROTOCOLS, fields=evaluation_fields)
 
 
 def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:

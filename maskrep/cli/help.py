@@ -65,11 +65,11 @@ class Page:
 
   def config_text(self, values: flags.FlagValues) -> str:
     """Every field of the config with its value, type and range."""
-    from maskrep.experiment.fields import described
+    from maskrep.experiment.fields import in_words
 
     config = values.config.to_dict()
     title = f'fields of {config_flags.get_config_filename(values["config"])}, to be changed by --config.FIELD=VALUE'
-    return _titled(title, {f'{name}={value}': meaning for name, (value, meaning) in described(
+    return _titled(title, {f'{name}={value}': meaning for name, (value, meaning) in in_words(
       config, self.fields(config)).items()}, longest=48)
 
 
@@ -102,6 +102,13 @@ def _titled(title: str, rows: Mapping[str, str], longest: int = 28) -> str:
 
 def training_fields(config: dict[str, Any]) -> dict[str, Any]:
   """`Page.fields` of a training config."""
-  from maskrep.experiment.fields import annotations
+  from maskrep.experiment.fields import of_training
 
-  return annotations(config)
+  return of_training(config)
+
+
+def evaluation_fields(config: dict[str, Any]) -> dict[str, Any]:
+  """`Page.fields` of the config of an evaluation."""
+  from maskrep.experiment.fields import of_evaluation
+
+  return of_evaluation(config)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from maskrep.errors import ConfigError
 from maskrep.evaluation.protocols.table import BASELINES, PROTOCOLS
-from maskrep.schema import Count, OneOf, Range, Reader, build, check
+from maskrep.schema import Count, OneOf, Range, Reader, check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Eval:
     """
     fields = read.section('eval')
     sections = {name: fields.pop(name) for name in PROTOCOLS if isinstance(fields.get(name), Mapping)}
-    options = {name: build(PROTOCOLS[name].options, section, f'config.eval.{name}')
+    options = {name: read.build(f'eval.{name}', PROTOCOLS[name].options, section)
                for name, section in sections.items()}
     options = {name: each.defaults for name, each in PROTOCOLS.items() if each.defaults} | options
     found = read.build('eval', cls, fields, options=options)

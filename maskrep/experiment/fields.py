@@ -1,15 +1,23 @@
 """The fields of a config in words: value, type and range."""
 
 from collections.abc import Mapping
+import copy
+from pathlib import Path
 from typing import Any
 
 from flax.traverse_util import flatten_dict
 
+from maskrep.data.datasets import Data
+from maskrep.evaluation.encoders import Encoding
+from maskrep.evaluation.protocols.table import PROTOCOLS
+from maskrep.experiment import probe
 from maskrep.experiment.experiment import Experiment
-from maskrep.schema import Reader, describe_field
+from maskrep.models.vit import ViT
+from maskrep.schema import NonNegativeInt, Positive, Reader, describe_field
+from maskrep.weights.pretrained import IMAGENET, Pretrained, described
 
 
-def annotations(config: Mapping[str, Any]) -> dict[str, Any]:
+def of_training(config: Mapping[str, Any]) -> dict[str, Any]:
   """The annotations of the fields of a training config, by their dotted names.
 
   Raises:
@@ -20,10 +28,37 @@ def annotations(config: Mapping[str, Any]) -> dict[str, Any]:
   return read.annotations
 
 
-def described(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-  """Dotted name -> value and meaning of each field; the type of one that is not `known` is that of its value."""
-  return {name: (repr(value), describe_field(known.get(name, _type(value))))
+def of_evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
+  """As `of_training`, of the config of an evaluation."""
+  protocol = config['protocol']
+  if protocol not in PROTOCOLS:
+    return of_training(_filled(config)) | {'protocol': str, 'learning_rates': tuple[Positive, ...]}
+  read = Reader(config)
+  read.value('protocol', str)
+  read.value('seed', NonNegativeInt)
+  read('data', Data)
+  read('encoding', Encoding)
+  read(protocol, PROTOCOLS[protocol].options)
+  _ = read.dtype
+  read.finish()
+  return read.annotations
+
+
+def in_words(config: Mapping[str, Any], annotations: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+  """Dotted name -> value and meaning of each field; a field without annotation has the type of its value."""
+  return {name: (repr(value), describe_field(annotations.get(name, _type(value))))
           for name, value in flatten_dict(config, sep='.').items()}
+
+
+def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The training config of an evaluation that trains, for an encoder of the size of a ViT-B/16."""
+  kind, sizes = described(ViT(patch_size=16, width=768, depth=12, heads=12, image_size=IMAGENET.size))
+  encoder = Pretrained(kind=kind, config=sizes, arrays={}, preprocessing=IMAGENET, source={})
+  config = copy.deepcopy(dict(config))
+  if 'regularisation' in config:
+    config['regularisation']['num_classes'] = config['regularisation']['num_classes'] or 1000
+  experiment, *_ = probe.experiments(config, Path(), encoder, config['data'])
+  return experiment.config
 
 
 def _type(value: Any) -> Any:

@@ -66,7 +66,7 @@ def write_slurm(runs: Sequence[Run], path: Path) -> None:
   script = ['#!/usr/bin/env bash', f'# Submit it from {os.getcwd()}: sbatch {shlex.quote(str(path))}',
             *resources, f'#SBATCH --array={left}', 'set -euo pipefail',
             'commands=(', *(shlex.quote(command_line(run)) for run in runs), ')',
-            '# python -m maskrep train --config=FILE --workdir=DIR and the fields, quoted for a shell',
+            '# maskrep train --config=FILE --workdir=DIR and the fields, quoted for a shell',
             'eval "set -- ${commands[$SLURM_ARRAY_TASK_ID]}"',
             f'exec bash {shlex.quote(str(scripts.FOLDER / SLURM))} "${{5#--config=}}" "${{6#--workdir=}}" "${{@:7}}"']
   write_atomic(path, '\n'.join(script) + '\n')

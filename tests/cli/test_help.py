@@ -14,7 +14,7 @@ from maskrep.cli import commands
 from maskrep.cli.help import EXIT_CODES
 from maskrep.configs import mscn_ablation
 from maskrep.errors import ConfigError
-from maskrep.experiment import config_file
+from maskrep.experiment import config_file, fields
 
 MODULES = {name: importlib.import_module(f'maskrep.cli.{commands.MODULES.get(name, name)}')
            for name in commands.COMMANDS}
@@ -64,8 +64,15 @@ def test_every_field_of_a_config_with_type_and_range(capsys):
   assert 'masking.ratio=0.5 a number, in [0, 1), for example 0.3' in lines
   assert "encoder.kind='vit' text, one of vit, cait, resnet" in lines
   assert 'data.threads=16 a whole number, at least 1' in lines
-  fields = flatten_dict(config_file.load('msn_vitb16').to_dict(), sep='.')
-  assert all(any(line.startswith(f'{field}=') for line in lines) for field in fields)
+  assert all(any(line.startswith(f'{field}=') for line in lines)
+             for field in flatten_dict(config_file.load('msn_vitb16').to_dict(), sep='.'))
+
+
+def test_fields_of_every_packaged_config_have_a_range_or_type():
+  for folder, annotations in ('', fields.of_training), ('evaluation', fields.of_evaluation):
+    for name in config_file.names((folder,)):
+      config = config_file.load(f'{name}:grid' if name == 'mscn_ablation' else name, (folder,)).to_dict()
+      assert flatten_dict(config, sep='.').keys() <= annotations(config).keys(), name
 
 
 def test_configs_by_name_from_any_folder(tmp_path, monkeypatch):

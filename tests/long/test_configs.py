@@ -70,8 +70,8 @@ def test_real_size_of_training_under_an_evaluation(path):
   """As above, with what `maskrep evaluate` fills in."""
   module = load(path)
   config = made(module)
-  assert f'python -m maskrep evaluate {config.protocol} --workdir=' in module.__doc__, 'it gives the command'
-  assert path.stem == config.protocol or f'--config=configs/evaluation/{path.name}' in module.__doc__
+  assert f'maskrep evaluate {config.protocol} --workdir=' in module.__doc__, 'it gives the command'
+  assert path.stem == config.protocol or f'--config={path.stem}' in module.__doc__
   if config.to_dict().get('method') != 'classify':
     pytest.skip('trains no classifier')
   config = completed(config, kind_of(path))
