@@ -138,8 +138,8 @@ def build(cls, fields: Mapping[str, Any], path: str, **given):
     if key not in known:
       raise ConfigError(f'{path}.{key}={value!r}: nothing reads this field; {_nearest(key, known, f"{path}.")}')
     if not _is_of(value, annotations[key]):
-      raise ConfigError(f'{path}.{key}={value!r}: must be {describe_type(annotations[key])}, '
-                        f'not {type(value).__name__}')
+      wrong = '' if isinstance(value, tuple) and _is_tuple(annotations[key]) else f', not {type(value).__name__}'
+      raise ConfigError(f'{path}.{key}={value!r}: must be {describe_type(annotations[key])}{wrong}')
   required = {field.name for field in dataclasses.fields(cls)
               if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING}
   if missing := sorted((required & known) - set(fields)):
@@ -239,13 +239,15 @@ def describe_field(annotation: Any) -> str:
 def describe_type(annotation: Any) -> str:
   """A type in words: 'two numbers, as (0.3, 1.0)'."""
   base = _base(annotation)
-  if typing.get_origin(base) is not tuple:
+  if not _is_tuple(annotation):
     return {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}[base]
   items = typing.get_args(base)
   one = describe_type(items[0]).removeprefix('a ')
   if items[-1] is Ellipsis:
     return f'a tuple of {"texts" if one == "text" else f"{one}s"}'
-  return f'{WORDS[len(items)]} {one}s, as ({", ".join(["0.5" if _base(items[0]) is float else "1"] * len(items))})'
+  example = next((getattr(each, 'example', '') for each in getattr(annotation, '__metadata__', ())), '')
+  example = example or f'({", ".join(["0.5" if _base(items[0]) is float else "1"] * len(items))})'
+  return f'{WORDS[len(items)]} {one}s, as {example}'
 
 
 @functools.cache
@@ -257,6 +259,10 @@ def _annotations(cls) -> dict[str, Any]:
 
 def _base(annotation: Any) -> Any:
   return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
+
+
+def _is_tuple(annotation: Any) -> bool:
+  return typing.get_origin(_base(annotation)) is tuple
 
 
 def _outside(value: Any, annotation: Any) -> str:

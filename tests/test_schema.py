@@ -70,9 +70,9 @@ def test_a_value_out_of_range_is_one_line(field, value, message):
 @pytest.mark.parametrize(('field', 'value', 'message'), [
   ('ratio', '0.3', 'must be a number, not str'), ('size', 1.0, 'must be a whole number, not float'),
   ('size', True, 'must be a whole number, not bool'), ('flip', False, 'must be a number, not bool'),
-  ('mean', (0.5,), 'must be three numbers, as (0.5, 0.5, 0.5), not tuple'),
-  ('scale', [0.3, 1.0], 'must be two numbers, as (0.5, 0.5), not list'), ('kind', 3, 'must be text, not int'),
-  ('shots', (1.5,), 'must be a tuple of whole numbers, not tuple')])
+  ('mean', (0.5,), 'must be three numbers, as (0.5, 0.5, 0.5)'),
+  ('scale', [0.3, 1.0], 'must be two numbers, as (0.3, 1.0), not list'), ('kind', 3, 'must be text, not int'),
+  ('shots', (1.5,), 'must be a tuple of whole numbers')])
 def test_a_value_of_another_type_is_one_line(field, value, message):
   with pytest.raises(ConfigError) as error:
     build(Section, {field: value}, 'config.section')

@@ -16,7 +16,7 @@ from maskrep.workdir.files import write_atomic
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
   define_config(values, argv, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.')
-  flags.DEFINE_list('images', None, 'Image files; by default the first images of the training data.',
+  flags.DEFINE_list('images', None, 'Image files; by default some of the training data, drawn by config.seed.',
                     flag_values=values)
   flags.DEFINE_string('output', None, 'A PNG file.', flag_values=values)
 

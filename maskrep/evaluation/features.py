@@ -60,6 +60,10 @@ class Subset:
     return self.source.map_classes
 
   @property
+  def map_lookup(self) -> np.ndarray:
+    return self.source.map_lookup
+
+  @property
   def fingerprint(self) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(self.indices, '<i8')).hexdigest()[:16]
     return f'{len(self)} ({digest}) of {self.source.fingerprint}'

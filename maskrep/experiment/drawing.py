@@ -3,11 +3,14 @@
 import contextlib
 from pathlib import Path
 
+import numpy as np
+
 from maskrep.data.datasets import Data, open_source
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Example
 from maskrep.errors import ConfigError
+from maskrep.evaluation.features import Subset
 from maskrep.experiment.experiment import Experiment
 from maskrep.show.masks import masked_columns
 from maskrep.show.sheet import sheet_png
@@ -15,7 +18,7 @@ from maskrep.show.views import columns, draw
 from maskrep.types import Batch
 
 SUBJECTS = {'views': columns, 'masks': masked_columns}
-ROWS = 4  # images of the training data, if none are named
+ROWS = 4  # images of the training data, drawn at random, if none are named
 
 
 class Images:
@@ -44,7 +47,7 @@ def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tu
 
   Args:
     subject: one of `SUBJECTS`.
-    paths: image files; without them the first of the training data are drawn.
+    paths: image files; without them some of the training data, which follow from the seed of the experiment.
 
   Raises:
     ConfigError: images cannot be read, or the method draws no masks.
@@ -53,22 +56,26 @@ def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tu
   if 'label_map' in objective.reads and paths:
     raise ConfigError(f'--images={",".join(paths)}: have no label maps, which config.method={experiment.method!r} cuts '
                       'with them; show the training data')
-  views = draw(objective, first_batch(experiment.data, paths, objective.reads), experiment.seed)
+  views = draw(objective, one_batch(experiment.data, paths, objective.reads, experiment.seed), experiment.seed)
   images = SUBJECTS[subject](objective, views)
   if not images:
     raise ConfigError(f'config.method={experiment.method!r}: has no {subject}; use maskrep show views')
   return sheet_png(images), list(images)
 
 
-def first_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...]) -> Batch:
-  """One batch, with the fields in `reads`, of the named images or the first of the training data."""
-  source = Images(paths, data.canvas) if paths else open_source(data, data.train_split)
-  rows = len(source) if paths else min(ROWS, len(source))
-  batches = in_order(source, batch_size=rows, canvas=data.canvas, threads=data.threads,
+def one_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...], seed: int) -> Batch:
+  """One batch, with the fields in `reads`, of the named images or of some of the training data, drawn by the seed."""
+  if paths:
+    source = Images(paths, data.canvas)
+  else:
+    source = open_source(data, data.train_split)  # whose order may be by class
+    drawn = np.random.default_rng(seed).choice(len(source), min(ROWS, len(source)), replace=False)
+    source = Subset(source, np.sort(drawn))
+  batches = in_order(source, batch_size=len(source), canvas=data.canvas, threads=data.threads,
                      stall_timeout_s=data.stall_timeout_s, reads=reads)
   with contextlib.closing(batches):
     batch = dict(next(batches))
   if not batch.pop('valid').all():
-    raise ConfigError(f'config.data.source={data.source}: one of the first {rows} images cannot be read; name others '
-                      'with --images')
+    raise ConfigError(f'config.data.source={data.source}: one of the {len(source)} images drawn by config.seed={seed} '
+                      'cannot be read; take another seed, or name images with --images')
   return batch

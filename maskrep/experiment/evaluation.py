@@ -118,4 +118,4 @@ def _encoder(folder: Path, pretrained: Pretrained) -> dict:
   source = pretrained.source
   return {'workdir': str(folder), 'kind': pretrained.kind, 'sizes': pretrained.config, 'step': source.get('step'),
           'network': 'online' if source.get('weights') == 'online' else 'ema',
-          'method': source.get('config', {}).get('method')}
+          'method': source.get('config', {}).get('method'), 'class_names': source.get('class_names')}

@@ -24,6 +24,7 @@ from maskrep.train import loop
 from maskrep.train.clock import Clock
 from maskrep.workdir import shared
 from maskrep.workdir.checkpoint import resumes
+from maskrep.workdir.classes import store_classes
 from maskrep.workdir.config import store_config
 from maskrep.workdir.events import recorded
 from maskrep.workdir.files import write_atomic
@@ -67,6 +68,7 @@ def run(
       params, _ = jax.eval_shape(experiment.objective.init, rng.stream(experiment.seed, 'init'))
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
       write_atomic(workdir / 'parameters.txt', overview + '\n')
+      store_classes(workdir, opened.loader.source.class_names)
       evaluations = train(opened, workdir, clock)
   if table := render_rows(rows(evaluations)):
     print(table)

@@ -20,6 +20,7 @@ from maskrep.types import Params
 from maskrep.weights import native
 from maskrep.weights.pretrained import FREE, Pretrained, RunState, described, flat, variables
 from maskrep.workdir.checkpoint import Checkpoints
+from maskrep.workdir.classes import load_classes
 from maskrep.workdir.config import holds_run, load_config
 from maskrep.workdir.lock import shared_lock
 
@@ -134,6 +135,8 @@ def pretrained(what: str, path: str | Path, network: str = 'ema', *, full: bool 
   source = {'licence': 'of whoever trained it, and of the data', 'workdir': str(folder), 'step': int(state['step']),
             'pooling': objective.pooling, 'weights': 'EMA' if network == 'ema' else 'online',
             'config': experiment.config}
+  if names := load_classes(folder):
+    source['class_names'] = names
   found = Pretrained(kind=kind, config=sizes, arrays=flat(state[field][part], stats),
                      preprocessing=objective.preprocessing, source=source)
   if not full:

@@ -87,6 +87,7 @@ def test_a_record_says_all_that_it_takes_to_repeat_it(workdir):
     'crop_fraction': 1.0, 'filter': 'bilinear', 'mean': [0.3] * 3, 'std': [0.38] * 3, 'squash': False,
     'high_pass_sigma': 0.0}
   assert found['encoder'].items() >= {'kind': 'vit', 'step': 7, 'network': 'online', 'method': 'msn'}.items()
+  assert found['encoder']['class_names'] == list('0123456789')
   assert found['data']['source'] == 'digits' and found['data']['images'] == {'digits:test:359': 359,
                                                                              'digits:train:1438': 1438}
   assert found['run'].keys() >= {'revision', 'versions', 'devices', 'command'}

@@ -1,16 +1,20 @@
 """Weights of another run: they are that run's EMA weights, and whatever does not fit is refused in one line."""
 
+import json
 import shutil
 
 import jax
 import numpy as np
 import pytest
 
+from maskrep.cli.export import main as export
 from maskrep.configs import mim_digits, mscn_digits, mscn_resnet50_byol, vqgan_digits
 from maskrep.configs.evaluation import linear
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.experiment.run import run
+from maskrep.experiment.stored import pretrained
 from maskrep.weights.pretrained import digest
+from maskrep.workdir.classes import load_classes
 from maskrep.workdir.lock import exclusive_lock, shared_lock
 from tests.support.stored import first_state, opened, store
 from tests.support.tiny import completed, shrink
@@ -102,6 +106,17 @@ def test_a_warm_start_trains(config, runs, tmp_path):
   config.train.init_from = str(runs['encoder'])
   run(config, tmp_path)
   assert len((tmp_path / 'metrics.jsonl').read_text().splitlines()) == 2
+  assert load_classes(tmp_path) == list('0123456789')
+
+
+def test_the_names_of_classes_go_with_the_weights(stored, tmp_path):
+  """Those of a classifier too, which our own format alone has a place for."""
+  export(['', f'--workdir={stored["encoder"][0]}', '--format=npz', '--what=full', f'--output={tmp_path}/w.npz'])
+  assert json.loads((tmp_path / 'w.json').read_text())['source']['class_names'] == list('0123456789')
+  damaged = shutil.copytree(stored['encoder'][0], tmp_path / 'run') / 'classes.json'
+  damaged.write_text('{}')
+  with pytest.raises(CheckpointError, match='classes.json: is damaged'):
+    pretrained('', tmp_path / 'run')
 
 
 @pytest.mark.parametrize(('change', 'said'), [

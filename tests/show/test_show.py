@@ -1,5 +1,6 @@
 """The command that draws what a config shows its network: it is what is trained on, and grey is what is dropped."""
 
+import dataclasses
 import io
 
 import jax.numpy as jnp
@@ -10,12 +11,13 @@ import pytest
 from maskrep import rng
 from maskrep.cli.show import main
 from maskrep.configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
-from maskrep.experiment.drawing import first_batch
+from maskrep.experiment.drawing import one_batch
 from maskrep.experiment.experiment import Experiment
 from maskrep.masking.tokens import disjoint_keep
 from maskrep.show.masks import GREY, grey_out, masked_columns
 from maskrep.show.sheet import sheet_png, zoom
 from maskrep.show.views import columns, draw
+from tests.support.pictures import encode
 from tests.support.tiny import shrink
 
 CONFIGS = {'msn': msn_digits, 'extrema': extrema_digits, 'mscn': mscn_digits, 'mim': mim_digits, 'vqgan': vqgan_digits}
@@ -37,7 +39,8 @@ def drawn():
         config.masking.supervised_ratio = 0.5
       experiment = Experiment.parse(config)
       objective = experiment.objective
-      found[method] = objective, draw(objective, first_batch(experiment.data, None, objective.reads), config.seed)
+      batch = one_batch(experiment.data, None, objective.reads, config.seed)
+      found[method] = objective, draw(objective, batch, config.seed)
     return found[method]
 
   return make
@@ -172,3 +175,17 @@ def test_a_seed_draws_what_a_run_of_it_draws(drawn):
   _, views = drawn('extrema')
   keys = rng.fold(rng.per_example(rng.stream(0, 'views'), jnp.arange(4)), 2)
   np.testing.assert_array_equal(views['keep_idx'], disjoint_keep(keys, 16, 4, 3))
+
+
+def test_images_are_drawn_from_the_whole_folder_and_follow_the_seed(tmp_path):
+  """The first ones of sorted names are of one class."""
+  for i in range(40):
+    path = tmp_path / f'{i // 10}' / f'{i}.png'
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(encode(np.full((8, 8, 3), 5 * i, np.uint8), 'PNG'))
+  data = Experiment.parse(msn_digits.get_config()).data
+  data = dataclasses.replace(data, source=f'folder:{tmp_path}', eval_split='')
+  shown = {seed: one_batch(data, None, ('image', 'label'), seed) for seed in range(8)}
+  assert len({tuple(batch['image'][:, 0, 0, 0]) for batch in shown.values()}) == 8
+  assert set(np.concatenate([batch['label'] for batch in shown.values()])) == {0, 1, 2, 3}
+  np.testing.assert_array_equal(one_batch(data, None, ('image',), 3)['image'], shown[3]['image'])

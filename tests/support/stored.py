@@ -10,6 +10,7 @@ from maskrep.experiment.experiment import Experiment
 from maskrep.experiment.opened import OpenExperiment, open_experiment
 from maskrep.types import TrainState
 from maskrep.workdir.checkpoint import Checkpoints
+from maskrep.workdir.classes import store_classes
 from maskrep.workdir.config import store_config
 
 
@@ -31,6 +32,7 @@ def store(config: ConfigDict, folder: Path) -> TrainState:
   state = state.replace(step=state.step + 7, ema_params=differ(state.params), model_state=branches)
   folder.mkdir(exist_ok=True)
   store_config(folder, found.experiment.config, free=())
+  store_classes(folder, found.loader.source.class_names)
   with Checkpoints(folder, 1) as checkpoints:
     checkpoints.save(state, 7)
   return state

@@ -17,6 +17,7 @@ class Digits:
   """
 
   num_classes, map_classes, side = 10, 0, 8
+  class_names = tuple('0123456789')
 
   def __init__(self, split: str):
     if split not in ('train', 'test'):
@@ -33,8 +34,7 @@ class Digits:
     self._images = (pixels * (255 / 16)).round().astype(np.uint8).reshape(-1, 8, 8)
     self._labels = labels
     self.fingerprint = f'digits:{split}:{len(self)}'
-    digits = [str(digit) for digit in range(self.num_classes)]
-    self.summary = f'{len(self)} images, {count_classes(digits, labels[self._indices])}'
+    self.summary = f'{len(self)} images, {count_classes(self.class_names, labels[self._indices])}'
 
   def __len__(self) -> int:
     return len(self._indices)

@@ -72,14 +72,14 @@ class Folder:
       files = self._part(files, part)
     self._names = [name for name, _ in files]
     self._labels = [labels[_top(name)] if labels else -1 for name in self._names]
-    self.num_classes = len(labels)
+    self.num_classes, self.class_names = len(labels), tuple(labels) or None
     self._bits = 8
     self.side, bits = self._look()
     self._bits = bits or 8
     listing = hashlib.sha256(repr(files).encode()).hexdigest()
     self.fingerprint = f'folder:{split}:{len(files)}:{listing[:16]}' + (f':{bits} bits' if bits in range(8, 16) else '')
     self.summary = (f'{len(files)} image{"s" * (len(files) > 1)}, '
-                    + (count_classes(tuple(labels), self._labels) if labels else 'without labels')
+                    + (count_classes(self.class_names, self._labels) if labels else 'without labels')
                     + (f'; passed over: {passed_over}' if passed_over else ''))
 
   def _class_labels(self, path: str, split: str, names: list[str]) -> dict[str, int]:

@@ -37,6 +37,7 @@ class DataSet(Source, Protocol):
   """A source that a config names, see `datasets.open_source`."""
 
   summary: str  # what it holds, in a line for a person
+  class_names: tuple[str, ...] | None  # in the order of their labels; None without labels, or if they have no names
   side: int | None  # the longest side in pixels of its images, of a folder of some of them; None if it is not known
 
 

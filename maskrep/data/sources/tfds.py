@@ -54,6 +54,7 @@ class TFDS:
     self._rule = rule
     self.num_classes = builder.info.features[self._label].num_classes if self._label else 0
     self.fingerprint = f'tfds:{builder.info.full_name}:{split}:{length}'
+    self.class_names = tuple(builder.info.features[self._label].names) if self._label and not rule else None
     if rule:
       self.num_classes = rule.num_classes
       self.fingerprint += f':{rule.title}'

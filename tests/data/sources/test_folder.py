@@ -38,7 +38,7 @@ def test_flat_folder_has_no_labels_and_a_fixed_order(tmp_path):
   write(tmp_path, 'b.PNG', 'a.jpeg', 'c.Webp', '.hidden.png', 'notes.txt')
   source = Folder(str(tmp_path), 'train')
   assert seen(source) == [('a.jpeg', -1), ('b.PNG', -1), ('c.Webp', -1)]
-  assert source.num_classes == 0
+  assert source.num_classes == 0 and source.class_names is None
   assert decode(source[0].image, canvas=8).shape == (6, 8, 3)
 
 
@@ -47,7 +47,7 @@ def test_class_folders_are_labels_at_any_depth(tmp_path):
   (tmp_path / 'none').mkdir()
   source = Folder(str(tmp_path), 'train')
   assert seen(source) == [('cat/3.png', 0), ('cat/deep/er/1.png', 0), ('dog/2.png', 1)]
-  assert source.num_classes == 3
+  assert source.num_classes == 3 and source.class_names == ('cat', 'dog', 'none')
 
 
 def test_splits_are_sub_folders_and_share_the_labels_of_train(tmp_path):

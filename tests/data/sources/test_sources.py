@@ -18,7 +18,8 @@ from maskrep.data.sources.tfds import IN_MEMORY, TFDS
 from maskrep.errors import ConfigError, DataError
 from tests.support.pictures import encode, prepare
 
-FEATURES = {'picture': tfds.features.Image(shape=(None, None, 3)), 'kind': tfds.features.ClassLabel(num_classes=3)}
+FEATURES = {'picture': tfds.features.Image(shape=(None, None, 3)),
+            'kind': tfds.features.ClassLabel(names=['cat', 'dog', 'eel'])}
 
 
 def one_line(failure) -> str:
@@ -36,7 +37,7 @@ def test_digits_are_split_by_class_and_completely():
   assert len(names) == len(set(names)) == 1797
   counts = [np.bincount([example.label for example in split], minlength=10) for split in (train, test)]
   np.testing.assert_allclose(counts[0] / sum(counts), 0.8, atol=0.005)
-  assert train.num_classes == 10 and train.fingerprint != test.fingerprint
+  assert train.num_classes == 10 and train.class_names == tuple('0123456789') and train.fingerprint != test.fingerprint
 
 
 def test_digits_are_those_of_scikit_learn_in_the_range_of_a_byte():
@@ -72,6 +73,7 @@ def test_tfds_source_holds_each_record_with_its_label(data_dir, monkeypatch, in_
   prepare(data_dir, FEATURES, {'train': examples(30), 'test': examples(4)})
   source = TFDS('tiny', 'train')
   assert (len(source), source.num_classes, source.fingerprint) == (30, 3, 'tfds:tiny/1.0.0:train:30')
+  assert source.class_names == ('cat', 'dog', 'eel') and source.summary == '30 images, 3 classes'
   found = {int(decode(image, canvas=8)[0, 0, 0]): label for image, label, *_ in source}
   assert found == {i: i % 3 for i in range(30)}
   with futures.ThreadPoolExecutor(8) as pool:
