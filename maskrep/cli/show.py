@@ -16,14 +16,16 @@ from maskrep.workdir.files import write_atomic
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
   define_config(values, argv, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.')
+  flags.DEFINE_string('workdir', None, 'A run, whose experiment is taken instead of --config.', flag_values=values)
   flags.DEFINE_list('images', None, 'Image files; by default some of the training data, drawn by config.seed.',
                     flag_values=values)
   flags.DEFINE_string('output', None, 'A PNG file.', flag_values=values)
 
 
 PAGE = Page(
-  usage='maskrep show SUBJECT --config=NAME|FILE --output=FILE.png', doc=__doc__,
+  usage='maskrep show SUBJECT --config=NAME|FILE|--workdir=DIR --output=FILE.png', doc=__doc__,
   examples=('maskrep show masks --config=msn_digits --output=masks.png',
+            'maskrep show masks --workdir=runs/msn_digits --output=masks.png',
             'maskrep show views --config=msn_vitb16 --images=cat.jpg,dog.jpg --output=views.png'),
   choices={'views': 'all views that the loss reads', 'masks': 'the masked views'},
   define=define, fields=training_fields)
@@ -32,7 +34,9 @@ PAGE = Page(
 def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
   """Returns the subject and the flags."""
   subject, argv = command.choose(argv, PAGE)
-  values = command.parse(argv, PAGE, ('config', 'output'))
+  values = command.parse(argv, PAGE, ('output',))
+  if (values.config is None) == (values.workdir is None):
+    raise ConfigError(f'--config and --workdir: one of them is needed, as in {PAGE.examples[0]}')
   if not values.output.endswith('.png') or not Path(values.output).absolute().parent.is_dir():
     raise ConfigError(f'--output={values.output}: must be a file NAME.png in an existing folder')
   return subject, values
@@ -47,8 +51,13 @@ def show(argv: list[str]) -> None:
   subject, values = parse(argv)
   from maskrep.experiment.drawing import drawing
   from maskrep.experiment.experiment import Experiment
+  from maskrep.experiment.stored import open_run
 
-  png, columns = drawing(Experiment.parse(values.config), subject, values.images)
+  if values.workdir:
+    experiment = open_run(f'--workdir={values.workdir}', Path(values.workdir).expanduser()).experiment
+  else:
+    experiment = Experiment.parse(values.config)
+  png, columns = drawing(experiment, subject, values.images)
   write_atomic(Path(values.output), png)
   print(f'{values.output}: {", ".join(columns)}')
 

@@ -11,12 +11,13 @@ import pytest
 from maskrep import rng
 from maskrep.cli.show import main
 from maskrep.configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
-from maskrep.experiment.drawing import one_batch
+from maskrep.experiment.drawing import drawing, one_batch
 from maskrep.experiment.experiment import Experiment
 from maskrep.masking.tokens import disjoint_keep
 from maskrep.show.masks import GREY, grey_out, masked_columns
 from maskrep.show.sheet import sheet_png, zoom
 from maskrep.show.views import columns, draw
+from maskrep.workdir.config import store_config
 from tests.support.pictures import encode
 from tests.support.tiny import shrink
 
@@ -156,7 +157,8 @@ def test_given_images_are_drawn_into_a_file_that_is_replaced(tmp_path, capsys):
 @pytest.mark.parametrize(('arguments', 'named'), [
   (['attention', '--config=configs/msn_digits.py', '--output=x.png'], 'attention: must be one of views, masks'),
   (['views', '--config=configs/msn_digits.py'], '--output'),
-  (['views', '--output=x.png'], '--config'),
+  (['views', '--output=x.png'], '--config and --workdir: one of them'),
+  (['views', '--output={}/x.png', '--workdir={}'], 'holds no run'),
   (['views', '--config=configs/msn_digits.py', '--output=x.gif'], 'x.gif'),
   (['views', '--config=configs/msn_digits.py', '--output=no/such/folder/x.png'], 'no/such/folder'),
   (['views', '--config=configs/msn_digits.py', '--output={}/x.png', '--images=/missing.png'], '/missing.png'),
@@ -189,3 +191,12 @@ def test_images_are_drawn_from_the_whole_folder_and_follow_the_seed(tmp_path):
   assert len({tuple(batch['image'][:, 0, 0, 0]) for batch in shown.values()}) == 8
   assert set(np.concatenate([batch['label'] for batch in shown.values()])) == {0, 1, 2, 3}
   np.testing.assert_array_equal(one_batch(data, None, ('image',), 3)['image'], shown[3]['image'])
+
+
+def test_a_run_shows_what_its_config_shows(tmp_path):
+  config = shrink(msn_digits.get_config())
+  store_config(tmp_path, config.to_dict(), free=())
+  (tmp_path / 'run.json').write_text('{}')
+  assert main(['show', 'views', f'--workdir={tmp_path}', f'--output={tmp_path}/x.png']) == 0
+  png, _ = drawing(Experiment.parse(config), 'views', None)
+  assert (tmp_path / 'x.png').read_bytes() == png
