@@ -196,7 +196,7 @@ def test_images_are_drawn_from_the_whole_folder_and_follow_the_seed(tmp_path):
 def test_a_run_shows_what_its_config_shows(tmp_path):
   config = shrink(msn_digits.get_config())
   store_config(tmp_path, config.to_dict(), free=())
-  (tmp_path / 'run.json').write_text('{}')
+  (tmp_path / 'checkpoints').mkdir()
   assert main(['show', 'views', f'--workdir={tmp_path}', f'--output={tmp_path}/x.png']) == 0
   png, _ = drawing(Experiment.parse(config), 'views', None)
   assert (tmp_path / 'x.png').read_bytes() == png
