@@ -7,7 +7,7 @@ import signal
 from maskrep.errors import RunError
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / 'README.md').read_text()
+README, REFERENCE = (ROOT / 'README.md').read_text(), (ROOT / 'docs' / 'reference.md').read_text()
 CONFIGS = {path.stem for path in (ROOT / 'configs').glob('*.py')} - {'__init__'}
 
 
@@ -24,7 +24,9 @@ def test_links_and_configs_exist():
       assert (page.parent / link).exists(), f'{page.name}: {link}'
   for name in re.findall(r'configs/(\w+)\.py', README):
     assert name in CONFIGS
-  assert set(re.findall(r'^\| `(\w+)` \|', README.split('## Configs')[1].split('## How')[0], re.M)) == CONFIGS
+  named = re.findall(r'`((?:msn|extrema|mscn|mim|vqgan)_\w+)`', README.split('## What is here')[1].split('## Why')[0])
+  assert named and CONFIGS >= set(named)
+  assert set(re.findall(r'^\| `(\w+)` \|', REFERENCE.split('## Configs')[1], re.M)) == CONFIGS
 
 
 # What cannot be shown in a moment, and the test that shows it.
@@ -43,7 +45,7 @@ CRASHES = 134, 139  # of compiled code: none is known
 
 
 def documented() -> set[int]:
-  rows = re.findall(r'^\| (\d+(?:, \d+)*) \|', README, re.M)
+  rows = re.findall(r'^\| (\d+(?:, \d+)*) \|', REFERENCE, re.M)
   codes = [int(code) for row in rows for code in row.split(', ')]
   assert len(codes) == len(set(codes))
   return set(codes)

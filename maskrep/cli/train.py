@@ -67,5 +67,5 @@ def train(argv: list[str]) -> None:
 
 
 def main(argv: list[str]) -> int:
-  """Returns the exit code: see README.md."""
+  """Returns the exit code: see docs/reference.md."""
   return command.run_command(train, argv)
