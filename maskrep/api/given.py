@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from maskrep.data.sources.folder import listed, read_image
+from maskrep.data.sources.folder import listed, look, read_image
 from maskrep.data.sources.source import Example
 
 Given = str | os.PathLike | bytes | np.ndarray | Image.Image
@@ -30,6 +30,13 @@ class GivenImages:
   fingerprint = 'the images given'
 
   def __init__(self, images: Given | Iterable[Given]):
+    if folder := _folder(images):
+      field = repr(os.fspath(images))
+      names = [name for name, _ in listed(field, folder)[0]]
+      self._bits = look(field, folder, names).bits or 8
+      images = [os.path.join(folder, name) for name in names]
+    else:
+      self._bits = 8
     self._items = [_checked(i, item) for i, item in enumerate(_as_list(images))]
     if not self._items:
       raise ValueError('images: there are none; give at least one')
@@ -43,18 +50,22 @@ class GivenImages:
     if isinstance(item, Image.Image):
       with self._lock:  # the same image may be given twice, and Pillow reads its file only now
         item.load()
-    return Example(read_image(item) if isinstance(item, str) else item, -1, self.name(index))
+    image = read_image(item) if isinstance(item, str) else item
+    return Example(image, -1, self.name(index), bits=self._bits)
 
   def name(self, index: int) -> str:
     item = self._items[index]
     return item if isinstance(item, str) else f'image {index}'
 
 
+def _folder(images: Any) -> str:
+  """The path of a folder; '' if something else is given."""
+  path = os.path.expanduser(images) if isinstance(images, str | os.PathLike) else ''
+  return os.fspath(path) if os.path.isdir(path) else ''
+
+
 def _as_list(images: Any) -> Iterable[Any]:
   if isinstance(images, str | os.PathLike):
-    folder = os.path.expanduser(images)
-    if os.path.isdir(folder):
-      return [os.path.join(folder, name) for name, _ in listed(repr(os.fspath(images)), folder)[0]]
     return [images]
   if isinstance(images, bytes | Image.Image) or 0 < getattr(images, 'ndim', 0) < 4:
     return [images]

@@ -115,6 +115,18 @@ def test_images_of_any_kind_are_one_image(encoder, tmp_path):
   np.testing.assert_allclose(folder['patches'], out['patches'][:2], atol=1e-5)
 
 
+def test_a_folder_of_16_bits_has_one_range(encoder, tmp_path):
+  """As `Folder` has, so that a dark image stays dark; alone, it has its own."""
+  for name, most in (('bright', 4000), ('dark', 500)):
+    Image.fromarray(np.linspace(0, most, 64).reshape(8, 8).astype(np.uint16)).save(tmp_path / f'{name}.png')
+  files = [tmp_path / 'bright.png', tmp_path / 'dark.png']
+  folder, alone = encoder(tmp_path)['cls'], encoder(files)['cls']
+  np.testing.assert_allclose(folder[0], alone[0], atol=1e-5)
+  scaled = [Image.fromarray((np.asarray(Image.open(file)) >> 4).astype(np.uint8)) for file in files]
+  np.testing.assert_allclose(folder, encoder(scaled)['cls'], atol=1e-5)
+  assert np.abs(folder[1] - alone[1]).max() > 1e-3
+
+
 def test_masked_images_and_other_sizes(encoder):
   images = digits(3)
   whole, order = encoder(images), np.argsort(np.random.default_rng(0).random((3, 16)))

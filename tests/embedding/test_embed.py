@@ -101,12 +101,12 @@ def test_stopped_it_goes_on_and_ends_in_the_same_bytes(suffix, workdir, tmp_path
 
   def stop_before_third(self, number, part):
     if len(stored_parts) == 2:
-      raise KeyboardInterrupt
+      raise SystemExit
     stored_parts.append(number)
     store_part(self, number, part)
 
   monkeypatch.setattr(Parts, 'store', stop_before_third)
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(SystemExit):
     run(workdir, output)
   folder, = output.parent.iterdir()
   assert stored_parts == [0, 1] and sorted(path.name for path in folder.iterdir()) == ['000000.npz', '000001.npz']

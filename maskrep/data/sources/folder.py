@@ -73,8 +73,7 @@ class Folder:
     self._names = [name for name, _ in files]
     self._labels = [labels[_top(name)] if labels else -1 for name in self._names]
     self.num_classes, self.class_names = len(labels), tuple(labels) or None
-    self._bits = 8
-    self.side, bits = self._look()
+    self.side, bits = look(self._field, self._root, self._names)
     self._bits = bits or 8
     listing = hashlib.sha256(repr(files).encode()).hexdigest()
     self.fingerprint = f'folder:{split}:{len(files)}:{listing[:16]}' + (f':{bits} bits' if bits in range(8, 16) else '')
@@ -116,30 +115,6 @@ class Folder:
 
   def name(self, index: int) -> str:
     return os.path.join(self._root, self._names[index])
-
-  def _look(self) -> Measured:
-    """Decodes some images; returns the longest side of all, and the most bits in use of those with 16."""
-    measured, dull = [], 0
-    for index in range(0, len(self), -(-len(self) // LOOKED_AT)):
-      try:
-        image = self[index].image
-        pixels = decode(image, canvas=32)
-        measured.append(measure(image))
-        dull += int(pixels.max()) - int(pixels.min()) < CONSTANT
-      except (BrokenImage, OSError):
-        continue  # the loader names and counts them
-    if not measured:
-      raise ConfigError(f'{self._field}: has no image that can be read in {self._root}, as {self._names[0]}; check the '
-                        'files')
-    if dull > len(measured) / 2:
-      log.warning('%s: %d of %d images that were looked at are nearly constant: fewer than %d grey levels of 256 lie '
-                  'between their darkest and brightest pixels; check how they were saved', self._field, dull,
-                  len(measured), CONSTANT)
-    bits = max((each.bits for each in measured if each.bits), default=None)
-    if bits:
-      log.warning('%s: images of 16 bits in %s are read as if they had %d: the values of some that were looked at need '
-                  'no more; save them with 8 bits if that is wrong', self._field, self._root, bits)
-    return Measured(max(each.side for each in measured), bits)
 
 
 def open_folder(path: str, split: str, *, train: str, evaluation: str) -> Folder:
@@ -193,6 +168,38 @@ def listed(field: str, root: str) -> tuple[list[tuple[str, int]], str]:
     raise ConfigError(f'{field}: has no image in {root}; looked for {" ".join(SUFFIXES)}'
                       + (f', and found {passed_over}' if passed_over else ''))
   return files, passed_over
+
+
+def look(field: str, root: str, names: list[str]) -> Measured:
+  """Decodes some images of a folder; returns the longest side of all, and the most bits in use of those with 16.
+
+  Args:
+    field, root: as of `listed`.
+    names: their paths below `root`.
+
+  Raises:
+    ConfigError: none of them can be read.
+  """
+  measured, dull = [], 0
+  for index in range(0, len(names), -(-len(names) // LOOKED_AT)):
+    try:
+      image = read_image(os.path.join(root, names[index]))
+      pixels = decode(image, canvas=32)
+      measured.append(measure(image))
+      dull += int(pixels.max()) - int(pixels.min()) < CONSTANT
+    except (BrokenImage, OSError):
+      continue  # the loader names and counts them
+  if not measured:
+    raise ConfigError(f'{field}: has no image that can be read in {root}, as {names[0]}; check the files')
+  if dull > len(measured) / 2:
+    log.warning('%s: %d of %d images that were looked at are nearly constant: fewer than %d grey levels of 256 lie '
+                'between their darkest and brightest pixels; check how they were saved', field, dull, len(measured),
+                CONSTANT)
+  bits = max((each.bits for each in measured if each.bits), default=None)
+  if bits:
+    log.warning('%s: images of 16 bits in %s are read as if they had %d: the values of some that were looked at need '
+                'no more; save them with 8 bits if that is wrong', field, root, bits)
+  return Measured(max(each.side for each in measured), bits)
 
 
 def read_image(path: str) -> bytes:
