@@ -14,7 +14,7 @@ from maskrep.data.datasets import CANVAS, Data, open_source
 from maskrep.data.sources.source import Source
 from maskrep.devices.agreement import check_same, gather, together
 from maskrep.embedding import writers
-from maskrep.embedding.parts import Parts
+from maskrep.embedding.parts import Parts, as_utf8
 from maskrep.embedding.stream import part_records, stream
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.evaluation.encoders import Encoding, StoredEncoder
@@ -67,7 +67,8 @@ def embed(
     if first and not plan['done']:
       counts = {'images': sum(map(len, parts.read('labels'))), 'broken': parts.broken()}
       record = made | counts | {'workdir': str(workdir)}
-      writers.write(output, writers.Embedded(parts, record, labelled=source.num_classes > 0))
+      class_names = tuple(map(as_utf8, source.class_names or ()))
+      writers.write(output, writers.Embedded(parts, record, source.num_classes > 0, class_names))
       parts.remove()
   except OSError as error:
     raise CheckpointError(f'--output={output}: cannot be written any more ({error}); free space or mend the disk, then '

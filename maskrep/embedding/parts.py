@@ -15,6 +15,11 @@ from maskrep.errors import CheckpointError
 from maskrep.workdir.files import replacing
 
 
+def as_utf8(name: str) -> str:
+  """A name with what is not UTF-8 in it, as a file's may have, in hexadecimal digits."""
+  return name.encode(errors='backslashreplace').decode()
+
+
 class Part(NamedTuple):
   """M images that can be read, in the order of their source.
 

@@ -13,7 +13,7 @@ from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Example, Source
 from maskrep.devices.agreement import gather
 from maskrep.devices.mesh import global_batch, make_mesh
-from maskrep.embedding.parts import Part
+from maskrep.embedding.parts import Part, as_utf8
 from maskrep.errors import DataError
 from maskrep.evaluation import features
 from maskrep.evaluation.encoders import StoredEncoder
@@ -87,10 +87,10 @@ class _Named:
     return self._source.name(int(self._indices[i]))
 
   def names(self, positions: np.ndarray) -> list[str]:
-    """The names of records that have been read, for the last time; '' of others. All can be written as UTF-8."""
+    """The names of records that have been read, for the last time; '' of others."""
     with self._lock:
       names = [self._names.pop(int(position), '') for position in positions]
-    return [name.encode(errors='backslashreplace').decode() for name in names]
+    return list(map(as_utf8, names))
 
 
 def _joined(parts: list[Part]) -> Part:

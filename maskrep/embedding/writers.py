@@ -27,11 +27,13 @@ class Embedded:
     parts: all of them.
     made: how it was made, plain data.
     labelled: whether the source has labels.
+    class_names: in the order of the labels; () if they have none.
   """
 
   parts: Parts
   made: dict[str, Any]
   labelled: bool
+  class_names: tuple[str, ...]
 
   @property
   def fields(self) -> tuple[str, ...]:
@@ -46,14 +48,22 @@ class Embedded:
     """The `fields` of each part."""
     return zip(*map(self.parts.read, self.fields), strict=True)
 
+  def columns(self, labels: np.ndarray) -> dict[str, list]:
+    """The columns label and, if the classes have names, class; None if an image has no label."""
+    found = {'label': [int(label) if label >= 0 else None for label in labels]}
+    if self.class_names:
+      found['class'] = [self.class_names[label] if label >= 0 else None for label in labels]
+    return found
+
 
 def write_parquet(file: BinaryIO, embedded: Embedded) -> None:
-  """Columns name, label (int32, null if there is none) and vector (a list of D float32); a row group for each part."""
+  """Columns name, label (int32, null if there is none), class and vector (D float32); a row group per part."""
   writer = None
   for names, *labels, vectors in embedded.rows():
     columns = {'name': pa.array(names.tolist(), pa.string())}
     if labels:
-      columns['label'] = pa.array(labels[0], pa.int32(), mask=labels[0] < 0)
+      columns |= {name: pa.array(column, pa.int32() if name == 'label' else pa.string())
+                  for name, column in embedded.columns(*labels).items()}
     columns['vector'] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     table = pa.table(columns).replace_schema_metadata({KEY: embedded.record})
     writer = writer or parquet.ParquetWriter(file, table.schema)
@@ -62,15 +72,21 @@ def write_parquet(file: BinaryIO, embedded: Embedded) -> None:
 
 
 def write_npz(file: BinaryIO, embedded: Embedded) -> None:
-  """Arrays names, str [M], labels, int32 [M], -1 if there is none, vectors, float32 [M, D], and made, JSON."""
+  """Arrays names, str [M], labels, int32 [M], -1 if there is none, vectors, float32 [M, D], and made, JSON.
+
+  Also class_names, str [C], in the order of the labels, if the classes have names.
+  """
   with zipfile.ZipFile(file, 'w') as archive:
     for field in embedded.fields:
       shapes = [(array.dtype, array.shape) for array in embedded.parts.read(field)]
       dtype = max((dtype for dtype, _ in shapes), key=lambda dtype: dtype.itemsize)
       shape = sum(shape[0] for _, shape in shapes), *shapes[0][1][1:]
       _write_npy(archive, field, dtype, shape, embedded.parts.read(field))
-    record = np.array(embedded.record)
-    _write_npy(archive, 'made', record.dtype, (), [record])
+    whole = {'made': np.array(embedded.record)}
+    if embedded.class_names:
+      whole['class_names'] = np.array(embedded.class_names)
+    for name, array in whole.items():
+      _write_npy(archive, name, array.dtype, array.shape, [array])
 
 
 def _write_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...], arrays) -> None:
@@ -82,16 +98,17 @@ def _write_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tupl
 
 
 def write_csv(file: BinaryIO, embedded: Embedded) -> None:
-  """A header and a row for each image: name, label (empty if there is none), v0, v1, ..."""
+  """A header and a row for each image: name, label (empty if there is none), class, v0, v1, ..."""
   text = io.TextIOWrapper(file, encoding='utf-8', newline='')
   writer, header = csv.writer(text, lineterminator='\n'), ()
   for names, *labels, vectors in embedded.rows():
+    columns = embedded.columns(*labels) if labels else {}
     if not header:
-      header = 'name', *(('label',) if labels else ()), *(f'v{i}' for i in range(vectors.shape[1]))
+      header = 'name', *columns, *(f'v{i}' for i in range(vectors.shape[1]))
       writer.writerow(header)
-    texts = [['' if label < 0 else label for label in column] for column in labels]
     # NumPy's text of a float32 is the shortest that gives it back.
-    writer.writerows((*row, *vector) for *row, vector in zip(names, *texts, vectors.astype(str), strict=True))
+    rows = zip(names, *columns.values(), vectors.astype(str), strict=True)
+    writer.writerows((*row, *vector) for *row, vector in rows)
   text.flush()
   text.detach()
 

@@ -46,22 +46,24 @@ def run(workdir, output, code=0, **flags):
                      *(f'--{name}={value}' for name, value in given.items())]) == code
 
 
-def read(path) -> tuple[list[str], list[int] | None, np.ndarray, dict]:
-  """Names, labels, vectors and how they were made, by the libraries that people use."""
+def read(path) -> tuple[list[str], list[int] | None, list[str] | None, np.ndarray, dict]:
+  """Names, labels, classes, vectors and how they were made, by the libraries that people use."""
   if path.suffix == '.parquet':
     table = parquet.read_table(path)
-    labels = table['label'].to_pylist() if 'label' in table.column_names else None
+    labels, classes = (table[name].to_pylist() if name in table.column_names else None for name in ('label', 'class'))
     vectors = np.array(table['vector'].to_pylist(), np.float32)
-    return table['name'].to_pylist(), labels, vectors, json.loads(table.schema.metadata[b'maskrep'])
+    return table['name'].to_pylist(), labels, classes, vectors, json.loads(table.schema.metadata[b'maskrep'])
   if path.suffix == '.npz':
     with np.load(path) as arrays:
       labels = arrays['labels'].tolist() if 'labels' in arrays else None
-      return arrays['names'].tolist(), labels, arrays['vectors'], json.loads(arrays['made'].item())
+      classes = arrays['class_names'][labels].tolist() if 'class_names' in arrays else None
+      return arrays['names'].tolist(), labels, classes, arrays['vectors'], json.loads(arrays['made'].item())
   with open(path, newline='') as file:
     header, *rows = csv.reader(file)
   first = header.index('v0')
   labels = [int(row[1]) for row in rows] if 'label' in header else None
-  return ([row[0] for row in rows], labels, np.array([row[first:] for row in rows], np.float32),
+  classes = [row[2] for row in rows] if 'class' in header else None
+  return ([row[0] for row in rows], labels, classes, np.array([row[first:] for row in rows], np.float32),
           json.loads(path.with_name(f'{path.name}.json').read_text()))
 
 
@@ -77,7 +79,8 @@ def expected(workdir):
 def test_names_labels_vectors_and_how_they_were_made(suffix, workdir, expected, tmp_path, capsys):
   output = tmp_path / 'new' / f'x{suffix}'
   run(workdir, output)
-  names, labels, vectors, made = read(output)
+  names, labels, classes, vectors, made = read(output)
+  assert classes == list(map(str, expected.labels))
   digits = Digits('test')
   assert names == [digits.name(i) for i in range(359)] and labels == expected.labels.tolist()
   np.testing.assert_array_equal(vectors, expected.features)
@@ -144,9 +147,9 @@ def test_a_folder_with_a_broken_image_and_an_import(tmp_path, capsys):
   assert '--data.max_broken_fraction=0.001: 1 of 7 images' in capsys.readouterr().err and not output.exists()
   run(tmp_path / 'import', output, **source, **{'data.max_broken_fraction': 0.2})
   assert 'cannot be read and are left out: 1' in capsys.readouterr().out
-  names, labels, vectors, made = read(output)
+  names, labels, classes, vectors, made = read(output)
   kept = [name.rpartition('/')[2] for name in names]
-  assert kept == ['0.png', '1.png', '2.png', '4.png', '5\\udcff.png', '6.png'] and labels is None
+  assert kept == ['0.png', '1.png', '2.png', '4.png', '5\\udcff.png', '6.png'] and labels is classes is None
   assert vectors.shape == (6, 24) and (made['images'], made['broken']) == (6, 1) and made['data']['canvas'] == 512
   run(tmp_path / 'import', tmp_path / 'y.csv', 2)
   assert '--data.source: is needed, as' in capsys.readouterr().err
@@ -176,6 +179,6 @@ def test_two_processes_write_one_file(workdir, expected, tmp_path):
   said = [process.communicate(timeout=120) for process in two]
   assert [process.returncode for process in two] == [0, 0], said
   assert '359 vectors' in said[0][0] and '359 vectors' not in said[1][0]
-  names, labels, vectors, _ = read(output)
+  names, labels, _, vectors, _ = read(output)
   assert names[-1] == Digits('test').name(358) and labels == expected.labels.tolist()
   np.testing.assert_allclose(vectors, expected.features, atol=1e-5)
