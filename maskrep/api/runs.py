@@ -64,7 +64,7 @@ def train(
   folder = _folder(workdir)
   loaded = config_file.load(config) if isinstance(config, str) else config
   run(_changed(loaded, changes), folder, allowed_changes=tuple(allow_config_change))
-  final = [record for record in read_json(folder / FILE)[0] if record['stage'] == FINAL]
+  final = [record for record in read_json(folder / FILE)[0] if record.get('stage') == FINAL]
   return [record for record in final if record['step'] == final[-1]['step']]
 
 
