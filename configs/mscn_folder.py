@@ -4,7 +4,7 @@
 """
 
 from maskrep.configs.base.mscn import mscn
-from maskrep.configs.base.small import SIZES, VARIANTS, check_variant, on_folder, on_two_cores
+from maskrep.configs.base.small import SIZES, check_variant, on_folder, on_two_cores
 
 
 def get_config(variant: str = ''):

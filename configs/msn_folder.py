@@ -4,7 +4,7 @@
 """
 
 from maskrep.configs.base.msn import msn
-from maskrep.configs.base.small import SIZES, VARIANTS, check_variant, on_folder, on_two_cores, small_vit
+from maskrep.configs.base.small import SIZES, check_variant, on_folder, on_two_cores, small_vit
 
 
 def get_config(variant: str = ''):
