@@ -68,7 +68,7 @@ class Experiment:
     module = method_module(method)
     common = dict(
       seed=read.value('seed', NonNegativeInt), batch_size=read.value('batch_size', Count), dtype=read.dtype,
-      data=read('data', Data), optim=read('optim', Optim), train=read('train', Train), eval=Eval.read(read))
+      data=read('data', Data), train=read('train', Train), optim=read('optim', Optim), eval=Eval.read(read))
     objective = module.from_config(read)
     read.finish()
     warmup, epochs = common['optim'].warmup_epochs, common['train'].epochs
