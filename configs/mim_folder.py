@@ -1,6 +1,14 @@
-"""Supervised + MIM on your own images, with labels: one sub-folder per class. The targets are pixels.
+"""Supervised + MIM on your own images with labels: ViT-S/14 at 224 pixels on one GPU; variants for two CPU cores.
+
+It predicts the pixels of masked patches, so no tokenizer is needed. It needs one sub-folder per class in `train`, and
+their number N in --config.regularisation.num_classes=N; without labels take another method. The trained features have
+seen every training label: compare them with pixels on few labels in that light.
 
   python main.py --config=configs/mim_folder.py --workdir=runs/mine --config.data.source=folder:PATH
+  python main.py --config=configs/mim_folder.py:small --workdir=runs/mine --config.data.source=folder:PATH
+
+`:small` has views of 64 pixels and `:tiny` of 32. No run of ours has been finished with these settings, see
+docs/small_data.md. The paper predicts the tokens of a VQGAN; the variants mask 50 % and not its 20 %.
 """
 
 from maskrep.configs.base.mim import supervised_mim
@@ -9,18 +17,16 @@ from maskrep.configs.base.small import SIZES, check_variant, on_folder, on_two_c
 
 def get_config(variant: str = ''):
   check_variant('mim_folder', variant)
-  if not variant:
-    config = on_folder(supervised_mim(size='S', epochs=300, weight_decay=0.03), warmup=0.05)
-    config.target.kind = 'pixels'
-    config.decoder.update(width=384, heads=6)
-    return config
-  size = SIZES[variant]
-  config = on_two_cores(supervised_mim(size='Ti', epochs=20, weight_decay=0.03, augreg=False), size=size)
-  config.encoder = small_vit(size)
-  config.encoder.update(dropout=0.0)
+  size = SIZES.get(variant)
+  config = supervised_mim(size='S', epochs=20 if size else 300, weight_decay=0.03, augreg=not size)
   config.target.kind = 'pixels'
+  config.decoder.update(width=384, heads=6)
+  if not size:
+    return on_folder(config, warmup=0.05)
+  config = on_two_cores(config, size=size)
+  config.encoder = small_vit(size)
   config.decoder.update(width=128, heads=4)
   config.views.update(crop_scale=(0.4, 1.0))
   config.masking.ratio = 0.5
-  config.optim.update(warmup_learning_rate=2e-4, learning_rate=2e-3, beta2=0.95)
+  config.optim.update(ema_momentum=0.0, final_ema_momentum=0.0)
   return config
