@@ -66,7 +66,7 @@ def main():
   parser.add_argument('--workdir', action='append', default=[], type=Path, help='of a run; may be given several times')
   parser.add_argument('--size', type=int, default=64, help='side of the pictures that pixels are compared at')
   args = parser.parse_args()
-  share = share_matched(*encode(features.pixels(args.size), None, args.folders, args.size))
+  share = share_matched(*encode(features.pixels(args.size, args.size), None, args.folders, args.size))
   print(f'pixels ({args.size}): {100 * share:.1f} %')
   for workdir in args.workdir:
     run = open_run(f'--workdir={workdir}', workdir)

@@ -36,8 +36,8 @@ def on_two_cores(config: ml_collections.ConfigDict, *, size: int) -> ml_collecti
   config.optim.update(
     warmup_learning_rate=2e-4, learning_rate=2e-3, beta2=0.95, ema_momentum=0.97, final_ema_momentum=0.99)
   config.train.update(log_every_steps=20, checkpoint_every_steps=200)
-  config.eval.update(every_steps=200, batch_size=256, crop_fraction=1.0, label_draws=10,
-                     baselines=('pixels', 'untrained'))
+  config.eval.update(every_steps=200, batch_size=256, crop_fraction=1.0, baselines=('pixels', 'untrained'))
+  config.eval.lowshot.draws = 10
   return config
 
 
