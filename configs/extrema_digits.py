@@ -7,6 +7,7 @@ It beats raw pixels and the untrained encoder with 1, 2 and 5 labels per class; 
 """
 
 from maskrep.configs.base.extrema import extrema
+from maskrep.configs.base.sections import share_of_run
 
 
 def get_config():
@@ -19,7 +20,8 @@ def get_config():
   config.projector.update(hidden=256, output=64)
   config.predictor.update(hidden=256, output=64)
   config.optim.update(
-    warmup_learning_rate=2e-4, learning_rate=2e-3, warmup_epochs=5.0, weight_decay=0.04, final_weight_decay=0.04,
+    warmup_learning_rate=2e-4, learning_rate=2e-3, warmup_epochs=share_of_run(config, 5 / 100), weight_decay=0.04,
+    final_weight_decay=0.04,
     ema_momentum=0.99)
   config.train.update(log_every_steps=50, checkpoint_every_steps=500)
   config.eval.update(every_steps=500, batch_size=256, crop_fraction=1.0, baselines=('pixels', 'untrained'))

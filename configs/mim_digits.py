@@ -8,6 +8,7 @@ Not in the paper. Train the tokenizer first, then the encoder. The baseline with
 """
 
 from maskrep.configs.base.mim import supervised_mim
+from maskrep.configs.base.sections import share_of_run
 from maskrep.configs.base.vqgan import vqgan_digits
 
 
@@ -21,7 +22,8 @@ def get_config():
   config.target.update(size=16, weights='runs/vqgan_digits')
   config.tokenizer = vqgan_digits()
   config.regularisation.num_classes = 10
-  config.optim.update(warmup_learning_rate=2e-4, learning_rate=2e-3, warmup_epochs=3.0, beta2=0.95)
+  config.optim.update(warmup_learning_rate=2e-4, learning_rate=2e-3, beta2=0.95)
+  config.optim.warmup_epochs = share_of_run(config, 3 / 30)
   config.train.update(log_every_steps=50, checkpoint_every_steps=500)
   config.eval.update(every_steps=500, batch_size=256, crop_fraction=1.0, baselines=('pixels', 'untrained'))
   return config

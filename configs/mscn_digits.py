@@ -7,6 +7,7 @@ the untrained encoder with 1, 2 and 5 labels per class; see docs/mscn.md.
 """
 
 from maskrep.configs.base.mscn import mscn
+from maskrep.configs.base.sections import share_of_run
 
 
 def get_config():
@@ -20,7 +21,8 @@ def get_config():
   config.encoder.update(depth=18, width=0.125, stem='small', zero_init_residual=False)
   config.projector.update(hidden=256, output=64)
   config.optim.update(
-    optimizer_kind='adamw', learning_rate=2e-3, warmup_epochs=4.0, weight_decay=1e-2, final_weight_decay=1e-2)
+    optimizer_kind='adamw', learning_rate=2e-3, warmup_epochs=share_of_run(config, 4 / 30), weight_decay=1e-2,
+    final_weight_decay=1e-2)
   config.train.update(log_every_steps=50, checkpoint_every_steps=500)
   config.eval.update(every_steps=300, batch_size=256, crop_fraction=1.0, baselines=('pixels', 'untrained'))
   return config

@@ -6,6 +6,7 @@ Not in the paper. It beats raw pixels and the untrained encoder with 1, 2 and 5 
 """
 
 from maskrep.configs.base.msn import msn
+from maskrep.configs.base.sections import share_of_run
 
 
 def get_config():
@@ -19,7 +20,8 @@ def get_config():
   config.head.update(hidden=256, output=64)
   config.objective.update(num_prototypes=32)
   config.optim.update(
-    warmup_learning_rate=2e-4, learning_rate=2e-3, warmup_epochs=3.0, schedule_stretch=1.0, final_weight_decay=0.04,
+    warmup_learning_rate=2e-4, learning_rate=2e-3, warmup_epochs=share_of_run(config, 3 / 50), schedule_stretch=1.0,
+    final_weight_decay=0.04,
     beta2=0.95, ema_momentum=0.97)
   config.train.update(log_every_steps=50, checkpoint_every_steps=500)
   config.eval.update(every_steps=500, batch_size=256, crop_fraction=1.0, baselines=('pixels', 'untrained'))

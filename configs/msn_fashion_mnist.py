@@ -8,6 +8,7 @@ Prepare the data once, then train:
 """
 
 from maskrep.configs.base.msn import msn
+from maskrep.configs.base.sections import share_of_run
 
 
 def get_config():
@@ -21,7 +22,8 @@ def get_config():
   config.head.update(hidden=512, output=128)
   config.objective.update(num_prototypes=64)
   config.optim.update(
-    warmup_learning_rate=2e-4, learning_rate=2e-3, warmup_epochs=1.0, schedule_stretch=1.0, final_weight_decay=0.04,
+    warmup_learning_rate=2e-4, learning_rate=2e-3, warmup_epochs=share_of_run(config, 1 / 12), schedule_stretch=1.0,
+    final_weight_decay=0.04,
     beta2=0.95, ema_momentum=0.98)
   config.eval.update(every_steps=1000, crop_fraction=1.0, baselines=('pixels', 'untrained'))
   return config

@@ -60,3 +60,11 @@ def epochs_of(config: ml_collections.ConfigDict, steps: int, examples: int):
   It is a reference, and follows `config.batch_size`.
   """
   return config.get_ref('batch_size').to_float() * (steps / examples)
+
+
+def share_of_run(config: ml_collections.ConfigDict, share: float):
+  """Returns a share of the epochs of a run.
+
+  It is a reference, and follows `config.train.epochs`.
+  """
+  return config.train.get_ref('epochs') * share

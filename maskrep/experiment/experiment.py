@@ -68,9 +68,13 @@ class Experiment:
     module = method_module(method)
     common = dict(
       seed=read.value('seed', NonNegativeInt), batch_size=read.value('batch_size', Count), dtype=read.dtype,
-      data=read('data', Data), optim=read('optim', Optim), train=read('train', Train), eval=Eval.read(read))
+      data=read('data', Data), train=read('train', Train), optim=read('optim', Optim), eval=Eval.read(read))
     objective = module.from_config(read)
     read.finish()
+    warmup, epochs = common['optim'].warmup_epochs, common['train'].epochs
+    if warmup > epochs:
+      raise ConfigError(f'config.optim.warmup_epochs={warmup:g}: is longer than the run of config.train.epochs='
+                        f'{epochs:g}; lower it, for example to {epochs / 10:g}')
     if missing := OBJECTIVE - set(dir(objective)):
       raise ConfigError(f'config.method={method!r}: its objective, a {type(objective).__name__}, has no '
                         f'{" and no ".join(sorted(missing))}; see maskrep.types.Objective')

@@ -49,6 +49,7 @@ BAD = {
   'unknown data set': ([DIGITS, '--config.data.source=tfds:imagenett'], 'imagenett'),
   'unknown split': ([DIGITS, '--config.data.train_split=training'], 'training'),
   'no epochs': ([DIGITS, '--config.train.epochs=0.0'], 'train.epochs=0'),
+  'a warm-up longer than the run': ([DIGITS, '--config.optim.warmup_epochs=60.0'], 'lower it, for example to 5'),
   'infinite epochs': ([DIGITS, '--config.train.epochs=inf'], 'train.epochs=inf'),
   'never saves': ([DIGITS, '--config.train.checkpoint_every_steps=0'], 'checkpoint_every_steps=0'),
   'momentum above 1': ([DIGITS, '--config.optim.ema_momentum=1.5'], 'ema_momentum=1.5'),

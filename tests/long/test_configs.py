@@ -13,6 +13,7 @@ from PIL import Image
 import pytest
 
 from maskrep.configs import mscn_ablation, mscn_resnet50_simclr_100ep, vqgan_digits
+from maskrep.configs.base import small
 from maskrep.devices.mesh import make_mesh
 from maskrep.experiment.experiment import Experiment
 from maskrep.experiment.run import run
@@ -54,6 +55,15 @@ def test_real_size(path):
   assert 'main.py --config=configs/' + path.name in module.__doc__, 'the docstring gives the command'
   config = made(module)
   check_step(config, traced=path.stem in TRACED)
+
+
+@pytest.mark.parametrize('name', [path.stem for path in CONFIGS if path.stem.endswith('_folder')])
+@pytest.mark.parametrize('variant', small.VARIANTS)
+def test_variants_for_small_data(name, variant):
+  config = load(ROOT / 'configs' / f'{name}.py').get_config(variant)
+  config.train.epochs = 2.0  # the warm-up is a share of the run
+  Experiment.parse(config)
+  assert config.views.size == small.SIZES.get(variant, 224)
 
 
 def check_step(config: ConfigDict, *, traced: bool) -> None:

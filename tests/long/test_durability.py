@@ -12,6 +12,7 @@ from maskrep.configs import msn_digits
 from maskrep.errors import CheckpointError, ConfigError, NonFiniteError
 from maskrep.experiment.run import run
 from maskrep.methods.msn import MSN
+from maskrep.train import cost
 from tests.support.processes import files_end_at, records, saved, start, wait_for_step
 from tests.support.tiny import shrink
 
@@ -85,7 +86,7 @@ def test_a_workdir_that_vanishes_ends_the_run(tmp_path):
 
 def test_what_is_resumed_must_be_the_same_run(tmp_path, monkeypatch, caplog):
   config = shrink(msn_digits.get_config(), steps=2)
-  monkeypatch.setattr('maskrep.train.cost.peak_bytes', lambda: 4321)  # as a device that says so; a CPU does not
+  monkeypatch.setattr(cost, 'peak_bytes', lambda: 4321)  # as a device that says so; a CPU does not
   run(config, tmp_path)
   monkeypatch.setattr('maskrep.workdir.starts.PACKAGES', ('numpy',))
   caplog.set_level(logging.WARNING)

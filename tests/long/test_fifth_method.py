@@ -19,8 +19,8 @@ from PIL import Image
 import pytest
 from safetensors.numpy import load_file
 
-from maskrep.__main__ import main
 from maskrep.cli import train
+from maskrep.cli.commands import main
 from maskrep.errors import ConfigError, Preempted
 from maskrep.experiment.experiment import Experiment, known_methods
 from maskrep.train.stop import Stop

@@ -1,0 +1,29 @@
+"""MSCN on your own images, no labels needed: ResNet-50 at 224 pixels on one GPU; `:small` and `:tiny` on two CPU cores.
+
+Folders and labels are as for configs/msn_folder.py. `:small` has views of 64 pixels and `:tiny` of 32, and a ResNet-18
+of a quarter of the width; at half the width it takes four times as long.
+
+  python main.py --config=configs/mscn_folder.py --workdir=runs/mine --config.data.source=folder:PATH
+  python main.py --config=configs/mscn_folder.py:small --workdir=runs/mine --config.data.source=folder:PATH
+
+No run of ours has been finished with these settings, see docs/small_data.md.
+"""
+
+from maskrep.configs.base.mscn import mscn
+from maskrep.configs.base.small import SIZES, check_variant, on_folder, on_two_cores
+
+
+def get_config(variant: str = ''):
+  check_variant('mscn_folder', variant)
+  if not variant:
+    return on_folder(mscn(epochs=300), warmup=0.05)
+  size = SIZES[variant]
+  config = on_two_cores(mscn(epochs=40), size=size)
+  config.views.update(crop_scale=(0.5, 1.0), jitter=0.0, grey=0.0, blur=0.0, high_pass_sigma=2.0)
+  config.first_mask.cell = config.second_mask.cell = size // 8
+  config.encoder.update(
+    depth=18, width=0.25, stem='small' if variant == 'tiny' else 'imagenet', zero_init_residual=False)
+  config.projector.update(hidden=256, output=128)
+  config.optim.update(
+    optimizer_kind='adamw', weight_decay=1e-2, final_weight_decay=1e-2, ema_momentum=0.0, final_ema_momentum=0.0)
+  return config
