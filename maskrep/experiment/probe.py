@@ -90,7 +90,7 @@ def train(protocol: str, experiments: list[Experiment], folder: Path, digest: st
   for experiment in experiments:
     into = folder / 'evaluations' / f'{protocol}-{identity(experiment.config, digest)}'
     try:
-      run(experiment, into, allowed_changes=('train.init_from',))
+      run(experiment, into, allowed_changes=('train.init_from',), with_verdict=False)
     except NonFiniteError:
       diverged.append(experiment.optim.learning_rate)
       if len(diverged) == len(experiments):

@@ -17,6 +17,7 @@ from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
 from maskrep.evaluation.of_run import Evaluation, RunEvaluator, rows, scalars
 from maskrep.evaluation.result import append, render_rows
+from maskrep.evaluation.verdict import verdict
 from maskrep.experiment import same
 from maskrep.experiment.experiment import Experiment
 from maskrep.experiment.opened import OpenExperiment, open_experiment
@@ -27,7 +28,7 @@ from maskrep.workdir.checkpoint import resumes
 from maskrep.workdir.classes import store_classes
 from maskrep.workdir.config import store_config
 from maskrep.workdir.events import recorded
-from maskrep.workdir.files import write_atomic
+from maskrep.workdir.files import read_json, write_atomic
 from maskrep.workdir.folder import make_writable
 from maskrep.workdir.lock import exclusive_lock
 from maskrep.workdir.starts import check_start, describe_start, record_start
@@ -35,11 +36,13 @@ from maskrep.workdir.starts import check_start, describe_start, record_start
 
 def run(
   config: ConfigDict | Experiment, workdir: Path, *, allowed_changes: tuple[str, ...] = (),
-  started: float | None = None,
+  started: float | None = None, with_verdict: bool = True,
 ) -> None:
-  """Trains to the end, resuming if `workdir` holds a checkpoint, and prints the final table.
+  """Trains to the end, resuming if `workdir` holds a checkpoint, and prints the final table and a verdict.
 
-  `started` is the time.monotonic() of the start of the process, from which the goodput is counted; None is now.
+  Args:
+    started: the time.monotonic() of the start of the process, from which the goodput is counted; None is now.
+    with_verdict: whether the verdict is printed; runs of a probe end in the results of their protocol.
 
   Raises:
     RunError: the reason why the run ended before its end; `exit_code` gives its kind.
@@ -70,8 +73,12 @@ def run(
       write_atomic(workdir / 'parameters.txt', overview + '\n')
       store_classes(workdir, opened.loader.source.class_names)
       evaluations = train(opened, workdir, clock)
-  if table := render_rows(rows(evaluations)):
+  found = rows(evaluations)
+  if table := render_rows(found):
     print(table)
+  if with_verdict:
+    logged, _ = read_json(workdir / 'metrics.jsonl')
+    print('', verdict(workdir, experiment.config, found, logged, part=experiment.objective.backbone[0]), sep='\n')
 
 
 @contextlib.contextmanager

@@ -74,7 +74,8 @@ def test_the_same_run_is_found_again_and_no_other():
 
 
 def test_a_learning_rate_that_diverges_is_left_out(monkeypatch, tmp_path):
-  def run(config, into, allowed_changes):
+  def run(config, into, allowed_changes, with_verdict):
+    assert not with_verdict
     if config.optim.learning_rate > 1:
       raise NonFiniteError('diverged')
     into.mkdir(parents=True)
