@@ -61,11 +61,11 @@ class Rising:
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-  """One of some names."""
+  """One of some names or numbers."""
 
-  names: Iterable[str]
+  names: Iterable[str | int]
 
-  def __contains__(self, value: str) -> bool:
+  def __contains__(self, value: str | int) -> bool:
     return value in tuple(self.names)
 
   def __str__(self) -> str:
@@ -117,10 +117,10 @@ def check(instance: Any) -> None:
       raise ValueError(f'{name}={value!r}: {problem}')
 
 
-def check_module(module: nn.Module) -> None:
+def check_module(self: nn.Module) -> None:
   """`check`, as the whole `__post_init__` of a Flax module."""
-  check(module)
-  nn.Module.__post_init__(module)
+  check(self)
+  nn.Module.__post_init__(self)
 
 
 def build(cls, fields: Mapping[str, Any], path: str, **given):

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from flax import linen as nn
 from flax import struct
 import jax
 
@@ -26,6 +25,19 @@ Array = jax.Array
 Params = Any  # a pytree of float32 arrays
 Batch = Mapping[str, Array]
 Views = Mapping[str, Array]
+
+
+class Network(Protocol):
+  """A Flax module, held by those who know only that. Its fields are attributes.
+
+  Flax declares that `apply` may return a pair; it does so only with `mutable`, and no type can tell.
+  """
+
+  def init(self, rngs: Array, *args: Any, **kwargs: Any) -> Any: ...
+
+  def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any: ...
+
+  def __getattr__(self, name: str) -> Any: ...
 
 
 class Aux(NamedTuple):
@@ -76,7 +88,7 @@ class FrozenWeights(NamedTuple):
 
   path: str
   field: str
-  module: nn.Module
+  module: Network
   shapes: Params
 
 
@@ -101,7 +113,7 @@ class Objective(Protocol):
   exact_microbatches: bool
 
   @property
-  def backbone(self) -> tuple[str, nn.Module]: ...
+  def backbone(self) -> tuple[str, Network]: ...
 
   @property
   def frozen(self) -> FrozenWeights | None: ...
@@ -112,20 +124,25 @@ class Objective(Protocol):
     Running statistics of an encoder are `model_state['student']['encoder']`, and `['teacher']['encoder']` if those of
     the teacher are its own: evaluation and export look for them there.
     """
+    ...
 
   def rules(self, params: Params) -> Any:
     """A pytree of `Rule`, of the structure of `params`, of which only the shapes are read."""
+    ...
 
   def views(self, key: Array, batch: Batch) -> Views:
     """Cuts the views and draws the masks of a batch, each from a key folded from its example's position."""
+    ...
 
   def loss(
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: Any, frozen: Any
   ) -> tuple[Array, Aux]:
     """Returns the float32 loss of the global batch and an `Aux`. Reads `ema_params`, never writes them."""
+    ...
 
   def encode(self, params: Params, model_state: Any, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
     """Preprocessed images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, for evaluation and export."""
+    ...
 
 
 @runtime_checkable
@@ -136,6 +153,7 @@ class Classifies(Protocol):
 
   def classify(self, params: Params, representation: Array) -> Array:
     """'cls' of `encode`, [B, D] -> logits [B, num_classes]."""
+    ...
 
 
 @runtime_checkable
@@ -146,6 +164,7 @@ class Segments(Protocol):
 
   def segment(self, params: Params, images: Array) -> Array:
     """Preprocessed images [B, H, W, 3] -> logits [B, rows, columns, map_classes] of their patches."""
+    ...
 
 
 @runtime_checkable
@@ -154,3 +173,4 @@ class Reconstructs(Protocol):
 
   def reconstruct(self, params: Params, images: Array) -> Array:
     """Preprocessed images [B, H, W, 3] -> their reconstructions, of the same shape, not clipped."""
+    ...

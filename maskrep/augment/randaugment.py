@@ -78,7 +78,7 @@ def apply(image: Array, operation: Array | int, level: Array | float) -> Array:
   return jnp.where(operation == IDENTITY, image, changed)
 
 
-def _warp(image: Array, operation: Array, level: Array) -> Array:
+def _warp(image: Array, operation: Array | int, level: Array | float) -> Array:
   """Rotates, shears or translates: one affine map from the result's pixel centres to the image's."""
   height, width = image.shape[1:]
   angle = jnp.where(operation == ROTATE, math.radians(30) * level, 0)
@@ -97,7 +97,7 @@ def _warp(image: Array, operation: Array, level: Array) -> Array:
   return jnp.where(inside, pixels, FILL)
 
 
-def _blend(image: Array, operation: Array, factor: Array) -> Array:
+def _blend(image: Array, operation: Array | int, factor: Array) -> Array:
   """Pillow's `ImageEnhance`: blends with black, the mean luma, each pixel's luma or the smoothed image."""
   luma = greyscale(image)
   towards = jnp.where(operation == CONTRAST, jnp.mean(luma), jnp.where(operation == COLOUR, luma, 0))
@@ -112,7 +112,7 @@ def _smooth(image: Array) -> Array:
   return image.at[:, 1:-1, 1:-1].set((sums + 4 * image[:, 1:-1, 1:-1]) / 13)
 
 
-def _curve(image: Array, operation: Array, level: Array) -> Array:
+def _curve(image: Array, operation: Array | int, level: Array) -> Array:
   """Maps each pixel's nearest level by a curve over the 256 levels of each channel."""
   pixels = jnp.round(255 * image).astype(jnp.int32).reshape(3, -1)
   # One flat index: a tenth of the time of a scatter over channels and levels on a CPU.

@@ -75,7 +75,8 @@ def normalise(image: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> 
 
 def make_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
   """Makes one view of one image: uint8 [S, S, 3] and int32 [2] -> float32 [size, size, 3], normalised."""
-  return make_view_of(*jax.random.split(key), canvas, size, recipe)
+  crop_key, colour_key = jax.random.split(key)
+  return make_view_of(crop_key, colour_key, canvas, size, recipe)
 
 
 def make_view_of(crop_key: Array, colour_key: Array, canvas: Array, size: Array, recipe: View) -> Array:
@@ -111,7 +112,8 @@ def make_views(keys: Array, canvases: Array, sizes: Array, recipe: View, count: 
   """
 
   def ith(i):
-    return jax.vmap(lambda key, *image: make_view(jax.random.fold_in(key, i), *image, recipe))(keys, canvases, sizes)
+    return jax.vmap(lambda key, canvas, size: make_view(jax.random.fold_in(key, i), canvas, size, recipe))(
+      keys, canvases, sizes)
 
   # One view at a time bounds the memory in flight. The batch axis may be sharded, so the loop runs over the views.
   return jnp.moveaxis(jax.lax.map(ith, jnp.arange(count)), 0, 1)

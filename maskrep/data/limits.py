@@ -24,7 +24,7 @@ import os
 import struct
 import threading
 
-from PIL import Image, UnidentifiedImageError
+from PIL import GifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError
 
 FORMATS = 'JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM'
 MAX_BYTES = 32_000_000
@@ -152,6 +152,7 @@ def opened(data: bytes, canvas: int = MAX_SIDE) -> Iterator[Image.Image]:
       check_size(*(size := _webp_size(data)))
       held.enter_context(_reserve('WEBP', size, canvas))
     picture = _open(data)
+    assert picture.format is not None  # only a picture that was not opened has none
     check_size(*(size := picture.size))
     if picture.format in ('JPEG', 'MPO'):
       picture.draft('RGB', (canvas, canvas))
@@ -169,13 +170,13 @@ def _open(data: bytes) -> Image.Image:
   try:
     with _BUDGET.reserve(_GIF_BYTES) if data.startswith(b'GIF8') else contextlib.nullcontext():
       picture = Image.open(_Reader(data), formats=FORMATS)
-      if picture.format == 'GIF':
+      if isinstance(picture, GifImagePlugin.GifImageFile):
         picture.dispose = None  # what would stand below the next frame
   except UnidentifiedImageError as error:
     raise BrokenImage('not a picture in the format JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or PGM') from error
   if picture.format in ('BMP', 'PPM'):
     picture.fp = io.BytesIO(data)  # for the pixels may be read one by one
-  elif picture.format == 'TIFF' and picture.tile[0].codec_name == 'libtiff':
+  elif isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tile[0].codec_name == 'libtiff':
     lengths = picture.tag_v2.get(279, picture.tag_v2.get(325, ()))
     if sum(lengths) > 2 * len(data):
       raise BrokenImage('the strips of a TIFF have more bytes than the file')
@@ -200,11 +201,12 @@ def _webp_size(data: bytes) -> tuple[int, int]:
   """Width and height in the header of a WebP; Pillow allocates them to open it."""
   kind, header = data[12:16], data[20:30].ljust(10, b'\0')
   if kind == b'VP8X':
-    return tuple(1 + int.from_bytes(header[i:i + 3], 'little') for i in (4, 7))
+    return 1 + int.from_bytes(header[4:7], 'little'), 1 + int.from_bytes(header[7:10], 'little')
   if kind == b'VP8L':
     bits = int.from_bytes(header[1:5], 'little')
     return 1 + (bits & 0x3fff), 1 + (bits >> 14 & 0x3fff)
-  return tuple(x & 0x3fff for x in struct.unpack('<HH', header[6:10]))
+  width, height = struct.unpack('<HH', header[6:10])
+  return width & 0x3fff, height & 0x3fff
 
 
 def _check_tiff_tags(data: bytes) -> None:

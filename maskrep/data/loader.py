@@ -1,6 +1,6 @@
 """The stream of batches. It has no state: batch t follows by arithmetic from the seed, whoever asks for it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 import contextlib
 import functools
 import itertools
@@ -87,7 +87,7 @@ class Loader:
       self._fill(batch, row)
     return self._selected(batch)
 
-  def iterate(self, start: int) -> Iterator[Batch]:
+  def iterate(self, start: int) -> Generator[Batch]:
     """Yields loader[start], loader[start + 1], ... without end, read ahead by threads. Close it to stop them.
 
     Raises:
@@ -153,7 +153,7 @@ class Loader:
 def in_order(
   source: Source, *, batch_size: int, canvas: int, threads: int, stall_timeout_s: int, reads: tuple[str, ...],
   process_index: int = 0, process_count: int = 1, broken: BrokenImages | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
   """Yields every record of a source once, in its order, in batches of one static size, for evaluation.
 
   Each process gets its part of each batch: `batch_size // process_count` rows.
@@ -180,7 +180,7 @@ def in_order(
     record = int(batch['position'][row])
     batch['valid'][row] = record < len(source) and read_into(batch, row, source, record, broken)
 
-  def stream() -> Iterator[Batch]:
+  def stream() -> Generator[Batch]:
     batches = read_ahead(
       map(empty, range(0, len(source), batch_size)), fill, lambda positions: _name_records(source, positions),
       threads=threads, stall_timeout_s=stall_timeout_s)

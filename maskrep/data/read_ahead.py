@@ -1,7 +1,7 @@
 """Threads that read the next batches while one is consumed, and what happens if a read hangs."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent import futures
 import faulthandler
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def read_ahead(
   batches: Iterable[Batch], fill: Callable[[Batch, int], None], name: Callable[[list[int]], str], *, threads: int,
   stall_timeout_s: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
   """Yields the batches in their order, after threads have filled every row of them. Close it to stop the threads.
 
   Args:
@@ -35,8 +35,10 @@ def read_ahead(
   running = collections.deque()
 
   def first() -> Batch:
-    _wait(*running[0], name, stall_timeout_s)
-    return running.popleft()[0]
+    batch, rows = running[0]
+    _wait(batch, rows, name, stall_timeout_s)
+    running.popleft()
+    return batch
 
   # A plain pool: grain's prefetching holds the interpreter's lock for 0.1 ms per image, ten times as long, and returns
   # images one by one, to be copied into a batch by the one thread that waits for them.
@@ -69,7 +71,8 @@ def _wait(batch: Batch, rows: list[futures.Future], name: Callable[[list[int]], 
       if before is None:
         log.warning('%s did not arrive within %d s; the stacks of all threads follow', name(positions[:NAMED]),
                     stall_timeout_s)
-        faulthandler.dump_traceback(sys.__stderr__)
+        if sys.__stderr__ is not None:  # as in a process that was started without one
+          faulthandler.dump_traceback(sys.__stderr__)
       elif before == done:
         raise Stalled(f'config.data.stall_timeout_s={stall_timeout_s}: {name(positions[:NAMED])} did not arrive within '
                       f'{2 * stall_timeout_s} s; mend the disk or the network that holds them, or wait longer')

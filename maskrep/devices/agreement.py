@@ -69,15 +69,13 @@ def together(action: Callable[[], Result]) -> Result:
   Raises:
     RunError: of this process, or that of the first process that has one: nobody is left waiting for it.
   """
-  result, error = None, None
+  host = socket.gethostname()
   try:
     result = action()
-  except RunError as raised:
-    error = raised
-  found = gather({'host': socket.gethostname(), 'error': str(error) if error else '',
-                  'exit_code': error.exit_code if error else 0})
-  if error:
-    raise error
+  except RunError as error:
+    gather({'host': host, 'error': str(error), 'exit_code': error.exit_code})
+    raise
+  found = gather({'host': host, 'error': '', 'exit_code': 0})
   hosts = [each['host'] for each in found]
   for process, each in enumerate(found):
     if each['exit_code']:

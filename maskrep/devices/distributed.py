@@ -38,11 +38,11 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
     raise ConfigError(f'{missing[0]}: is missing; give all or none of {", ".join(given)}')
   if missing and not cluster():
     return
-  if not missing and not 0 <= process_id < num_processes:
+  if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
     raise ConfigError(f'--process_id={process_id}: must be in 0..{num_processes - 1}, below --num_processes')
   if num_processes == 1:
     return
-  if coordinator:
+  if coordinator and num_processes is not None and process_id is not None:
     me = meeting.Hello(process=process_id, processes=num_processes)
     watch.start(_meet(coordinator, me, timeout_s), first=process_id == 0, silence_s=SILENCE * HEARTBEAT_S)
   where = f'--coordinator={coordinator}' if coordinator else f'{cluster()} environment'

@@ -93,9 +93,10 @@ def join(hosts: list[str], port: int, me: Hello, timeout_s: float) -> Peer:
     TimeoutError: it did not answer within `timeout_s`, or something else answers there.
   """
   end = time.monotonic() + timeout_s
-  for host in itertools.cycle(hosts):
+  turns = itertools.cycle(hosts)
+  while True:
     try:
-      connection = socket.create_connection((host, port), timeout=HELLO_S)
+      connection = socket.create_connection((next(turns), port), timeout=HELLO_S)
       Peer(me, connection).send(dataclasses.asdict(me))
       connection.settimeout(max(end - time.monotonic(), 0) + HELLO_S)  # longer: at its timeout, process 0 says why
       answer = _read_line(connection)

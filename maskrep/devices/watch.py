@@ -52,7 +52,7 @@ class Watch:
     """Says that this process ends. Returns when all have finished; does not return if any failed."""
     self._own = code
     self._leaving.set()
-    self._wake.send(b'.')
+    self._wake.send(bytes([code]))
     self._over.wait()
 
   def settle(self) -> None:
@@ -82,11 +82,11 @@ class Watch:
       peer.send({})
 
   def _own_end(self) -> None:
-    self._woken.recv(1)
+    code, = self._woken.recv(1)
     if self._first:
-      self._ended(f'process 0 on {socket.gethostname()}', self._own)
+      self._ended(f'process 0 on {socket.gethostname()}', code)
     else:
-      self._peers[0].send({'end': self._own})
+      self._peers[0].send({'end': code})
 
   def _read(self, peer: Peer) -> None:
     try:

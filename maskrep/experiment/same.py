@@ -23,7 +23,7 @@ def of_config(config: Mapping[str, Any], start: dict) -> dict[str, Any]:
   """
   fields = flatten_dict(json.loads(json.dumps(config)), sep='.')
   method = sys.modules.get(str(config.get('method')))  # of a method outside maskrep
-  code = sorted(PACKAGE.rglob('*.py')) + ([Path(method.__file__)] if method else [])
+  code = sorted(PACKAGE.rglob('*.py')) + ([Path(method.__file__)] if method and method.__file__ else [])
   return {
     **{f'config.{field}': value for field, value in fields.items() if field not in OWN_FIELDS},
     'code': hashlib.sha256(b''.join(path.read_bytes() for path in code)).hexdigest()[:16],

@@ -78,7 +78,8 @@ def fill(key: Array, image: Array, mask: Array, std: float) -> Array:
 def mask_image(key: Array, image: Array, recipe: PixelMask) -> tuple[Array, Array]:
   """Masks an image, preferably high-pass filtered: float32 [H, W, 3] -> the same, and the mask, bool [H, W, 3]."""
   mask_key, noise_key = jax.random.split(key)
-  mask = draw_mask(mask_key, image.shape[:2], recipe)
+  height, width, _ = image.shape
+  mask = draw_mask(mask_key, (height, width), recipe)
   return fill(noise_key, image, mask, recipe.noise_std), mask
 
 

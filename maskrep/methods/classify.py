@@ -7,7 +7,6 @@ arXiv:2003.10555, as in BEiT, arXiv:2106.08254.
 import dataclasses
 from typing import Annotated
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -18,11 +17,21 @@ from maskrep.augment.views import make_views
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_ghost_batches, in_microbatches
 from maskrep.methods.rules import standard_rules
-from maskrep.models.encoder import POOLING, FilteredView, Preprocessing, layer, pooled, read_encoder, represent, shrink
+from maskrep.models.encoder import (
+  POOLING,
+  Encoder,
+  FilteredView,
+  Preprocessing,
+  layer,
+  pooled,
+  read_encoder,
+  represent,
+  shrink,
+)
 from maskrep.models.heads import LinearClassifier
 from maskrep.models.norm import BatchNorm
 from maskrep.schema import Count, NonNegativeInt, OneOf, Range, Reader, check
-from maskrep.types import Array, Aux, Batch, Params, Views
+from maskrep.types import Array, Aux, Batch, Network, Params, Views
 
 TRAINED = 'head', 'last_block', 'all'
 INPUT_NORMS = 'none', 'l2', 'batch'
@@ -48,7 +57,7 @@ class Classify:
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
-  encoder: nn.Module
+  encoder: Encoder
   view: FilteredView
   preprocessing: Preprocessing
   regularisation: Regularisation
@@ -73,7 +82,7 @@ class Classify:
                        'encoder: patches do not go through its last block')
 
   @property
-  def backbone(self) -> tuple[str, nn.Module]:
+  def backbone(self) -> tuple[str, Network]:
     return 'encoder', self.encoder
 
   @property
@@ -85,7 +94,7 @@ class Classify:
     return self.regularisation.num_classes
 
   @property
-  def classifier(self) -> LinearClassifier:
+  def classifier(self) -> Network:
     # The deviation of MAE's linear probe, or that of all other layers.
     return LinearClassifier(self.num_classes, init_std=0.01 if self.trained == 'head' else 0.02)
 
@@ -164,7 +173,7 @@ class Classify:
     return self.trained == 'all' and self.encoder.batch_norm
 
   @property
-  def _batch_norm(self) -> BatchNorm:
+  def _batch_norm(self) -> Network:
     return BatchNorm(affine=False, epsilon=1e-6)
 
   def _variables(self, params, model_state) -> dict:
@@ -179,11 +188,11 @@ class Classify:
     variables = self._variables(params, model_state)
     if self._statistics_move:
 
-      def train(images):
+      def train_with_statistics(images):
         out, moved = self.encoder.apply(variables, images, train=True, mutable=['batch_stats'])
         return pooled(out, self.pooling), moved['batch_stats']
 
-      representation, moved = in_ghost_batches(train, self.microbatch, images)
+      representation, moved = in_ghost_batches(train_with_statistics, self.microbatch, images)
       return representation, {'encoder': moved}
     if self.trained == 'head' or self.encoder.batch_norm:
       return in_microbatches(lambda images: self._represent(variables, images), self.microbatch, images), {}

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Annotated
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -14,10 +13,10 @@ from maskrep.masking.tokens import check_ratio, disjoint_keep, num_kept
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
 from maskrep.methods.rules import standard_rules
-from maskrep.models.encoder import Preprocessing, read_encoder, shrink
+from maskrep.models.encoder import Encoder, Preprocessing, read_encoder, shrink
 from maskrep.models.heads import MLPHead
 from maskrep.schema import Count, NonNegativeInt, OneOf, Positive, Reader, Share, check
-from maskrep.types import Array, Aux, Batch, Params, Views
+from maskrep.types import Array, Aux, Batch, Network, Params, Views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,9 +57,9 @@ class ExtreMA:
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
-  encoder: nn.Module
-  projector: nn.Module
-  predictor: nn.Module
+  encoder: Encoder
+  projector: Network
+  predictor: Network
   view: View
   preprocessing: Preprocessing
   augmentations: int
@@ -78,7 +77,7 @@ class ExtreMA:
   __post_init__ = check
 
   @property
-  def backbone(self) -> tuple[str, nn.Module]:
+  def backbone(self) -> tuple[str, Network]:
     return 'encoder', self.encoder
 
   def init(self, key: Array) -> tuple[Params, dict]:
@@ -95,7 +94,7 @@ class ExtreMA:
     student_keys = rng.fold(keys, 0)
     teacher_keys = rng.fold(keys, 1) if self.augmentations == 2 else student_keys
     crop_keys = student_keys if self.shared_crop else teacher_keys
-    see = jax.vmap(lambda *arguments: make_view_of(*arguments, self.view))
+    see = jax.vmap(lambda *arguments: make_view_of(*arguments, recipe=self.view))
     patches = (self.view.size // self.encoder.patch_size) ** 2
     return {
       'student': see(student_keys, student_keys, batch['image'], batch['size']),

@@ -20,13 +20,15 @@ def in_microbatches(function: Callable[..., Array], size: int, *arrays: Array | 
   return in_ghost_batches(lambda *part: (function(*part), ()), size, *arrays)[0]
 
 
-def in_ghost_batches(function: Callable[..., tuple[Array, Any]], size: int, *arrays: Array | None) -> tuple[Array, Any]:
+def in_ghost_batches(
+  function: Callable[..., tuple[Array, Any]], size: int, *arrays: Array | dict | None
+) -> tuple[Array, Any]:
   """Like `in_microbatches`, for an encoder with batch norm: the function returns rows and updated running statistics.
 
   Each microbatch is normalised by its own statistics (ghost batch norm, Hoffer et al. 2017, arXiv:1705.08741), so loss
   and gradient depend on `size`. The returned statistics are the mean of those of the microbatches.
   """
-  rows = arrays[0].shape[0]
+  rows = jax.tree.leaves(arrays)[0].shape[0]
   if not size or size == rows:
     return function(*arrays)
   split = jax.tree.map(lambda a: a.reshape(size, rows // size, *a.shape[1:]).swapaxes(0, 1), arrays)

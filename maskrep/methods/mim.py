@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Annotated
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -16,13 +15,13 @@ from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
 from maskrep.methods.rules import standard_rules
 from maskrep.models.decoder import TokenDecoder
-from maskrep.models.encoder import POOLING, Preprocessing, pooled, read_encoder, shrink
+from maskrep.models.encoder import POOLING, Encoder, Preprocessing, pooled, read_encoder, shrink
 from maskrep.models.heads import SigmoidClassifier
 from maskrep.models.vit import patchify
 from maskrep.models.vqgan import TINY as TINY_TOKENIZER
 from maskrep.models.vqgan import VQGAN
 from maskrep.schema import Count, LocalPath, NonNegative, NonNegativeInt, OneOf, Reader, Share, check
-from maskrep.types import Array, Aux, Batch, FrozenWeights, Params, Views
+from maskrep.types import Array, Aux, Batch, FrozenWeights, Network, Params, Views
 
 Pooling = Annotated[str, OneOf(POOLING[:2])]
 
@@ -72,10 +71,10 @@ class SupervisedMIM:
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
-  encoder: nn.Module
-  classifier: nn.Module
-  decoder: nn.Module
-  tokenizer: nn.Module | None
+  encoder: Encoder
+  classifier: Network
+  decoder: Network
+  tokenizer: Network | None
   tokenizer_weights: str
   view: View
   preprocessing: Preprocessing
@@ -100,7 +99,7 @@ class SupervisedMIM:
                        'nothing would be predicted; raise it')
 
   @property
-  def backbone(self) -> tuple[str, nn.Module]:
+  def backbone(self) -> tuple[str, Network]:
     return 'encoder', self.encoder
 
   @property

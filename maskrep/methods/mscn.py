@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Annotated
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -16,10 +15,10 @@ from maskrep.masking.tokens import check_ratio
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_ghost_batches
 from maskrep.methods.rules import standard_rules
-from maskrep.models.encoder import FilteredView, Preprocessing, read_encoder, shrink
+from maskrep.models.encoder import Encoder, FilteredView, Preprocessing, read_encoder, shrink
 from maskrep.models.heads import SiameseHead
 from maskrep.schema import Count, NonNegativeInt, OneOf, Positive, Reader, check
-from maskrep.types import Array, Aux, Batch, Params, Views
+from maskrep.types import Array, Aux, Batch, Network, Params, Views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,9 +42,9 @@ class MSCN:
     microbatch: images of the global batch, with all versions, that the encoder processes at once; 0 is all.
   """
 
-  encoder: nn.Module
-  projector: nn.Module
-  predictor: nn.Module | None
+  encoder: Encoder
+  projector: Network
+  predictor: Network | None
   view: FilteredView
   preprocessing: Preprocessing
   first_mask: PixelMask
@@ -66,7 +65,7 @@ class MSCN:
       raise ValueError(f'loss_kind={self.loss_kind!r}: byol needs the section predictor, infonce has none')
 
   @property
-  def backbone(self) -> tuple[str, nn.Module]:
+  def backbone(self) -> tuple[str, Network]:
     return 'encoder', self.encoder
 
   def init(self, key: Array) -> tuple[Params, dict]:
@@ -88,7 +87,7 @@ class MSCN:
 
     def see(stream, recipe, count):
       view_keys, mask_keys = rng.fold(keys, 2 * stream), rng.fold(keys, 2 * stream + 1)
-      whole = jax.vmap(lambda *each: make_view(*each, self.view))(view_keys, batch['image'], batch['size'])
+      whole = jax.vmap(lambda *each: make_view(*each, recipe=self.view))(view_keys, batch['image'], batch['size'])
       return mask_images(mask_keys, high_pass_images(whole, self.view.high_pass_sigma), recipe, count)
 
     return {'first': see(0, self.first_mask, self.num_masks), 'second': see(1, self.second_mask, 1)[:, 0]}

@@ -4,7 +4,6 @@ import dataclasses
 import math
 from typing import Annotated
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -14,10 +13,10 @@ from maskrep.masking.tokens import check_ratio, num_kept, random_keep, shared_ke
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
 from maskrep.methods.rules import standard_rules
-from maskrep.models.encoder import Preprocessing, check_patches, read_encoder, shrink
+from maskrep.models.encoder import Encoder, Preprocessing, check_patches, read_encoder, shrink
 from maskrep.models.heads import ProjectionHead
 from maskrep.schema import Count, NonNegative, NonNegativeInt, Positive, Range, Reader, Scale, Share, check
-from maskrep.types import Array, Aux, Batch, Params, Rule, Views
+from maskrep.types import Array, Aux, Batch, Network, Params, Rule, Views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,8 +59,8 @@ class MSN:
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
-  encoder: nn.Module
-  head: nn.Module
+  encoder: Encoder
+  head: Network
   target_view: View
   anchor_view: View
   focal_view: View
@@ -84,7 +83,7 @@ class MSN:
   __post_init__ = check
 
   @property
-  def backbone(self) -> tuple[str, nn.Module]:
+  def backbone(self) -> tuple[str, Network]:
     return 'encoder', self.encoder
 
   def init(self, key: Array) -> tuple[Params, dict]:

@@ -13,9 +13,9 @@ from maskrep.augment.views import make_view_and_map
 from maskrep.data.label_maps import NONE
 from maskrep.methods.microbatch import in_microbatches
 from maskrep.methods.rules import standard_rules
-from maskrep.models.encoder import FilteredView, Preprocessing, read_encoder, shrink
+from maskrep.models.encoder import Encoder, FilteredView, Preprocessing, read_encoder, shrink
 from maskrep.schema import NonNegativeInt, OneOf, Range, Reader, check
-from maskrep.types import Array, Aux, Batch, Params, Views
+from maskrep.types import Array, Aux, Batch, Network, Params, Views
 
 TRAINED = 'head', 'all'
 
@@ -45,7 +45,7 @@ class Segment:
     microbatch: images of the global batch that encoder and loss process at once; 0 is all.
   """
 
-  encoder: nn.Module
+  encoder: Encoder
   view: FilteredView
   preprocessing: Preprocessing
   map_classes: Annotated[int, Range(2, 254)]  # the limit of a byte
@@ -58,11 +58,11 @@ class Segment:
   __post_init__ = check
 
   @property
-  def backbone(self) -> tuple[str, nn.Module]:
+  def backbone(self) -> tuple[str, Network]:
     return 'encoder', self.encoder
 
   @property
-  def decoder(self) -> nn.Module:
+  def decoder(self) -> Network:
     """[B, N, D] -> [B, N, map_classes]."""
     return nn.Dense(self.map_classes, kernel_init=nn.initializers.normal(0.02))
 
@@ -79,7 +79,7 @@ class Segment:
     return rules | {'encoder': jax.tree.map(held, rules['encoder'])}
 
   def views(self, key: Array, batch: Batch) -> Views:
-    cut = jax.vmap(lambda *example: make_view_and_map(*example, self.view))
+    cut = jax.vmap(lambda *example: make_view_and_map(*example, recipe=self.view))
     keys = rng.per_example(key, batch['position'])
     image, label_map = cut(keys, batch['image'], batch['label_map'], batch['size'])
     return {'image': high_pass_images(image, self.view.high_pass_sigma), 'label_map': label_map}

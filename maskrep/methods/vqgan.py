@@ -7,7 +7,6 @@ network. The entropy term, which keeps codes in use, is from MaskGIT's code (Cha
 import dataclasses
 from typing import Annotated
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +20,7 @@ from maskrep.models.discriminator import PatchDiscriminator
 from maskrep.models.encoder import Preprocessing
 from maskrep.models.vqgan import TINY, VQGAN, code_scores, straight_through
 from maskrep.schema import NonNegative, NonNegativeInt, OneOf, Positive, Reader, check
-from maskrep.types import Array, Aux, Batch, Params, Views
+from maskrep.types import Array, Aux, Batch, Network, Params, Views
 
 RECONSTRUCTIONS = {'l2': jnp.square, 'l1': jnp.abs}
 
@@ -54,7 +53,7 @@ class TrainVQGAN:
   """Trains a tokenizer to reconstruct images, optionally with a discriminator of images and reconstructions.
 
   Attributes:
-    tokenizer: the model.
+    tokenizer: a VQGAN.
     discriminator: images [B, H, W, 3] -> logits [B, h, w]; images must be processed independently.
     view: recipe of the crop and the flip; not normalised, so that pixels stay in [0, 1].
     preprocessing: preprocessing of images in evaluation and export.
@@ -69,8 +68,8 @@ class TrainVQGAN:
     microbatch: images of the global batch that each model processes at once; 0 is all.
   """
 
-  tokenizer: VQGAN
-  discriminator: nn.Module
+  tokenizer: Network
+  discriminator: Network
   view: View
   preprocessing: Preprocessing
   reconstruction_kind: Annotated[str, OneOf(RECONSTRUCTIONS)]
@@ -89,7 +88,7 @@ class TrainVQGAN:
   __post_init__ = check
 
   @property
-  def backbone(self) -> tuple[str, nn.Module]:
+  def backbone(self) -> tuple[str, Network]:
     return 'tokenizer', self.tokenizer
 
   def init(self, key: Array) -> tuple[Params, dict]:

@@ -4,7 +4,7 @@ Class attention is CaiT's (Touvron et al. 2021, arXiv:2103.17239, section 3): on
 attention to all patches, so that a block costs O(N).
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from flax import linen as nn
 import jax
@@ -62,7 +62,9 @@ class CaiT(nn.Module):
   trunk_scale: float = 0.0
   talking_heads: bool = False
 
-  drops_patches, batch_norm, feature_layers = True, False, 1
+  drops_patches: ClassVar[bool] = True
+  batch_norm: ClassVar[bool] = False
+  feature_layers = 1
 
   def __post_init__(self):
     check(self)
@@ -133,6 +135,7 @@ class CaiT(nn.Module):
     """Position embeddings, float32 [N, D], of a grid of patches."""
     if self.positions == 'sincos':
       return jnp.asarray(sincos(grid, self.width))
-    native = (self.image_size // self.patch_size,) * 2
+    side = self.image_size // self.patch_size
+    native = (side, side)
     pos = self.param('pos', nn.initializers.normal(0.02), (native[0] * native[1], self.width))
     return pos if grid == native else jnp.dot(resampling_matrix(grid, native), pos, precision='highest')

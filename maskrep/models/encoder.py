@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -16,18 +15,45 @@ from maskrep.models.resnet import ResNet
 from maskrep.models.transformer import Block, layer_norm
 from maskrep.models.vit import ViT
 from maskrep.schema import Colours, Deviations, NonNegative, OneOf, Range, Reader, check
+from maskrep.types import Network
 
 POOLING = 'class_token', 'average', 'both'
 
+Module = TypeVar('Module', bound=Network, covariant=True)
 
-class Kind(NamedTuple):
-  """A kind of encoder: its module, and the fields that make it another network; the others concern its training."""
 
-  module: type[nn.Module]
+class Encoder(Network, Protocol):
+  """A module of images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}.
+
+  Attributes:
+    drops_patches: whether it encodes some patches of an image alone; it then has `patch_size` too.
+    batch_norm: whether it has batch statistics; without them it has `draw_noise`.
+    patches_reach_end: whether patches pass through its last block.
+    feature_layers: the number of last blocks whose outputs `represent` can concatenate.
+    block_names: names of its blocks in the parameters, from input to output.
+  """
+
+  drops_patches: ClassVar[bool]
+  batch_norm: ClassVar[bool]
+
+  @property
+  def patches_reach_end(self) -> bool: ...
+
+  @property
+  def feature_layers(self) -> int: ...
+
+  @property
+  def block_names(self) -> tuple[str, ...]: ...
+
+
+class Kind(NamedTuple, Generic[Module]):
+  """A kind of network: its module, and the fields that make it another network; the others concern its training."""
+
+  module: type[Module]
   network: tuple[str, ...]
 
 
-KINDS = {
+KINDS: dict[str, Kind[Encoder]] = {
   'vit': Kind(ViT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'image_size')),
   'cait': Kind(CaiT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'class_depth', 'instance', 'layer_scale',
                       'positions', 'image_size', 'trunk_scale', 'talking_heads')),
@@ -80,7 +106,7 @@ class FilteredView(View):
 
 def read_encoder(
   read: Reader, name: str = 'encoder', *, image_size: int, drops_patches: bool = False, batch_norm: bool = False,
-) -> nn.Module:
+) -> Encoder:
   """The encoder of a section, of the kind that its field `kind` names.
 
   Args:
@@ -105,7 +131,7 @@ def read_encoder(
       others = [each for each, other in KINDS.items() if other.module.drops_patches >= drops_patches
                 and other.module.batch_norm >= batch_norm]
       raise ConfigError(f'config.{name}.kind={kind!r}: {what}; choose {" or ".join(others)}')
-  given = {'image_size': image_size} if 'image_size' in module.__dataclass_fields__ else {}
+  given = {'image_size': image_size} if 'image_size' in KINDS[kind].network else {}
   encoder = read.build(name, module, fields, dtype=read.dtype, **given)
   if given:
     check_patches('views.size', image_size, encoder.patch_size)
@@ -129,7 +155,7 @@ def shrink(config) -> None:
     config.encoder.update(width=16, depth=2, heads=2)
 
 
-def describe(encoder: nn.Module, kinds: Mapping[str, Kind] = KINDS) -> tuple[str, dict]:
+def describe(encoder: Network, kinds: Mapping[str, Kind[Network]] = KINDS) -> tuple[str, dict]:
   """The kind of a module and the fields that make it another network.
 
   Raises:
@@ -142,7 +168,7 @@ def describe(encoder: nn.Module, kinds: Mapping[str, Kind] = KINDS) -> tuple[str
   return kind, {field: getattr(encoder, field) for field in kinds[kind].network}
 
 
-def layer(encoder: nn.Module, name: str) -> int:
+def layer(encoder: Encoder, name: str) -> int:
   """The depth of a parameter of this name: 0 is before the L blocks, 1 ... L are they, L + 1 is the final norm."""
   names = encoder.block_names
   if name == 'norm':
@@ -157,7 +183,7 @@ def pooled(out: dict[str, jax.Array], pooling: str) -> jax.Array:
 
 
 def represent(
-  encoder: nn.Module, variables: dict, images: jax.Array, keep_idx: jax.Array | None = None, *, pooling: str,
+  encoder: Encoder, variables: dict, images: jax.Array, keep_idx: jax.Array | None = None, *, pooling: str,
   layers: int,
 ) -> jax.Array:
   """Float32 images [B, H, W, 3] -> [B, D], or the last `layers` blocks side by side, in their order, [B, layers * D].
@@ -180,8 +206,8 @@ def represent(
     raise ValueError(f'layers={layers}: must be in 1 ... {encoder.feature_layers} for this encoder')
   out, seen = encoder.clone(scan=False).apply(
     variables, images, *masks, capture_intermediates=lambda module, _: isinstance(module, Block))
-  norm = layer_norm(jnp.float32, None)
+  norm = layer_norm(jnp.float32, None).bind({'params': variables['params']['norm']})
   blocks = [seen['intermediates'][f'block{i}']['__call__'][0] for i in range(encoder.depth - layers, encoder.depth - 1)]
-  normed = [norm.apply({'params': variables['params']['norm']}, x) for x in blocks]
+  normed = map(norm, blocks)
   found = [pooled({'cls': x[:, 0], 'patches': x[:, 1:]}, pooling) for x in normed]
   return jnp.concatenate([*found, pooled(out, pooling)], axis=-1)

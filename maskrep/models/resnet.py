@@ -1,6 +1,6 @@
 """ResNet, He et al. 2016, arXiv:1512.03385, as in torchvision: version 1.5, with the stride in the 3x3."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -68,7 +68,9 @@ class ResNet(nn.Module):
   zero_init_residual: bool = False
   dtype: jnp.dtype = jnp.float32
 
-  drops_patches, batch_norm, patches_reach_end, feature_layers = False, True, True, 1
+  drops_patches: ClassVar[bool] = False
+  batch_norm: ClassVar[bool] = True
+  patches_reach_end, feature_layers = True, 1
 
   def __post_init__(self):
     check(self)
@@ -94,7 +96,8 @@ class ResNet(nn.Module):
     x = conv(channels, *((7, 2) if self.stem == 'imagenet' else (3, 1)), self.dtype, 'conv1')(x)
     x = nn.relu(BatchNorm(name='bn1')(x, train=train)).astype(self.dtype)
     if self.stem == 'imagenet':
-      x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+      # Flax types `padding` as a string alone.
+      x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
 
     bottleneck = BOTTLENECK[self.depth]
     last_scale = nn.initializers.zeros if self.zero_init_residual else nn.initializers.ones

@@ -4,7 +4,7 @@ Shapes: B examples, T tokens, of which S are queries, width D. Norm statistics a
 """
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 from flax import linen as nn
 import jax
@@ -32,7 +32,7 @@ def check_heads(width: int, heads: int) -> None:
     raise ValueError(f'heads={heads}: must divide width={width}')
 
 
-def layer_norm(dtype: jnp.dtype, name: str) -> nn.LayerNorm:
+def layer_norm(dtype: jnp.dtype, name: str | None) -> nn.LayerNorm:
   return nn.LayerNorm(epsilon=1e-6, dtype=dtype, use_fast_variance=False, name=name)
 
 
@@ -182,7 +182,7 @@ def run_blocks(blocks: list[Block], x: jax.Array, noise: dict[str, jax.Array], s
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(block.variables['params'] for block in blocks))
   one = blocks[0].clone(parent=None)
 
-  def body(x, each):
+  def body(x, each) -> tuple[Any, None]:
     params, noise = each
     return one.apply({'params': params}, x, ALL, **noise), None
 

@@ -1,5 +1,7 @@
 """Vision Transformer, Dosovitskiy et al. 2021, arXiv:2010.11929, which embeds only the patches that a mask keeps."""
 
+from typing import ClassVar
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -74,7 +76,9 @@ class ViT(nn.Module):
   scan: bool = False
   dropout: Rate = 0.0
 
-  drops_patches, batch_norm, patches_reach_end = True, False, True
+  drops_patches: ClassVar[bool] = True
+  batch_norm: ClassVar[bool] = False
+  patches_reach_end = True
 
   def __post_init__(self):
     check(self)
@@ -110,7 +114,8 @@ class ViT(nn.Module):
     """
     b, h, w, _ = images.shape
     grid = (h // self.patch_size, w // self.patch_size)
-    native = (self.image_size // self.patch_size,) * 2
+    side = self.image_size // self.patch_size
+    native = (side, side)
 
     _, init = INITIALIZERS[self.weight_init]
     cls = self.param('cls', init, (1, 1, self.width))

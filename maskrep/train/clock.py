@@ -1,6 +1,6 @@
 """Wall time of a run by phase: every second belongs to one phase, so the phases sum to the whole."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 import contextlib
 import time
@@ -10,7 +10,7 @@ class Clock:
   """Seconds since `started`, a time.monotonic(), by phase: 'start' before the first phase, 'other' between phases."""
 
   def __init__(self, started: float):
-    self._spent = Counter()
+    self._spent = defaultdict(float)
     self._phase, self._since = 'start', started
 
   @contextlib.contextmanager

@@ -32,7 +32,7 @@ class Collective(NamedTuple):
 
 def collectives(hlo: str) -> list[Collective]:
   """All collectives of a compiled program, from `jax.stages.Compiled.as_text()`."""
-  bodies, entry, current = {}, None, None
+  bodies, entry, current = {}, '', None
   for line in map(str.strip, hlo.splitlines()):
     if start := _COMPUTATION.match(line):
       current = bodies.setdefault(start[2], [])

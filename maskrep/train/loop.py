@@ -1,7 +1,7 @@
 """The train loop: the only one in the repo. Restores, steps, logs, evaluates, saves."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 import contextlib
 import dataclasses
 import functools
@@ -115,7 +115,7 @@ def _leave(
   raise Preempted(f'stopped by {signal} after step {step}, which is saved; run the same command to resume')
 
 
-def _on_device(loader: Loader, start: int, stop: int, mesh: Mesh) -> Iterator[tuple[Batch, int]]:
+def _on_device(loader: Loader, start: int, stop: int, mesh: Mesh) -> Generator[tuple[Batch, int]]:
   """(global batch on the devices, broken images in it) for steps start ... stop - 1, `IN_FLIGHT` ahead."""
   queue = deque()
   with contextlib.closing(loader.iterate(start)) as host_batches:

@@ -14,7 +14,7 @@ from maskrep.train import schedules
 from maskrep.train.optim import Optim
 from maskrep.train.schedules import Schedule
 from maskrep.train.step import init_state, make_step
-from maskrep.types import Batch, Objective, TrainState
+from maskrep.types import Objective, TrainState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Program:
   init: Callable[[], TrainState]
   step: Callable
 
-  def batch(self, canvas: int) -> Batch:
+  def batch(self, canvas: int) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes, dtypes and shardings of a batch; see types.py."""
     sharding = batch_sharding(self.mesh)
 

@@ -36,7 +36,8 @@ class Progress:
     # In a file, one line per 10 s is enough.
     self._bar = tqdm(initial=start, total=program.total_steps, unit='step', dynamic_ncols=True, file=sys.stderr,
                      disable=not writes, mininterval=0.1 if sys.stderr.isatty() else 10)
-    self._pending, self._collapsed, self._steps, self._broken = None, 0, 0, 0
+    self._pending: list[tuple[int, dict, int]] = []  # the last step, until it is flushed
+    self._collapsed, self._steps, self._broken = 0, 0, 0
     self._before = clock.seconds()
 
   def __enter__(self):
@@ -49,7 +50,7 @@ class Progress:
     """Adds a step that was dispatched, whose metrics may not be computed yet, and flushes the one before it."""
     if self._pending:
       self.flush({})
-    self._pending = step, metrics, broken
+    self._pending.append((step, metrics, broken))
 
   def flush(self, evaluated: dict[str, float]) -> None:
     """Fetches the metrics of the last step, and writes them if they are due or the step was `evaluated`.
@@ -57,8 +58,7 @@ class Progress:
     Raises:
       NonFiniteError: too many updates were skipped.
     """
-    step, metrics, broken = self._pending
-    self._pending = None
+    step, metrics, broken = self._pending.pop()
     metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
     self._steps, self._broken = self._steps + 1, self._broken + broken
     self._bar.set_postfix_str(f'loss={metrics["loss"]:.4f}, {self._speed()[0]:.0f} images/s', refresh=False)

@@ -1,13 +1,15 @@
 """Schedules: functions step -> float32 scalar; and epochs converted to steps."""
 
 from collections.abc import Callable
+from typing import cast
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 import optax
 
 from maskrep.types import Array
 
-Schedule = Callable[[Array | int], Array]
+Schedule = Callable[[ArrayLike], Array]  # optax declares ArrayLike as the result too
 
 
 def epochs_to_steps(epochs: float, examples: int, batch_size: int) -> int:
@@ -17,7 +19,7 @@ def epochs_to_steps(epochs: float, examples: int, batch_size: int) -> int:
 
 def linear(start: float, end: float, steps: int) -> Schedule:
   """A straight line from `start` at step 0 to `end` at `steps`, constant after it."""
-  return optax.linear_schedule(start, end, steps)
+  return cast(Schedule, optax.linear_schedule(start, end, steps))
 
 
 def cosine(start: float, end: float, steps: int) -> Schedule:
@@ -33,4 +35,4 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
 def warmup_cosine(start: float, peak: float, end: float, warmup_steps: int, total_steps: int) -> Schedule:
   """A line from `start` to `peak` over the warm-up, then a half-cosine to `end` at `total_steps`."""
   decay = cosine(peak, end, total_steps - warmup_steps)
-  return optax.join_schedules([linear(start, peak, warmup_steps), decay], [warmup_steps])
+  return cast(Schedule, optax.join_schedules([linear(start, peak, warmup_steps), decay], [warmup_steps]))

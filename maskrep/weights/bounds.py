@@ -6,11 +6,10 @@ Sizes may come from a JSON file that anybody can edit. Each must be one that the
 from collections.abc import Iterator
 import math
 
-from flax import linen as nn
-
 from maskrep.errors import ConfigError
 from maskrep.models.resnet import ResNet
 from maskrep.models.vqgan import VQGAN
+from maskrep.types import Network
 from maskrep.weights.pretrained import IMAGENET, MAX_DEPTH, ForeignNetwork, module, part, shapes
 
 MAX_SIDE = 2048  # pixels of an image
@@ -64,7 +63,7 @@ def _check_sides(name: str, network: ForeignNetwork) -> None:
     check_side('preprocessing.size', network.preprocessing.size)
 
 
-def _blocks(built: nn.Module) -> int:
+def _blocks(built: Network) -> int:
   """The number of blocks, whose tracing takes time even without computation."""
   if isinstance(built, VQGAN):
     return len(built.multipliers) * (built.encoder_blocks + built.decoder_blocks)
@@ -73,7 +72,7 @@ def _blocks(built: nn.Module) -> int:
   return built.depth + getattr(built, 'class_depth', 0)
 
 
-def _lengths(built: nn.Module) -> Iterator[tuple[str, float]]:
+def _lengths(built: Network) -> Iterator[tuple[str, float]]:
   """Fields, and the axes of arrays that they cause."""
   if isinstance(built, VQGAN):
     yield from (('channels', built.channels), ('multipliers', built.channels * max(built.multipliers)),
@@ -84,7 +83,7 @@ def _lengths(built: nn.Module) -> Iterator[tuple[str, float]]:
     yield from (('width', built.width), ('mlp_ratio', built.width * built.mlp_ratio), ('patch_size', built.patch_size))
 
 
-def _attention(built: nn.Module, network: ForeignNetwork) -> tuple[int, int]:
+def _attention(built: Network, network: ForeignNetwork) -> tuple[int, int]:
   """The heads and tokens of the largest attention between patches, (0, 0) without any."""
   if isinstance(built, ResNet) or getattr(built, 'design', '') == 'maskgit':
     return 0, 0

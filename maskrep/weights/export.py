@@ -20,7 +20,7 @@ def check(name: str, path: Path, kind: str, where: str) -> None:
   Raises:
     ConfigError: it cannot, or its files have another suffix.
   """
-  formats = FORMATS | FORWARD_FORMATS
+  formats = {**FORMATS, **FORWARD_FORMATS}
   fmt = formats[name]
   if kind not in fmt.KINDS:
     others = [name for name, other in formats.items() if kind in other.KINDS]

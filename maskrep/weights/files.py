@@ -127,6 +127,7 @@ def _read_npz(path):
   if not isinstance(loaded, np.lib.npyio.NpzFile):
     raise Refused('is one array, not an archive of named arrays; write it with numpy.savez')
   with loaded:
+    assert loaded.zip is not None  # it is, until closed
     claims.check_npy(loaded.zip)
     return dict(loaded)
 
@@ -177,7 +178,7 @@ def _arrays(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
     if nodes > MAX_NODES or len(path) > 100:
       raise Refused('is nested without end; ask its author for another')
     if isinstance(value, Mapping):
-      pending += [((*path, str(key)), child) for key, child in reversed(value.items())]
+      pending += [((*path, str(key)), child) for key, child in reversed(list(value.items()))]
     elif isinstance(value, list | tuple):
       pending += [((*path, str(i)), value[i]) for i in reversed(range(len(value)))]
     else:

@@ -26,7 +26,7 @@ def run(name: str, source_path: str, folder: Path, *, heads: int | None, adapt_c
     RunError: the file cannot be read, lacks arrays of its network, or the outputs of the import differ.
   """
   fmt, path, what = FORMATS[name], Path(source_path).expanduser(), f'--input={source_path}'
-  if fmt.read is None:
+  if fmt.read is None or fmt.from_foreign is None:
     raise ConfigError(f'--format={name}: is a pickle, which could run any code, and is never opened; give the '
                       'file that it was made from')
   if not path.exists():

@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from maskrep.errors import ConfigError
 from maskrep.models import encoder
 from maskrep.models.encoder import Kind, Preprocessing
 from maskrep.models.vqgan import VQGAN
-from maskrep.types import Params
+from maskrep.types import Network, Params
 from maskrep.weights.names import Arrays
 
 KINDS = encoder.KINDS | {
@@ -120,18 +119,18 @@ def variables(arrays: Mapping[str, np.ndarray]) -> dict:
 
 def flat(*trees: Mapping) -> Arrays:
   """Trees as one flat dict of NumPy arrays."""
-  return {name: np.asarray(value) for tree in trees for name, value in flatten_dict(tree, sep='.').items()}
+  return {name: np.asarray(value) for tree in trees for name, value in _leaves(tree).items()}
 
 
 def digest(params: Params) -> str:
   """The first 16 digits of the SHA-256 of all values."""
   sha256 = hashlib.sha256()
   for leaf in jax.tree.leaves(params):
-    sha256.update(np.ascontiguousarray(leaf))
+    sha256.update(np.ascontiguousarray(leaf).data)
   return sha256.hexdigest()[:16]
 
 
-def module(kind: str, config: Mapping, dtype: jnp.dtype = jnp.float32) -> nn.Module:
+def module(kind: str, config: Mapping, dtype: jnp.dtype = jnp.float32) -> Network:
   """The network, for computation in `dtype`.
 
   Raises:
@@ -146,7 +145,7 @@ def module(kind: str, config: Mapping, dtype: jnp.dtype = jnp.float32) -> nn.Mod
   return network
 
 
-def forward(network: nn.Module) -> Callable:
+def forward(network: Network) -> Callable:
   """The function (variables, images) -> named outputs, see `Pretrained.encode`."""
   if not isinstance(network, VQGAN):
     return network.apply
@@ -163,7 +162,7 @@ def part(kind: str) -> str:
   return 'tokenizer' if kind == 'vqgan' else 'encoder'
 
 
-def described(network: nn.Module) -> tuple[str, dict]:
+def described(network: Network) -> tuple[str, dict]:
   """The kind of a module and the fields that define its network."""
   return encoder.describe(network, KINDS)
 
@@ -190,11 +189,16 @@ def shapes(kind: str, config: Mapping) -> dict[str, tuple[int, ...]]:
     tree = jax.eval_shape(_init(kind, config))
   except (ValueError, TypeError, ArithmeticError) as error:  # such as an image that is not a whole number of patches
     raise ConfigError(f'{part(kind)}: {" ".join(str(error).split())[:200]}') from error
-  return {name: leaf.shape for collection in tree.values() for name, leaf in flatten_dict(collection, sep='.').items()}
+  return {name: leaf.shape for collection in tree.values() for name, leaf in _leaves(collection).items()}
+
+
+def _leaves(tree: Mapping) -> dict[str, Any]:
+  """The leaves of a tree by dotted names. Flax does not declare that type."""
+  return flatten_dict(tree, sep='.')
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled(network: nn.Module) -> Callable:
+def _compiled(network: Network) -> Callable:
   return jax.jit(forward(network))
 
 

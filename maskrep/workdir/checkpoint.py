@@ -11,7 +11,7 @@ from pathlib import Path
 import re
 import shutil
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.experimental import multihost_utils
@@ -26,6 +26,8 @@ from maskrep.workdir.folder import Place
 SHOWN = 10  # leaves named in a message
 STEP = re.compile('[0-9]+')  # the name of the folder of a step
 FAILURES = 3  # saves in a row after whose failure the run ends
+
+State = TypeVar('State', bound=TrainState | dict[str, Any])  # the whole, or a part of it
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +129,7 @@ class Checkpoints:
                             'free space or mend the disk, then run the same command') from error
     self._manager.reload()
 
-  def restore(self, template: TrainState | dict[str, Any]) -> TrainState | dict[str, Any] | None:
+  def restore(self, template: State) -> State | None:
     """The newest state that is intact, or a part of it; None if nothing was saved.
 
     A checkpoint that is damaged is moved to `corrupt/` in the workdir, once an older one is found intact.
@@ -173,7 +175,7 @@ class Checkpoints:
       log.warning('%s: has %.1f GB free, and the checkpoints to come need %.1f GB; free space, or lower '
                   'config.train.keep_checkpoints', self._directory, free / 1e9, needed / 1e9)
 
-  def _read(self, step: int, template: TrainState | dict[str, Any]) -> TrainState | dict[str, Any]:
+  def _read(self, step: int, template: State) -> State:
     folder, whole = self._directory / str(step), isinstance(template, TrainState)
     if folder.is_symlink():
       raise ValueError('it is a link')
@@ -219,7 +221,7 @@ def _without_warnings() -> Iterator[None]:
     logger.setLevel(level)
 
 
-def _read_part(path: Path, part: dict[str, Any]) -> dict[str, Any]:
+def _read_part(path: Path, part: State) -> State:
   """Reads the leaves of `part`, and no others, of a state that StandardSave wrote."""
   # The standard handler restores whole trees only. It writes as this one does.
   item = _without_empty(part)

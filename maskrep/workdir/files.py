@@ -31,7 +31,7 @@ def read_json(path: Path) -> tuple[list[dict], list[int]]:
   return records, damaged
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
   """Replaces a file: readers see the old or the new content, never a part."""
   with replacing(path) as file:
     file.write(content.encode() if isinstance(content, str) else content)

@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 import socket
-from typing import TextIO
+from typing import IO
 
 from maskrep.errors import CheckpointError
 from maskrep.workdir.events import now
@@ -55,7 +55,7 @@ def shared_lock(workdir: Path) -> Iterator[None]:
     yield
 
 
-def _opened(workdir: Path, mode: str) -> TextIO:
+def _opened(workdir: Path, mode: str) -> IO[str]:
   path = workdir / 'lock'
   try:
     return open(path, mode, errors='replace')

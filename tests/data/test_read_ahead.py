@@ -1,6 +1,7 @@
 """Threads read ahead, boundedly; closing stops them; a read that hangs ends the run."""
 
 import contextlib
+import sys
 import threading
 import time
 
@@ -132,3 +133,10 @@ def test_an_error_leaves_no_thread_behind():
   with pytest.raises(KeyError):
     next(loader(Wrong(10)).iterate(0))
   assert readers() == 0
+
+
+def test_a_reader_that_hangs_ends_a_run_without_stderr_too(hanging, monkeypatch):
+  for name in ('stderr', '__stderr__'):  # both are None if the descriptor is closed
+    monkeypatch.setattr(sys, name, None)
+  with pytest.raises(Stalled):
+    next(in_order(hanging, batch_size=12, canvas=3, threads=2, stall_timeout_s=1, reads=READS))

@@ -1,7 +1,6 @@
 """The handwritten digits inside scikit-learn."""
 
-import importlib.util
-import os
+from importlib import metadata
 
 import numpy as np
 
@@ -23,8 +22,8 @@ class Digits:
     if split not in ('train', 'test'):
       raise ConfigError(f"config.data.source=digits: has no split {split!r}; there are: train, test")
     # The file that sklearn.datasets.load_digits reads; the import of scikit-learn alone takes seconds of CPU.
-    package, = importlib.util.find_spec('sklearn').submodule_search_locations
-    table = np.loadtxt(os.path.join(package, 'datasets', 'data', 'digits.csv.gz'), delimiter=',')
+    file = metadata.distribution('scikit-learn').locate_file('sklearn/datasets/data/digits.csv.gz')
+    table = np.loadtxt(str(file), delimiter=',')
     pixels, labels = table[:, :64], table[:, 64].astype(int)
     shuffled = np.random.RandomState(0).permutation(len(labels))
     members = [shuffled[labels[shuffled] == c] for c in range(self.num_classes)]

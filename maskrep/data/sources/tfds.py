@@ -7,7 +7,7 @@ import functools
 import itertools
 import os
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
@@ -62,13 +62,13 @@ class TFDS:
     maps = f', with label maps of {self.map_classes} classes' if self.map_classes else ''
     self.summary = f'{length} images, {labels}{maps}'
     # tfds's own deserialisation holds the interpreter's lock 15 times as long as parsing the record.
-    self._parse = tf_example_pb2.Example.FromString
+    self._parse = tf_example_pb2.Example.FromString  # pyright: ignore[reportAttributeAccessIssue]  made at run time
     try:
       self._records = _open_records(tfds, builder, split)
       missing = [name for name in rule.reads if name not in self._features(0)] if rule else []
     except OSError as error:
       raise DataError(f'{field}: {error}; prepare it again') from error
-    if missing:
+    if rule and missing:
       raise ConfigError(f'{field}: its records hold no {missing[0]!r}, by which {rule.title!r} labels them; prepare '
                         'the version that tfds has now')
 
@@ -174,7 +174,7 @@ def _check_shard(shard, read: bool) -> list[bytes]:
     raise OSError(f'{shard.filename}: {str(error).splitlines()[0]}') from error
 
 
-def _prepared_builder(tfds, name: str, field: str, download: bool):
+def _prepared_builder(tfds, name: str, field: str, download: bool) -> Any:
   """The builder of a data set, read from its files, without the code that wrote them: that may need TensorFlow."""
   data_dir = os.environ.get('TFDS_DATA_DIR')  # tfds itself reads it only once, when it is imported
   try:

@@ -37,12 +37,7 @@ def export(encode: Encode, size: int, path: Path) -> Path:
   """
   # It logs tracebacks about operations of other libraries that it cannot translate.
   logging.getLogger('jax2onnx').setLevel(logging.ERROR)
-  try:
-    from jax2onnx import to_onnx
-    import onnxruntime  # noqa: F401  it runs the file afterwards
-  except ImportError as error:
-    raise ConfigError(f"{path}: ONNX is written with jax2onnx and onnxruntime, which are not installed ({error}); "
-                      "pip install -e '.[onnx]'") from error
+  to_onnx, _ = _libraries(path)
   names = sorted(jax.eval_shape(encode, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)))
   try:
     model = to_onnx(encode, [('batch', size, size, 3)], input_names=['images'], output_names=names).SerializeToString()
@@ -55,9 +50,19 @@ def export(encode: Encode, size: int, path: Path) -> Path:
 
 def peer(path: Path) -> Peer:
   """The file, run by ONNX Runtime."""
-  import onnxruntime
-
+  _, onnxruntime = _libraries(path)
   session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
   names = [output.name for output in session.get_outputs()]
   return (f'ONNX Runtime {onnxruntime.__version__}',
           lambda images: dict(zip(names, session.run(names, {'images': images}), strict=True)))
+
+
+def _libraries(path):
+  try:
+    # Extras.
+    from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
+    import onnxruntime  # pyright: ignore[reportMissingImports]
+  except ImportError as error:
+    raise ConfigError(f"{path}: ONNX is written with jax2onnx and onnxruntime, which are not installed ({error}); "
+                      "pip install -e '.[onnx]'") from error
+  return to_onnx, onnxruntime

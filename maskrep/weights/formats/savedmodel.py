@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+from jax import core
 from jax.interpreters import mlir
 import jax.numpy as jnp
 from jaxlib.mlir import passmanager
@@ -47,7 +48,7 @@ def export(encode: Encode, size: int, folder: Path) -> Path:
   # Weights are passed as arguments, so that they become variables: a graph cannot be larger than 2 GB.
   closed, outputs = jax.make_jaxpr(encode, return_shape=True)(images)
   weights = [np.asarray(weight) for weight in closed.consts]
-  program = jax.jit(lambda weights, images: jax.core.eval_jaxpr(closed.jaxpr, weights, images))
+  program = jax.jit(lambda weights, images: core.eval_jaxpr(closed.jaxpr, weights, images))
   exported = jax.export.export(program, platforms=PLATFORMS)(weights, images)
   module = _portable(exported)
 
@@ -82,8 +83,9 @@ def peer(folder: Path) -> Peer:
 
 def _tensorflow(folder):
   try:
-    import tensorflow as tf
-    from tensorflow.compiler.tf2xla.python import xla
+    # An extra, and this part of it has no types.
+    import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
+    from tensorflow.compiler.tf2xla.python import xla  # pyright: ignore[reportMissingImports]
   except ImportError as error:
     raise ConfigError(f"{folder}: a SavedModel is written with TensorFlow, which is not installed ({error}); "
                       "pip install -e '.[tensorflow]'") from error

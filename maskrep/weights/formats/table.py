@@ -1,6 +1,6 @@
 """The formats for exporting and importing encoders and tokenizers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -26,44 +26,61 @@ from maskrep.weights.pretrained import ForeignNetwork, ImportOptions, Pretrained
 
 
 class Format(Protocol):
-  """A format of arrays: the attributes of its module. `state` is the network's arrays by the other library's names."""
+  """A format of arrays: the attributes of its module. `state` is the network's arrays by the other library's names.
 
-  KINDS: tuple[str, ...]  # of networks that it can hold
-  SUFFIXES: tuple[str, ...]  # of the file that it writes; () if it writes a folder
+  Attributes:
+    KINDS: of networks that it can hold.
+    SUFFIXES: of the file that it writes; () if it writes a folder.
+    read: (what, path, options) -> the network in a file or folder; `what` is the flag and its value, for errors. None
+      if a file could run code.
+    from_foreign: (state, config, wanted) -> our arrays, the inverse of `to_foreign`, for those of our names that are
+      `wanted`. None without `read`.
+  """
+
+  @property
+  def KINDS(self) -> tuple[str, ...]: ...
+
+  @property
+  def SUFFIXES(self) -> tuple[str, ...]: ...
+
+  @property
+  def read(self) -> Callable[[str, Path, ImportOptions], ForeignNetwork] | None: ...
+
+  @property
+  def from_foreign(self) -> Callable[[Arrays, dict, Iterable[str]], Arrays] | None: ...
 
   def to_foreign(self, arrays: Arrays, config: dict) -> Arrays:
     """Our arrays -> state."""
+    ...
 
-  def from_foreign(self, state: Arrays, config: dict, wanted: Iterable[str]) -> Arrays:
-    """The inverse, for those of our names that are `wanted`."""
-
-  def read(self, what: str, path: Path, options: ImportOptions) -> ForeignNetwork:
-    """The network in a file or folder. The attribute is None if a file could run code.
-
-    `what` is the flag and its value, for errors.
-    """
-
-  def write(self, path: Path, state: Arrays, pretrained: Pretrained, run: RunState | None) -> Path:
+  def write(self, path: Path, state: Arrays, pretrained: Pretrained, run: RunState | None, /) -> Path:
     """Writes a network, with the rest of its run if that is given; returns the file that contains the arrays."""
+    ...
 
   def peer(self, state: Arrays, config: dict, side: int) -> Peer:
     """The other library's model, for square images of `side` pixels."""
+    ...
 
 
 class ForwardFormat(Protocol):
   """A format that contains the forward pass, for export only: the attributes of its module."""
 
-  KINDS: tuple[str, ...]
-  SUFFIXES: tuple[str, ...]
+  @property
+  def KINDS(self) -> tuple[str, ...]: ...
 
-  def export(self, encode: Callable, size: int, path: Path) -> Path:
+  @property
+  def SUFFIXES(self) -> tuple[str, ...]: ...
+
+  def export(self, encode: Callable, size: int, path: Path, /) -> Path:
     """Writes a function of images of this size; returns the path of the file or folder."""
+    ...
 
-  def peer(self, path: Path) -> Peer:
+  def peer(self, path: Path, /) -> Peer:
     """The written file or folder, run by the other library."""
+    ...
 
 
-FORMATS: dict[str, Format] = dict(zip(ARRAYS, (
+FORMATS: Mapping[str, Format] = dict(zip(ARRAYS, (
   timm_vit, hf_vit_msn, facebook_msn, timm_cait, extrema, torchvision_resnet, detectron2_resnet, taming_vqgan,
   maskgit_vqgan, NativeFormat('safetensors'), NativeFormat('npz')), strict=True))
-FORWARD_FORMATS: dict[str, ForwardFormat] = dict(zip(FORWARD, (savedmodel, onnx), strict=True))
+FORWARD_FORMATS: Mapping[str, ForwardFormat] = dict(zip(FORWARD, (savedmodel, onnx), strict=True))

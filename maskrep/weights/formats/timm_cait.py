@@ -20,7 +20,7 @@ write = torch_state.writer('timm_cait')
 
 def table(class_blocks: str) -> names.Table:
   """The table of names if the blocks of class attention are called `class_blocks`."""
-  attention = {
+  attention: dict[str, str | tuple[str, ...]] = {
     f'class_{ours}': theirs.replace('blocks', class_blocks) for ours, theirs in torch_vit.BLOCKS.items()}
   attention['class_block{}.attn.qkv'] = tuple(f'{class_blocks}.{{}}.attn.{part}' for part in 'qkv')
   scales = {f'{kind}block{{}}.scale{i}': f'{blocks}.{{}}.gamma_{i}'

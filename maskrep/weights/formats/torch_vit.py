@@ -11,12 +11,12 @@ from maskrep.weights.bounds import MAX_SIDE
 from maskrep.weights.names import Table
 from maskrep.weights.strict import need
 
-ENDS: Table = {'cls': 'cls_token', 'pos': 'pos_embed', 'embed': 'patch_embed.proj', 'norm': 'norm'}
-BLOCKS: Table = {
+ENDS = {'cls': 'cls_token', 'pos': 'pos_embed', 'embed': 'patch_embed.proj', 'norm': 'norm'}
+BLOCKS = {
   'block{}.norm1': 'blocks.{}.norm1', 'block{}.attn.qkv': 'blocks.{}.attn.qkv',
   'block{}.attn.proj': 'blocks.{}.attn.proj', 'block{}.norm2': 'blocks.{}.norm2',
   'block{}.mlp.fc1': 'blocks.{}.mlp.fc1', 'block{}.mlp.fc2': 'blocks.{}.mlp.fc2'}
-NAMES: Table = ENDS | BLOCKS
+NAMES = ENDS | BLOCKS
 
 # The heads of the published ViTs, by width: Ti, S, B, L, H. They cannot be inferred from the arrays.
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
@@ -37,20 +37,21 @@ def sizes(
   Raises:
     ConfigError: an array is missing, its shape is not that of a ViT, or the number of heads is unknown.
   """
-  filters = need(what, state, f'{table["embed"]}.weight', 4)
+  named = {ours: theirs for ours, theirs in table.items() if isinstance(theirs, str)}
+  filters = need(what, state, f'{named["embed"]}.weight', 4)
   width, _, patch, other = filters.shape
   if patch != other:
-    raise ConfigError(f'{what}: {table["embed"]}.weight is for patches of {patch} x {other}, and patches here are '
+    raise ConfigError(f'{what}: {named["embed"]}.weight is for patches of {patch} x {other}, and patches here are '
                       'square; choose other weights')
-  positions = need(what, state, table['pos'], 3).shape[1] - class_slot
+  positions = need(what, state, named['pos'], 3).shape[1] - class_slot
   grid = math.isqrt(max(positions, 0))
   if grid < 1 or grid**2 != positions:
-    raise ConfigError(f'{what}: {table["pos"]} has {positions} patches, which is not a square; choose other weights')
+    raise ConfigError(f'{what}: {named["pos"]} has {positions} patches, which is not a square; choose other weights')
   if grid * patch > MAX_SIDE:
     raise ConfigError(f'{what}: is for images of {grid * patch} pixels, and at most {MAX_SIDE} are supported; choose '
                       'other weights')
-  hidden = need(what, state, table['block{}.mlp.fc1'].format(0) + '.weight', 2).shape[0]
-  return {'patch_size': patch, 'width': width, 'depth': count(table['block{}.norm1'], state),
+  hidden = need(what, state, named['block{}.mlp.fc1'].format(0) + '.weight', 2).shape[0]
+  return {'patch_size': patch, 'width': width, 'depth': count(named['block{}.norm1'], state),
           'heads': _heads(what, width, heads, known), 'mlp_ratio': hidden / width, 'image_size': grid * patch}
 
 

@@ -7,7 +7,7 @@ from maskrep.errors import ConfigError
 from maskrep.models.encoder import Preprocessing
 
 GROUPS = 32  # of the group norms, in both codes
-PREPROCESSING = Preprocessing(size=256, crop_fraction=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+PREPROCESSING = Preprocessing(size=256, crop_fraction=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def refuse_others(flag: str, fixed: Mapping[str, Any], config: Mapping[str, Any]) -> None:
