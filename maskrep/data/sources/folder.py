@@ -122,7 +122,7 @@ class Folder:
     measured, dull = [], 0
     for index in range(0, len(self), -(-len(self) // LOOKED_AT)):
       try:
-        image = self[index].image
+        image = read_image(self.name(index))
         pixels = decode(image, canvas=32)
         measured.append(measure(image))
         dull += int(pixels.max()) - int(pixels.min()) < CONSTANT
