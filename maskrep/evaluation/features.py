@@ -61,17 +61,17 @@ class Subset:
 
   @property
   def fingerprint(self) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(self.indices, '<i8')).hexdigest()[:16]
+    digest = hashlib.sha256(np.ascontiguousarray(self.indices, '<i8').data).hexdigest()[:16]
     return f'{len(self)} ({digest}) of {self.source.fingerprint}'
 
   def __len__(self) -> int:
     return len(self.indices)
 
-  def __getitem__(self, i: int) -> Example:
-    return self.source[int(self.indices[i])]
+  def __getitem__(self, index: int) -> Example:
+    return self.source[int(self.indices[index])]
 
-  def name(self, i: int) -> str:
-    return self.source.name(int(self.indices[i]))
+  def name(self, index: int) -> str:
+    return self.source.name(int(self.indices[index]))
 
 
 def sample(source: Source, limit: int) -> Source:

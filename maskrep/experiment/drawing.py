@@ -3,6 +3,7 @@
 import contextlib
 from pathlib import Path
 
+from maskrep.data.batch import Batch
 from maskrep.data.datasets import Data, open_source
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.data.loader import in_order
@@ -12,7 +13,6 @@ from maskrep.experiment.experiment import Experiment
 from maskrep.show.masks import masked_columns
 from maskrep.show.sheet import sheet_png
 from maskrep.show.views import columns, draw
-from maskrep.types import Batch
 
 SUBJECTS = {'views': columns, 'masks': masked_columns}
 ROWS = 4  # images of the training data, if none are named
@@ -21,7 +21,7 @@ ROWS = 4  # images of the training data, if none are named
 class Images:
   """Image files as a source."""
 
-  num_classes = 0
+  num_classes = map_classes = 0
   fingerprint = 'images'
 
   def __init__(self, paths: list[str], canvas: int):
@@ -37,6 +37,9 @@ class Images:
 
   def __getitem__(self, index: int) -> Example:
     return self._examples[index]
+
+  def name(self, index: int) -> str:
+    return self._examples[index].name
 
 
 def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tuple[bytes, list[str]]:
@@ -61,7 +64,7 @@ def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tu
 
 
 def first_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...]) -> Batch:
-  """One batch, with the fields in `reads`, of the named images or the first of the training data."""
+  """One batch on the host, with the fields in `reads`, of the named images or the first of the training data."""
   source = Images(paths, data.canvas) if paths else open_source(data, data.train_split)
   rows = len(source) if paths else min(ROWS, len(source))
   batches = in_order(source, batch_size=rows, canvas=data.canvas, threads=data.threads,

@@ -9,7 +9,7 @@ from maskrep.experiment.experiment import Experiment
 from maskrep.schema import Reader, describe_field
 
 
-def annotations(config: Mapping[str, Any]) -> dict[str, Any]:
+def annotations(config: dict[str, Any]) -> dict[str, Any]:
   """The annotations of the fields of a training config, by their dotted names.
 
   Raises:
