@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 import csv
 import dataclasses
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -49,16 +50,20 @@ class Embedded:
 
 def write_parquet(file: BinaryIO, embedded: Embedded) -> None:
   """Columns name, label (int32, null if there is none) and vector (a list of D float32); a row group for each part."""
-  writer = None
-  for names, *labels, vectors in embedded.rows():
-    columns = {'name': pa.array(names.tolist(), pa.string())}
-    if labels:
-      columns['label'] = pa.array(labels[0], pa.int32(), mask=labels[0] < 0)
-    columns['vector'] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    table = pa.table(columns).replace_schema_metadata({KEY: embedded.record})
-    writer = writer or parquet.ParquetWriter(file, table.schema)
-    writer.write_table(table, row_group_size=max(1, len(names)))
-  writer.close()
+  tables = (_table(row, embedded.record) for row in embedded.rows())
+  first = next(tables)
+  with parquet.ParquetWriter(file, first.schema) as writer:
+    for table in itertools.chain([first], tables):
+      writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+
+def _table(row: tuple[np.ndarray, ...], record: str) -> pa.Table:
+  names, *labels, vectors = row
+  columns = {'name': pa.array(names.tolist(), pa.string())}
+  if labels:
+    columns['label'] = pa.array(labels[0], pa.int32(), mask=labels[0] < 0)
+  columns['vector'] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+  return pa.table(columns).replace_schema_metadata({KEY: record})
 
 
 def write_npz(file: BinaryIO, embedded: Embedded) -> None:
@@ -128,13 +133,13 @@ def write(path: Path, embedded: Embedded) -> None:
     FORMATS[path.suffix].write(file, embedded)
 
 
-def made(path: Path) -> dict[str, Any] | None:
-  """How a file was made, as it says itself; None if it is no embedding."""
+def made(path: Path) -> dict[str, Any]:
+  """How a file was made, as it says itself; {} if it is no embedding."""
   try:
     found = json.loads(FORMATS[path.suffix].made(path))
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pa.ArrowException):
-    return None
-  return found if isinstance(found, dict) else None
+    return {}
+  return found if isinstance(found, dict) else {}
 
 
 def _beside(path: Path) -> Path:
