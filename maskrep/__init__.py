@@ -31,7 +31,7 @@ MODULES = {
   '__version__': 'maskrep.process.version',
 }
 
-__all__ = list(MODULES)
+__all__ = ['Encoder', '__version__', 'config', 'evaluate', 'load', 'train']
 
 
 class _Face(ModuleType):

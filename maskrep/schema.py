@@ -10,7 +10,7 @@ import difflib
 import functools
 import math
 import typing
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from flax import linen as nn
 import jax
@@ -18,9 +18,13 @@ import jax.numpy as jnp
 
 from maskrep.errors import ConfigError
 from maskrep.process.paths import ON_THIS_MACHINE
+from maskrep.types import Dataclass
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 WORDS = {1: 'one', 2: 'two', 3: 'three', 4: 'four'}
+
+
+Built = TypeVar('Built', bound=Dataclass)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +127,7 @@ def check_module(self: nn.Module) -> None:
   nn.Module.__post_init__(self)
 
 
-def build(cls, fields: Mapping[str, Any], path: str, **given):
+def build(cls: type[Built], fields: Mapping[str, Any], path: str, **given: Any) -> Built:
   """`cls(**fields, **given)`, each of `fields` checked.
 
   Args:
@@ -164,15 +168,15 @@ class Reader:
     self._objects, self._fields = {}, []
     self.annotations: dict[str, Any] = {}
 
-  def __call__(self, name: str, cls, **given):
+  def __call__(self, name: str, cls: type[Built], **given: Any) -> Built:
     """The object of a section, see `build`."""
     return self.build(name, cls, self.section(name), **given)
 
-  def build(self, name: str, cls, fields: Mapping[str, Any], **given):
+  def build(self, name: str, cls: type[Built], fields: Mapping[str, Any], **given: Any) -> Built:
     """The object of a section, from `fields` that were read with `section`."""
-    self._objects[name] = build(cls, fields, f'config.{name}', **given)
+    built = self._objects[name] = build(cls, fields, f'config.{name}', **given)
     self.annotations |= {f'{name}.{field}': _annotations(cls)[field] for field in fields}
-    return self._objects[name]
+    return built
 
   def __contains__(self, name: str) -> bool:
     self._fields.append(name)

@@ -16,18 +16,26 @@ A `Batch` maps names to arrays; an objective names those it `reads`:
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from flax import struct
 import jax
+import numpy as np
 
 Array = jax.Array
+AnyArray = jax.Array | np.ndarray  # on devices or on the host
 Params = Any  # a pytree of float32 arrays
 Batch = Mapping[str, Array]
 Views = Mapping[str, Array]
 
 
-class Network(Protocol):
+class Dataclass(Protocol):
+  """A dataclass, or a Flax module, which is one."""
+
+  __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class Network(Dataclass, Protocol):
   """A Flax module, held by those who know only that. Its fields are attributes.
 
   Flax declares that `apply` may return a pair; it does so only with `mutable`, and no type can tell.
@@ -106,11 +114,20 @@ class Objective(Protocol):
     exact_microbatches: whether `train.microbatch` leaves loss and gradient as they are, up to round-off.
   """
 
-  reads: tuple[str, ...]
-  preprocessing: Any
-  pooling: str
-  masked: Mapping[str, str | None]
-  exact_microbatches: bool
+  @property
+  def reads(self) -> tuple[str, ...]: ...
+
+  @property
+  def preprocessing(self) -> Any: ...
+
+  @property
+  def pooling(self) -> str: ...
+
+  @property
+  def masked(self) -> Mapping[str, str | None]: ...
+
+  @property
+  def exact_microbatches(self) -> bool: ...
 
   @property
   def backbone(self) -> tuple[str, Network]: ...
@@ -149,7 +166,8 @@ class Objective(Protocol):
 class Classifies(Protocol):
   """An objective with a classifier of its own."""
 
-  num_classes: int
+  @property
+  def num_classes(self) -> int: ...
 
   def classify(self, params: Params, representation: Array) -> Array:
     """'cls' of `encode`, [B, D] -> logits [B, num_classes]."""
@@ -160,7 +178,8 @@ class Classifies(Protocol):
 class Segments(Protocol):
   """An objective that gives each patch a class."""
 
-  map_classes: int
+  @property
+  def map_classes(self) -> int: ...
 
   def segment(self, params: Params, images: Array) -> Array:
     """Preprocessed images [B, H, W, 3] -> logits [B, rows, columns, map_classes] of their patches."""

@@ -60,8 +60,7 @@ def load(path: str | os.PathLike, *, network: str = 'ema', dtype: str = 'auto') 
   what = repr(given)
   check_path(what, given)
   pretrained = _read(what, Path(given).expanduser(), network)
-  check_encoder(what, pretrained)
-  return Encoder(pretrained, dtype=dtype_of(dtype))
+  return Encoder(pretrained, check_encoder(what, pretrained), dtype=dtype_of(dtype))
 
 
 def _read(what: str, path: Path, network: str) -> Pretrained:
@@ -100,8 +99,8 @@ class Encoder:
   source: dict[str, Any]
   canvas: int
 
-  def __init__(self, pretrained: Pretrained, *, dtype: jnp.dtype):
-    self.kind, self.preprocessing, self.source = pretrained.kind, pretrained.preprocessing, pretrained.source
+  def __init__(self, pretrained: Pretrained, preprocessing: Preprocessing, *, dtype: jnp.dtype):
+    self.kind, self.preprocessing, self.source = pretrained.kind, preprocessing, pretrained.source
     self.canvas = _canvas(pretrained.source)
     self._network = module(pretrained.kind, pretrained.config, dtype)
     self._patch_size = pretrained.config.get('patch_size', 1)

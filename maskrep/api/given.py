@@ -31,7 +31,7 @@ class GivenImages:
 
   def __init__(self, images: Given | Iterable[Given]):
     if folder := _folder(images):
-      field = repr(os.fspath(images))
+      field = repr(folder)
       names = [name for name, _ in listed(field, folder)[0]]
       self._bits = look(field, folder, names).bits or 8
       images = [os.path.join(folder, name) for name in names]

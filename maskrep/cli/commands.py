@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     print(f'maskrep: {word}: must be one of {", ".join(COMMANDS)}', file=sys.stderr)
     return 2
   print(Page(usage='maskrep COMMAND', doc=__doc__, examples=EXAMPLES, choices={
-    name: _module(name).__doc__.strip().splitlines()[0] for name in COMMANDS}).text(argv))
+    name: (_module(name).__doc__ or '').strip().partition('\n')[0] for name in COMMANDS}).text(argv))
   return 0 if word else 2
 
 

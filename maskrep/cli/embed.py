@@ -4,6 +4,7 @@ Stopped, it goes on with the same command, and the file is the same.
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -64,8 +65,9 @@ def run(argv: list[str]) -> None:
 
   distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
   cache_compilations()
+  fields: dict[str, Any] = {name: values[name].value for name in ENCODING}
   try:
-    encoding = Encoding(**{name: values[name].value for name in ENCODING})
+    encoding = Encoding(**fields)
   except ValueError as error:
     raise ConfigError(f'--{error}') from error
   data = {field: values[flag].value for flag, field in DATA.items() if values[flag].value is not None}

@@ -37,7 +37,7 @@ class Page:
 
   Attributes:
     usage: the command with what follows it, as 'maskrep evaluate PROTOCOL --workdir=DIR'.
-    doc: its purpose.
+    doc: its purpose; None if Python runs without docstrings.
     examples: command lines.
     define: adds its flags to values; called with the values and the command line.
     choices: of the word in capitals in `usage`, such as PROTOCOL: name -> its meaning.
@@ -45,7 +45,7 @@ class Page:
   """
 
   usage: str
-  doc: str
+  doc: str | None
   examples: tuple[str, ...]
   define: Callable[[flags.FlagValues, list[str]], None] = lambda values, argv: None
   choices: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -54,7 +54,7 @@ class Page:
   def text(self, argv: list[str]) -> str:
     values = flags.FlagValues()
     self.define(values, argv)
-    parts = [f'usage: {self.usage}', self.doc.strip()]
+    parts = [f'usage: {self.usage}', *([self.doc.strip()] if self.doc else ())]
     if self.choices:
       parts.append(_titled(next(word for word in self.usage.split() if word.isupper()), self.choices))
     if len(values):

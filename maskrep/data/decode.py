@@ -5,7 +5,7 @@ import contextlib
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 import simplejpeg
 
 from maskrep.data import limits
@@ -84,14 +84,17 @@ def _used_bits(picture: Image.Image) -> int:
   """The bits in use of a loaded picture whose mode is one of integers, see `measure`."""
   if picture.format == 'PPM':
     return 16
-  declared = picture.tag_v2.get(258, (16,))[0] if picture.format == 'TIFF' else 16  # BitsPerSample
+  tiff = isinstance(picture, TiffImagePlugin.TiffImageFile)
+  declared = picture.tag_v2.get(258, (16,))[0] if tiff else 16  # BitsPerSample
   if 8 < declared < 16:
     return declared
   largest = max(int(np.asarray(strip).max()) for _, strip in _strips(picture))
   return next((bits for bits in RANGES if largest < 2**bits), RANGES[-1])
 
 
-def decode_label_map(label_map: bytes | np.ndarray, lookup: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+def decode_label_map(
+  label_map: bytes | np.ndarray | None, lookup: np.ndarray, *, size: tuple[int, int]
+) -> np.ndarray:
   """The class of each pixel of a decoded picture: the map is reduced as the picture was, by nearest neighbour.
 
   Args:
@@ -103,9 +106,11 @@ def decode_label_map(label_map: bytes | np.ndarray, lookup: np.ndarray, *, size:
     uint8 [*size].
 
   Raises:
-    BrokenImage: the map cannot be decoded, for any reason, or has another shape than the picture.
+    BrokenImage: there is no map; it cannot be decoded, for any reason, or has another shape than the picture.
   """
   try:
+    if label_map is None:
+      raise BrokenImage('there is none')
     if isinstance(label_map, np.ndarray):
       return _fit_values(label_map, lookup, size)
     limits.check_bytes(label_map)
@@ -135,8 +140,9 @@ def _fit_values(values: np.ndarray, lookup: np.ndarray, size: tuple[int, int]) -
   if values.ndim != 2 or values.dtype != np.uint8:
     raise BrokenImage(f'it has values of type {values.dtype} and shape {values.shape}')
   # The picture may have been reduced in two steps, which rounds twice.
-  if max(abs(a - b) for a, b in zip(_fitted(*values.shape, max(size)), size, strict=True)) > 1:
-    raise BrokenImage(f'it is {values.shape[1]} x {values.shape[0]}, which is not the shape of the picture')
+  height, width = values.shape
+  if max(abs(a - b) for a, b in zip(_fitted(height, width, max(size)), size, strict=True)) > 1:
+    raise BrokenImage(f'it is {width} x {height}, which is not the shape of the picture')
   rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(values.shape, size, strict=True))
   return lookup[values[rows[:, None], columns]]
 
@@ -153,15 +159,16 @@ def _decode_file(data: bytes, canvas: int, bits: int) -> np.ndarray:
 
 def _decode_jpeg(data: bytes, canvas: int) -> np.ndarray:
   limits.check_jpeg(data)
-  height, width, *_ = simplejpeg.decode_jpeg_header(data)
+  height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
   limits.check_size(width, height)
   least_height, least_width = _fitted(height, width, canvas)
-  scale = {'min_height': least_height, 'min_width': least_width, 'min_factor': 2}
-  decoded = height, width
+  decoded_height, decoded_width = height, width
   if height * width > limits.SMALL:
-    decoded = simplejpeg.decode_jpeg_header(data, **scale)[:2]
-  with limits.reserve_jpeg(data, (height, width), decoded):
-    return _fit(_rgb(simplejpeg.decode_jpeg(data, **scale)), canvas)
+    decoded_height, decoded_width = map(int, simplejpeg.decode_jpeg_header(
+      data, min_height=least_height, min_width=least_width, min_factor=2)[:2])
+  with limits.reserve_jpeg(data, (height, width), (decoded_height, decoded_width)):
+    return _fit(_rgb(simplejpeg.decode_jpeg(
+      data, min_height=least_height, min_width=least_width, min_factor=2)), canvas)
 
 
 def _pixels(picture: Image.Image, canvas: int, bits: int) -> np.ndarray:
@@ -187,13 +194,13 @@ def _upright_rgb(picture: Image.Image, orientation: int, bits: int) -> Image.Ima
     return picture
   if picture.mode.startswith('I'):
     bits = max(bits, _used_bits(picture))
-  result = None
-  for top, strip in _strips(picture, orientation):
-    strip = _visible(strip, transparent, bits)
-    if strip.width * strip.height == picture.width * picture.height:
-      return strip
-    if result is None:
-      result = Image.new('RGB', (strip.width, picture.width * picture.height // strip.width))
+  strips = ((top, _visible(strip, transparent, bits)) for top, strip in _strips(picture, orientation))
+  _, first = next(strips)
+  if first.width * first.height == picture.width * picture.height:
+    return first
+  result = Image.new('RGB', (first.width, picture.width * picture.height // first.width))
+  result.paste(first, (0, 0))
+  for top, strip in strips:
     result.paste(strip, (0, top))
   return result
 
@@ -236,7 +243,7 @@ def _rgb(pixels: np.ndarray) -> np.ndarray:
 
 
 def _fit(pixels: np.ndarray, canvas: int) -> np.ndarray:
-  height, width = _fitted(*pixels.shape[:2], canvas)
+  height, width = _fitted(pixels.shape[0], pixels.shape[1], canvas)
   if (height, width) == pixels.shape[:2]:
     return pixels
   return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))

@@ -112,7 +112,7 @@ def _plan(output: Path, parts: Parts, made: dict[str, Any]) -> dict[str, Any]:
     ConfigError: `output` is there, and is not this embedding.
   """
   if output.exists():
-    found = writers.made(output) or {}
+    found = writers.made(output)
     if {name: found.get(name) for name in made} != made:
       raise ConfigError(f'--output={output}: exists already, and is not this embedding; remove it, or give another '
                         'path')

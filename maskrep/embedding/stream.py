@@ -77,14 +77,14 @@ class _Named:
   def __len__(self) -> int:
     return len(self._indices)
 
-  def __getitem__(self, i: int) -> Example:
-    example = self._source[int(self._indices[i])]
+  def __getitem__(self, index: int) -> Example:
+    example = self._source[int(self._indices[index])]
     with self._lock:
-      self._names[i] = example.name
+      self._names[index] = example.name
     return example
 
-  def name(self, i: int) -> str:
-    return self._source.name(int(self._indices[i]))
+  def name(self, index: int) -> str:
+    return self._source.name(int(self._indices[index]))
 
   def names(self, positions: np.ndarray) -> list[str]:
     """The names of records that have been read, for the last time; '' of others."""
@@ -95,4 +95,4 @@ class _Named:
 
 def _joined(parts: list[Part]) -> Part:
   names, labels, vectors, broken = zip(*parts, strict=True)
-  return Part(*map(np.concatenate, (names, labels, vectors)), np.sum(broken))
+  return Part(np.concatenate(names), np.concatenate(labels), np.concatenate(vectors), np.sum(broken))

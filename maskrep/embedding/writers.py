@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 import csv
 import dataclasses
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -58,17 +59,21 @@ class Embedded:
 
 def write_parquet(file: BinaryIO, embedded: Embedded) -> None:
   """Columns name, label (int32, null if there is none), class and vector (D float32); a row group per part."""
-  writer = None
-  for names, *labels, vectors in embedded.rows():
-    columns = {'name': pa.array(names.tolist(), pa.string())}
-    if labels:
-      columns |= {name: pa.array(column, pa.int32() if name == 'label' else pa.string())
-                  for name, column in embedded.columns(*labels).items()}
-    columns['vector'] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    table = pa.table(columns).replace_schema_metadata({KEY: embedded.record})
-    writer = writer or parquet.ParquetWriter(file, table.schema)
-    writer.write_table(table, row_group_size=max(1, len(names)))
-  writer.close()
+  tables = (_table(row, embedded) for row in embedded.rows())
+  first = next(tables)
+  with parquet.ParquetWriter(file, first.schema) as writer:
+    for table in itertools.chain([first], tables):
+      writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+
+def _table(row: tuple[np.ndarray, ...], embedded: Embedded) -> pa.Table:
+  names, *labels, vectors = row
+  columns = {'name': pa.array(names.tolist(), pa.string())}
+  if labels:
+    columns |= {name: pa.array(column, pa.int32() if name == 'label' else pa.string())
+                for name, column in embedded.columns(*labels).items()}
+  columns['vector'] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+  return pa.table(columns).replace_schema_metadata({KEY: embedded.record})
 
 
 def write_npz(file: BinaryIO, embedded: Embedded) -> None:
@@ -145,13 +150,13 @@ def write(path: Path, embedded: Embedded) -> None:
     FORMATS[path.suffix].write(file, embedded)
 
 
-def made(path: Path) -> dict[str, Any] | None:
-  """How a file was made, as it says itself; None if it is no embedding."""
+def made(path: Path) -> dict[str, Any]:
+  """How a file was made, as it says itself; {} if it is no embedding."""
   try:
     found = json.loads(FORMATS[path.suffix].made(path))
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pa.ArrowException):
-    return None
-  return found if isinstance(found, dict) else None
+    return {}
+  return found if isinstance(found, dict) else {}
 
 
 def _beside(path: Path) -> Path:

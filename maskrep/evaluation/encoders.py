@@ -56,9 +56,14 @@ class Encoder(Protocol):
     as_trained: whether images are encoded as in training.
   """
 
-  name: str
-  weights: Any
-  as_trained: bool
+  @property
+  def name(self) -> str: ...
+
+  @property
+  def weights(self) -> Any: ...
+
+  @property
+  def as_trained(self) -> bool: ...
 
   def patch_counts(self, ratio: float) -> tuple[int, int]:
     """Returns the number of patches that a mask keeps, and the number of all.
@@ -66,16 +71,20 @@ class Encoder(Protocol):
     Raises:
       ConfigError: the encoder cannot leave patches out, or none would be left.
     """
+    ...
 
   def function(self, ratio: float, whole: bool, seed: int) -> EncodeFn:
     """The function of images without a share of their patches, by a mask per image; `whole` squashes them."""
+    ...
 
   def key(self, ratio: float, whole: bool, seed: int) -> dict:
     """Plain data: everything that features depend on, but the images."""
+    ...
 
   @property
   def settings(self) -> dict:
     """The computation of features, as plain data."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +109,6 @@ class StoredEncoder:
       ConfigError: it is not an encoder, or it does not support the encoding.
     """
     kind, sizes = self.pretrained.kind, self.pretrained.config
-    check_encoder(self.what, self.pretrained)
     if self.preprocessing.size % sizes.get('patch_size', 1):
       raise ConfigError(f'config.encoding.size={self.preprocessing.size}: must be a multiple of the patches of '
                         f'{sizes["patch_size"]}')
@@ -123,14 +131,14 @@ class StoredEncoder:
 
   @functools.cached_property
   def preprocessing(self) -> Preprocessing:
-    trained = self.pretrained.preprocessing
+    trained = check_encoder(self.what, self.pretrained)
     return dataclasses.replace(trained, size=self.encoding.size or trained.size)
 
   @property
   def pooling(self) -> str:
     return self.encoding.pooling or own_pooling(self.pretrained)
 
-  @functools.cached_property
+  @property
   def settings(self) -> dict:
     settings = dataclasses.asdict(self.encoding) | {'dtype': jnp.dtype(self.dtype).name}
     return settings | dataclasses.asdict(self.preprocessing) | {'pooling': self.pooling}
@@ -157,7 +165,7 @@ class StoredEncoder:
 
 
 class TrainedObjective(NamedTuple):
-  """An objective, its config as plain data, and its (params, model_state) on all devices."""
+  """An objective, its config as plain data, and its (params, model_state) on all devices; () of no weights."""
 
   objective: Objective
   config: dict[str, Any]
@@ -198,8 +206,9 @@ class ObjectiveEncoder:
 
     def encode(weights, batch):
       images = objective.preprocessing(batch['image'], batch['size'], whole=whole)
-      encoded = objective.encode(*weights, images, keep(batch))['cls']
-      return self.classify(weights[0], encoded) if self.classify else encoded
+      params, model_state = weights
+      encoded = objective.encode(params, model_state, images, keep(batch))['cls']
+      return self.classify(params, encoded) if self.classify else encoded
 
     return encode
 

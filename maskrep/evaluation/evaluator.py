@@ -24,6 +24,7 @@ from maskrep.evaluation.encoders import Encoder, ObjectiveEncoder, StoredEncoder
 from maskrep.evaluation.features import Features
 from maskrep.evaluation.metrics import segmentation
 from maskrep.evaluation.result import Result
+from maskrep.models.encoder import Preprocessing
 from maskrep.show.sheet import sheet_png
 from maskrep.types import Classifies, Objective, Reconstructs, Segments
 
@@ -33,6 +34,18 @@ PICTURES = 16  # images that are shown reconstructed
 def has_classifier(objective: Objective) -> bool:
   """True if the objective trains a classifier of its own."""
   return isinstance(objective, Classifies)
+
+
+def classifying(what: str, objective: Objective) -> Classifies:
+  """The objective, of which `what` names the run for errors, as one with a classifier.
+
+  Raises:
+    ConfigError: it has none.
+  """
+  if not isinstance(objective, Classifies):
+    raise ConfigError(f'{what}: trained no classifier; run the protocol linear or finetune on it, and give the '
+                      'folder in evaluations/ that this leaves')
+  return objective
 
 
 def ends_in_accuracy(objective: Objective) -> bool:
@@ -65,7 +78,8 @@ class Evaluator:
     what: the flag or field that named the encoder, and its value, for errors.
     encoder: computes features.
     data: how images are read.
-    open_train, open_eval: open the two splits; called once, if a protocol needs them.
+    open_train, open_eval: open the two splits; called once, if a protocol needs them. None if there is no evaluation
+      split.
     load_objective: the objective with its weights, for what it predicts itself; called once, if a protocol needs it.
     batch_size: images encoded at once, over all devices.
     seed: of masks.
@@ -79,7 +93,7 @@ class Evaluator:
   encoder: Encoder
   data: Data
   open_train: Callable[[], Source]
-  open_eval: Callable[[], Source]
+  open_eval: Callable[[], Source | None]
   load_objective: Callable[[], TrainedObjective]
   batch_size: int
   seed: int
@@ -93,12 +107,8 @@ class Evaluator:
   def stored(cls, workdir: Path, encoder: StoredEncoder, data: Data, *, seed: int,
              load_objective: Callable[[], TrainedObjective]) -> 'Evaluator':
     """That of a run on disk or of an import; features are cached in `workdir`."""
-    def open_eval():
-      if not data.eval_split:
-        raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
-      return open_source(data, data.eval_split)
-
     open_train = functools.partial(open_source, data, data.train_split)
+    open_eval = functools.partial(open_source, data, data.eval_split) if data.eval_split else lambda: None
     return cls(what=encoder.what, encoder=encoder, data=data, open_train=open_train, open_eval=open_eval,
                load_objective=load_objective, batch_size=encoder.encoding.batch_size, seed=seed, mesh=make_mesh(),
                cache=workdir / 'features')
@@ -113,7 +123,9 @@ class Evaluator:
 
   @functools.cached_property
   def eval(self) -> Source:
-    return self.open_eval()
+    if (source := self.open_eval()) is None:
+      raise ConfigError("config.data.eval_split='': an encoder is judged on a split of its own; name one")
+    return source
 
   def require_labels(self, one_split: bool = False) -> int:
     """Opens both splits, checks that they have labels, and returns the number of classes.
@@ -138,7 +150,7 @@ class Evaluator:
     Raises:
       ConfigError: none was trained.
     """
-    return self._classifier.trained.objective.num_classes
+    return classifying(self.what, self._classifier.trained.objective).num_classes
 
   def patch_counts(self, ratio: float) -> tuple[int, int]:
     """See `Encoder.patch_counts`."""
@@ -178,9 +190,10 @@ class Evaluator:
       right = classify(weights[0], test.features).argmax(-1) == test.labels
       return [Result('top-1', float(right.mean()), metric='accuracy')]
     if isinstance(objective, Segments):
+      confusion = self._confusion(objective, objective.preprocessing)
       scores = segmentation.scores(segmentation.confusion(
-        self._confusion(objective), weights[0], self.eval, self.data, classes=objective.map_classes,
-        batch_size=self.batch_size, mesh=self.mesh))
+        confusion, weights[0], self.eval, self.data, classes=objective.map_classes, batch_size=self.batch_size,
+        mesh=self.mesh))
       return [Result('mean IoU', scores.mean_iou, metric='mean_iou'),
               Result('pixel accuracy', scores.pixel_accuracy, metric='pixel_accuracy')]
     return []
@@ -211,12 +224,12 @@ class Evaluator:
   @functools.cached_property
   def _classifier(self) -> ObjectiveEncoder:
     trained = self.load_objective()
-    return ObjectiveEncoder(trained=trained, name='logits', classify=trained.objective.classify)
+    return ObjectiveEncoder(trained=trained, name='logits', classify=classifying(self.what, trained.objective).classify)
 
-  def _confusion(self, objective: Segments) -> segmentation.ConfusionFn:
+  def _confusion(self, objective: Segments, preprocessing: Preprocessing) -> segmentation.ConfusionFn:
     if 'confusion' not in self.compiled:
       self.compiled['confusion'] = segmentation.jit_confusion(
-        objective.segment, objective.preprocessing, classes=objective.map_classes, mesh=self.mesh)
+        objective.segment, preprocessing, classes=objective.map_classes, mesh=self.mesh)
     return self.compiled['confusion']
 
   def _extracted(self, encoder: Encoder, source: Source, ratio: float, whole: bool) -> Features:

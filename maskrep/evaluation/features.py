@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 import hashlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 from jax.experimental.multihost_utils import process_allgather
@@ -13,7 +13,7 @@ import numpy as np
 from maskrep.augment.views import eval_views
 from maskrep.data.datasets import Data
 from maskrep.data.loader import in_order
-from maskrep.data.sources.source import Example, Source
+from maskrep.data.sources.source import Example, Mapped, Source
 from maskrep.devices.mesh import batch_sharding, global_batch
 from maskrep.errors import ConfigError
 from maskrep.models.encoder import Preprocessing
@@ -61,21 +61,21 @@ class Subset:
 
   @property
   def map_lookup(self) -> np.ndarray:
-    return self.source.map_lookup
+    return cast(Mapped, self.source).map_lookup  # else an AttributeError, as of any source without maps
 
   @property
   def fingerprint(self) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(self.indices, '<i8')).hexdigest()[:16]
+    digest = hashlib.sha256(np.ascontiguousarray(self.indices, '<i8').data).hexdigest()[:16]
     return f'{len(self)} ({digest}) of {self.source.fingerprint}'
 
   def __len__(self) -> int:
     return len(self.indices)
 
-  def __getitem__(self, i: int) -> Example:
-    return self.source[int(self.indices[i])]
+  def __getitem__(self, index: int) -> Example:
+    return self.source[int(self.indices[index])]
 
-  def name(self, i: int) -> str:
-    return self.source.name(int(self.indices[i]))
+  def name(self, index: int) -> str:
+    return self.source.name(int(self.indices[index]))
 
 
 def sample(source: Source, limit: int) -> Source:

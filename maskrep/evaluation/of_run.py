@@ -1,6 +1,6 @@
 """The evaluations of a run: cheap protocols during training, all of them at its end, beside baselines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import functools
 import time
@@ -45,17 +45,17 @@ def check_data(objective: Objective, options: Eval, name: str, train: Source, te
   """
   bank, known = min(options.max_train_examples, len(train)), what_there_is(objective, train, test)
   for protocol in options.protocols:
-    chosen = options.options[protocol]
-    if PROTOCOLS[protocol].needs == 'classifier' and 'classifier' not in known:
+    chosen, kind = options.options[protocol], PROTOCOLS[protocol]
+    if kind.needs == 'classifier' and 'classifier' not in known:
       raise ConfigError(f'config.eval.protocols={options.protocols}: {protocol} needs a classifier, and this method '
                         'trains none; leave it out')
-    if PROTOCOLS[protocol].needs in known and PROTOCOLS[protocol].needed:
+    if kind.needs in known and kind.needed:
       # A class may still have too few examples, which is known only when the labels are read, with the images.
-      field, needed = PROTOCOLS[protocol].needed(chosen, train.num_classes)
+      field, needed = kind.needed(chosen, train.num_classes)
       if needed > bank:
         raise ConfigError(f'config.eval.{protocol}.{field}={getattr(chosen, field)}: needs {needed} examples, but the '
                           f'smaller of config.eval.max_train_examples and the training split is {bank}')
-  if 'labels' in known and train.fingerprint == test.fingerprint:
+  if test is not None and 'labels' in known and train.fingerprint == test.fingerprint:
     raise ConfigError('config.data.eval_split: is the training split too, so each image would be its own training '
                       "example; name another, or '' for none")
   check_classes(objective, name, train)
@@ -137,7 +137,7 @@ class RunEvaluator:
   def _evaluator(self) -> Evaluator:
     """Of no weights; those of others share what it compiles."""
     bank = features.sample(self.train_source, self.options.max_train_examples)
-    encoder = ObjectiveEncoder(trained=self._with(None))
+    encoder = ObjectiveEncoder(trained=self._with(()))
     return Evaluator(
       what=f'config.method={self.config["method"]!r}', encoder=encoder, data=self.data, open_train=lambda: bank,
       open_eval=lambda: self.eval_source, load_objective=lambda: encoder.trained, batch_size=self.options.batch_size,
@@ -148,19 +148,20 @@ class RunEvaluator:
     return self._evaluator.of(ObjectiveEncoder(trained=trained), trained)
 
   def _baseline(self, name: str, state: TrainState) -> Evaluator:
-    untrained = self._with(jax.jit(self.objective.init)(rng.stream(self.seed, 'init')) if name == 'untrained' else None)
+    untrained = self._with(jax.jit(self.objective.init)(rng.stream(self.seed, 'init')) if name == 'untrained' else ())
     encoder = (Pixels(size=self.objective.preprocessing.size, canvas=self.data.canvas) if name == 'pixels'
                else ObjectiveEncoder(trained=untrained))
     return self._evaluator.of(encoder, untrained)
 
-  def _with(self, weights: tuple | None) -> TrainedObjective:
+  def _with(self, weights: tuple) -> TrainedObjective:
     return TrainedObjective(self.objective, dict(self.config), self.dtype, weights)
 
   def _judged(
     self, evaluator: Evaluator, name: str, protocols: list[str], stage: str, step: int
   ) -> list[Evaluation]:
-    calls = {each: functools.partial(PROTOCOLS[each].evaluate, evaluator, self.options.options[each], seed=SEED)
-             for each in protocols}
+    calls: dict[str, Callable[[], list[Result]]] = {
+      each: functools.partial(PROTOCOLS[each].evaluate, evaluator, self.options.options[each], seed=SEED)
+      for each in protocols}
     if name == TRAINED and self.eval_source is not None:
       calls[PREDICTIONS] = evaluator.predictions
     evaluations, date = [], now()

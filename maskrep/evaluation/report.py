@@ -158,7 +158,8 @@ def _bars(axes, labels, chosen) -> None:
 
 def _lines(axes, labels, chosen) -> None:
   for text, results in zip(labels, chosen, strict=True):
-    points = sorted((float(RATIO.fullmatch(name)[1]), 100 * value, 100 * (std or 0)) for name, value, std in results)
+    points = sorted((float(ratio[1]), 100 * value, 100 * (std or 0)) for name, value, std in results
+                    if (ratio := RATIO.fullmatch(name)))
     if points:
       ratios, values, deviations = zip(*points, strict=True)
       axes.errorbar(ratios, values, deviations if any(deviations) else None, marker='o', capsize=3, label=text)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maskrep.data.batch import Batch
 from maskrep.data.datasets import Data, open_source
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.data.loader import in_order
@@ -15,7 +16,6 @@ from maskrep.experiment.experiment import Experiment
 from maskrep.show.masks import masked_columns
 from maskrep.show.sheet import sheet_png
 from maskrep.show.views import columns, draw
-from maskrep.types import Batch
 
 SUBJECTS = {'views': columns, 'masks': masked_columns}
 ROWS = 4  # images of the training data, drawn at random, if none are named
@@ -24,7 +24,7 @@ ROWS = 4  # images of the training data, drawn at random, if none are named
 class Images:
   """Image files as a source."""
 
-  num_classes = 0
+  num_classes = map_classes = 0
   fingerprint = 'images'
 
   def __init__(self, paths: list[str], canvas: int):
@@ -40,6 +40,9 @@ class Images:
 
   def __getitem__(self, index: int) -> Example:
     return self._examples[index]
+
+  def name(self, index: int) -> str:
+    return self._examples[index].name
 
 
 def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tuple[bytes, list[str]]:

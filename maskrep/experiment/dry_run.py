@@ -100,7 +100,10 @@ def _memory(compiled: jax.stages.Compiled) -> str:
   return f'{_si(state + rest)}B a device: state and batch {_si(state)}B, temporaries {_si(rest)}B; {has}'
 
 
-def _sent(hlo: str) -> list[str]:
+def _sent(hlo: str | None) -> list[str]:
+  """What devices send each other, in lines, by the text of the compiled step; some backends show none."""
+  if hlo is None:
+    return ['unknown, as this backend does not show the compiled step']
   times, size = Counter(), Counter()
   for one in collectives(hlo):
     times[one.kind] += one.times

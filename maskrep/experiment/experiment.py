@@ -27,7 +27,7 @@ from maskrep.types import Objective
 FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'data.stall_timeout_s', 'train.log_every_steps',
                'train.checkpoint_every_steps', 'train.keep_checkpoints', 'train.fsdp', 'encoder.remat', 'encoder.scan')
 # What every objective has, so that a run is not found to lack something only when it is evaluated.
-OBJECTIVE = {name for name in Objective.__annotations__ | vars(Objective) if not name.startswith('_')}
+OBJECTIVE = {name for name in vars(Objective) if not name.startswith('_')}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Experiment:
     return cls.read(config, Reader(config))
 
   @classmethod
-  def read(cls, config: Mapping[str, Any], read: Reader) -> 'Experiment':
+  def read(cls, config: dict[str, Any], read: Reader) -> 'Experiment':
     """`parse`, with a reader of the config that the caller keeps."""
     method = read.value('method', str)
     module = method_module(method)

@@ -17,7 +17,7 @@ from maskrep.schema import NonNegativeInt, Positive, Reader, describe_field
 from maskrep.weights.pretrained import IMAGENET, Pretrained, described
 
 
-def of_training(config: Mapping[str, Any]) -> dict[str, Any]:
+def of_training(config: dict[str, Any]) -> dict[str, Any]:
   """The annotations of the fields of a training config, by their dotted names.
 
   Raises:

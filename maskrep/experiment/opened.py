@@ -23,6 +23,7 @@ class OpenExperiment:
   """An experiment that can be run.
 
   Attributes:
+    train_source: the training split, which `loader` reads.
     eval_source: the evaluation split; None if there is none.
     frozen: arrays that the loss reads and no step changes; None if there are none.
     fingerprint: of the training data and of `frozen`.
@@ -32,6 +33,7 @@ class OpenExperiment:
 
   experiment: Experiment
   loader: Loader
+  train_source: DataSet
   eval_source: DataSet | None
   frozen: Any
   fingerprint: str
@@ -42,7 +44,7 @@ class OpenExperiment:
   def summary(self) -> str:
     """What is trained and evaluated on, a line each."""
     data = self.experiment.data
-    lines = [f'training on {data.source}, {data.train_split}: {self.loader.source.summary}']
+    lines = [f'training on {data.source}, {data.train_split}: {self.train_source.summary}']
     if self.eval_source is not None:
       lines.append(f'evaluation on {data.source}, {data.eval_split}: {self.eval_source.summary}')
     return '\n'.join(lines)
@@ -79,8 +81,8 @@ def open_experiment(experiment: Experiment, *, resumed: bool = False) -> OpenExp
   if experiment.train.init_from and not resumed:
     start_digest, warm_start = _warm_start(experiment)
   return OpenExperiment(
-    experiment=experiment, loader=loader, eval_source=eval_source, frozen=frozen, fingerprint=fingerprint,
-    start_digest=start_digest, warm_start=warm_start)
+    experiment=experiment, loader=loader, train_source=source, eval_source=eval_source, frozen=frozen,
+    fingerprint=fingerprint, start_digest=start_digest, warm_start=warm_start)
 
 
 def _check_canvas(data: Data, source: DataSet, size: int) -> None:

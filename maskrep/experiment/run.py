@@ -71,7 +71,7 @@ def run(
       params, _ = jax.eval_shape(experiment.objective.init, rng.stream(experiment.seed, 'init'))
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
       write_atomic(workdir / 'parameters.txt', overview + '\n')
-      store_classes(workdir, opened.loader.source.class_names)
+      store_classes(workdir, opened.train_source.class_names)
       evaluations = train(opened, workdir, clock)
   found = rows(evaluations)
   if table := render_rows(found):

@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flax import linen as nn
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
@@ -13,10 +12,10 @@ import numpy as np
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.evaluation.encoders import TrainedObjective
-from maskrep.evaluation.evaluator import has_classifier
+from maskrep.evaluation.evaluator import classifying
 from maskrep.experiment.experiment import Experiment
 from maskrep.models.position import resampling_matrix
-from maskrep.types import Params
+from maskrep.types import Network, Params
 from maskrep.weights import native
 from maskrep.weights.pretrained import FREE, Pretrained, RunState, described, flat, variables
 from maskrep.workdir.checkpoint import Checkpoints
@@ -75,7 +74,7 @@ def restore(what: str, run: StoredRun, wanted: Mapping[str, Any]) -> dict[str, A
   return found
 
 
-def load_tokenizer(what: str, path: str, tokenizer: nn.Module, wanted: Params) -> Params:
+def load_tokenizer(what: str, path: str, tokenizer: Network, wanted: Params) -> Params:
   """The EMA parameters of the tokenizer of a run's newest checkpoint, or of an import, on all devices.
 
   Args:
@@ -92,7 +91,7 @@ def load_tokenizer(what: str, path: str, tokenizer: nn.Module, wanted: Params) -
   return params
 
 
-def load_encoder(what: str, path: str, encoder: nn.Module, wanted: Params, wanted_statistics: Params
+def load_encoder(what: str, path: str, encoder: Network, wanted: Params, wanted_statistics: Params
                  ) -> tuple[Params, Params]:
   """As `load_tokenizer`, an encoder with its running statistics.
 
@@ -141,8 +140,8 @@ def pretrained(what: str, path: str | Path, network: str = 'ema', *, full: bool 
                      preprocessing=objective.preprocessing, source=source)
   if not full:
     return found, None
-  trees = (flat(state[name]) for name in ('params', 'ema_params'))
-  return found, RunState(experiment.method, round(experiment.train.epochs), *trees, flat(state.get('model_state', {})))
+  return found, RunState(experiment.method, round(experiment.train.epochs), flat(state['params']),
+                         flat(state['ema_params']), flat(state.get('model_state', {})))
 
 
 def trained_classifier(what: str, folder: Path) -> TrainedObjective:
@@ -152,9 +151,7 @@ def trained_classifier(what: str, folder: Path) -> TrainedObjective:
     ConfigError: the run trained none.
   """
   run = open_run(what, folder)
-  if not has_classifier(run.experiment.objective):
-    raise ConfigError(f'{what}: trained no classifier; run the protocol linear or finetune on it, and give the '
-                      'folder in evaluations/ that this leaves')
+  classifying(what, run.experiment.objective)
   wanted = {'ema_params': run.params} | ({'model_state': run.model_state} if run.model_state else {})
   state = restore(what, run, wanted)
   return TrainedObjective(run.experiment.objective, run.experiment.config, run.experiment.dtype,
@@ -189,15 +186,19 @@ def check(what: str, part: str, found: Params, wanted: Params) -> None:
   Raises:
     ConfigError: they differ; the message has the first leaf that does, and how many do.
   """
-  found, wanted = ({jax.tree_util.keystr(path, simple=True, separator='.'): leaf.shape
-                    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)} for tree in (found, wanted))
-  names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-  if 'pos' in found.keys() & wanted.keys() and found['pos'][1:] == wanted['pos'][1:]:
+  theirs, ours = _leaf_shapes(found), _leaf_shapes(wanted)
+  names = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+  if 'pos' in theirs.keys() & ours.keys() and theirs['pos'][1:] == ours['pos'][1:]:
     names = [name for name in names if name != 'pos']
   if names:
     raise ConfigError(
-      f'{what}: its {part} is another than this config asks for: {names[0]} is {found.get(names[0], "missing")} and '
-      f'not {wanted.get(names[0], "wanted")} ({len(names)} of {len(wanted)} leaves differ)')
+      f'{what}: its {part} is another than this config asks for: {names[0]} is {theirs.get(names[0], "missing")} and '
+      f'not {ours.get(names[0], "wanted")} ({len(names)} of {len(ours)} leaves differ)')
+
+
+def _leaf_shapes(tree: Params) -> dict[str, tuple[int, ...]]:
+  return {jax.tree_util.keystr(path, simple=True, separator='.'): leaf.shape
+          for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def check_fields(what: str, part: str, found: tuple[str, dict], wanted: tuple[str, dict]) -> None:
@@ -212,7 +213,7 @@ def check_fields(what: str, part: str, found: tuple[str, dict], wanted: tuple[st
                         'give the same')
 
 
-def _load(what: str, folder: Path, part: str, module: nn.Module, wanted: Params, wanted_statistics: Params
+def _load(what: str, folder: Path, part: str, module: Network, wanted: Params, wanted_statistics: Params
           ) -> tuple[Params, Params]:
   """Parameters and running statistics; those of a run are compared before an array is read."""
   def compare(network, params, stats):

@@ -19,7 +19,7 @@ from maskrep.methods.microbatch import in_ghost_batches, in_microbatches
 from maskrep.methods.rules import standard_rules
 from maskrep.models.encoder import (
   POOLING,
-  Encoder,
+  EncoderNetwork,
   FilteredView,
   Preprocessing,
   layer,
@@ -57,7 +57,7 @@ class Classify:
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
-  encoder: Encoder
+  encoder: EncoderNetwork
   view: FilteredView
   preprocessing: Preprocessing
   regularisation: Regularisation

@@ -13,7 +13,7 @@ from maskrep.masking.tokens import check_ratio, disjoint_keep, num_kept
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
 from maskrep.methods.rules import standard_rules
-from maskrep.models.encoder import Encoder, Preprocessing, read_encoder, shrink
+from maskrep.models.encoder import EncoderNetwork, Preprocessing, read_encoder, shrink
 from maskrep.models.heads import MLPHead
 from maskrep.schema import Count, NonNegativeInt, OneOf, Positive, Reader, Share, check
 from maskrep.types import Array, Aux, Batch, Network, Params, Views
@@ -57,7 +57,7 @@ class ExtreMA:
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
-  encoder: Encoder
+  encoder: EncoderNetwork
   projector: Network
   predictor: Network
   view: View

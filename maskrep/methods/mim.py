@@ -15,7 +15,7 @@ from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
 from maskrep.methods.rules import standard_rules
 from maskrep.models.decoder import TokenDecoder
-from maskrep.models.encoder import POOLING, Encoder, Preprocessing, pooled, read_encoder, shrink
+from maskrep.models.encoder import POOLING, EncoderNetwork, Preprocessing, pooled, read_encoder, shrink
 from maskrep.models.heads import SigmoidClassifier
 from maskrep.models.vit import patchify
 from maskrep.models.vqgan import TINY as TINY_TOKENIZER
@@ -71,7 +71,7 @@ class SupervisedMIM:
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
-  encoder: Encoder
+  encoder: EncoderNetwork
   classifier: Network
   decoder: Network
   tokenizer: Network | None

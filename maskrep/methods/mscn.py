@@ -15,7 +15,7 @@ from maskrep.masking.tokens import check_ratio
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_ghost_batches
 from maskrep.methods.rules import standard_rules
-from maskrep.models.encoder import Encoder, FilteredView, Preprocessing, read_encoder, shrink
+from maskrep.models.encoder import EncoderNetwork, FilteredView, Preprocessing, read_encoder, shrink
 from maskrep.models.heads import SiameseHead
 from maskrep.schema import Count, NonNegativeInt, OneOf, Positive, Reader, check
 from maskrep.types import Array, Aux, Batch, Network, Params, Views
@@ -42,7 +42,7 @@ class MSCN:
     microbatch: images of the global batch, with all versions, that the encoder processes at once; 0 is all.
   """
 
-  encoder: Encoder
+  encoder: EncoderNetwork
   projector: Network
   predictor: Network | None
   view: FilteredView

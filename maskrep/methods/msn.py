@@ -13,7 +13,7 @@ from maskrep.masking.tokens import check_ratio, num_kept, random_keep, shared_ke
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
 from maskrep.methods.rules import standard_rules
-from maskrep.models.encoder import Encoder, Preprocessing, check_patches, read_encoder, shrink
+from maskrep.models.encoder import EncoderNetwork, Preprocessing, check_patches, read_encoder, shrink
 from maskrep.models.heads import ProjectionHead
 from maskrep.schema import Count, NonNegative, NonNegativeInt, Positive, Range, Reader, Scale, Share, check
 from maskrep.types import Array, Aux, Batch, Network, Params, Rule, Views
@@ -59,7 +59,7 @@ class MSN:
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
-  encoder: Encoder
+  encoder: EncoderNetwork
   head: Network
   target_view: View
   anchor_view: View

@@ -13,7 +13,7 @@ from maskrep.augment.views import make_view_and_map
 from maskrep.data.label_maps import NONE
 from maskrep.methods.microbatch import in_microbatches
 from maskrep.methods.rules import standard_rules
-from maskrep.models.encoder import Encoder, FilteredView, Preprocessing, read_encoder, shrink
+from maskrep.models.encoder import EncoderNetwork, FilteredView, Preprocessing, read_encoder, shrink
 from maskrep.schema import NonNegativeInt, OneOf, Range, Reader, check
 from maskrep.types import Array, Aux, Batch, Network, Params, Views
 
@@ -45,7 +45,7 @@ class Segment:
     microbatch: images of the global batch that encoder and loss process at once; 0 is all.
   """
 
-  encoder: Encoder
+  encoder: EncoderNetwork
   view: FilteredView
   preprocessing: Preprocessing
   map_classes: Annotated[int, Range(2, 254)]  # the limit of a byte

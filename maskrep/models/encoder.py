@@ -22,7 +22,7 @@ POOLING = 'class_token', 'average', 'both'
 Module = TypeVar('Module', bound=Network, covariant=True)
 
 
-class Encoder(Network, Protocol):
+class EncoderNetwork(Network, Protocol):
   """A module of images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}.
 
   Attributes:
@@ -53,7 +53,7 @@ class Kind(NamedTuple, Generic[Module]):
   network: tuple[str, ...]
 
 
-KINDS: dict[str, Kind[Encoder]] = {
+KINDS: dict[str, Kind[EncoderNetwork]] = {
   'vit': Kind(ViT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'image_size')),
   'cait': Kind(CaiT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'class_depth', 'instance', 'layer_scale',
                       'positions', 'image_size', 'trunk_scale', 'talking_heads')),
@@ -106,7 +106,7 @@ class FilteredView(View):
 
 def read_encoder(
   read: Reader, name: str = 'encoder', *, image_size: int, drops_patches: bool = False, batch_norm: bool = False,
-) -> Encoder:
+) -> EncoderNetwork:
   """The encoder of a section, of the kind that its field `kind` names.
 
   Args:
@@ -131,7 +131,7 @@ def read_encoder(
       others = [each for each, other in KINDS.items() if other.module.drops_patches >= drops_patches
                 and other.module.batch_norm >= batch_norm]
       raise ConfigError(f'config.{name}.kind={kind!r}: {what}; choose {" or ".join(others)}')
-  given = {'image_size': image_size} if 'image_size' in KINDS[kind].network else {}
+  given = {'image_size': image_size} if 'image_size' in module.__dataclass_fields__ else {}
   encoder = read.build(name, module, fields, dtype=read.dtype, **given)
   if given:
     check_patches('views.size', image_size, encoder.patch_size)
@@ -168,7 +168,7 @@ def describe(encoder: Network, kinds: Mapping[str, Kind[Network]] = KINDS) -> tu
   return kind, {field: getattr(encoder, field) for field in kinds[kind].network}
 
 
-def layer(encoder: Encoder, name: str) -> int:
+def layer(encoder: EncoderNetwork, name: str) -> int:
   """The depth of a parameter of this name: 0 is before the L blocks, 1 ... L are they, L + 1 is the final norm."""
   names = encoder.block_names
   if name == 'norm':
@@ -183,7 +183,7 @@ def pooled(out: dict[str, jax.Array], pooling: str) -> jax.Array:
 
 
 def represent(
-  encoder: Encoder, variables: dict, images: jax.Array, keep_idx: jax.Array | None = None, *, pooling: str,
+  encoder: Network, variables: dict, images: jax.Array, keep_idx: jax.Array | None = None, *, pooling: str,
   layers: int,
 ) -> jax.Array:
   """Float32 images [B, H, W, 3] -> [B, D], or the last `layers` blocks side by side, in their order, [B, layers * D].

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskrep import rng
-from maskrep.types import Array, Batch, Objective, Views
+from maskrep.types import AnyArray, Array, Objective, Views
 
 
-def draw(objective: Objective, batch: Batch, seed: int) -> Views:
+def draw(objective: Objective, batch: Mapping[str, AnyArray], seed: int) -> Views:
   """Returns the views that a training step with this seed draws of this batch."""
   return jax.jit(objective.views)(rng.stream(seed, 'views'), batch)
 

@@ -135,7 +135,8 @@ def _encoder(text: str, value: str, config: ConfigDict) -> dict[str, str]:
   if not match or match[1] not in sizes:
     raise ConfigError(f'--grid {text}: {value!r} is not an encoder; name a size and a patch size: '
                       f'{", ".join(f"vit_{size}16" for size in sizes)}')
-  if not {'width', 'depth', 'heads', 'patch_size'} <= set(config.get('encoder', {})):
+  fields = config.get('encoder')
+  if not isinstance(fields, ConfigDict) or not {'width', 'depth', 'heads', 'patch_size'} <= set(fields):
     raise ConfigError(f'--grid {text}: method {config.get("method")!r} has no encoder with patches; vary its own '
                       'fields')
   shape = zip(('width', 'depth', 'heads'), VIT_SIZES[sizes[match[1]]], strict=True)
@@ -153,7 +154,8 @@ def _check_field(text: str, name: str, config: ConfigDict) -> None:
     raise ConfigError(f'--grid {text}: {name} is a section; name one of its fields {", ".join(at)}')
 
 
-def _value(config: ConfigDict, field: str):
+def _value(config: Any, field: str) -> Any:
+  """The value of a dotted field of a ConfigDict."""
   for part in field.split('.'):
     config = config[part]
   return config

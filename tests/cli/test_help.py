@@ -47,6 +47,12 @@ def test_the_list_of_commands(capsys):
     'config_file', 'help'} == {module.__name__.split('.')[-1] for module in MODULES.values()}
 
 
+def test_help_without_docstrings():
+  for words in (), ('cost',):
+    done = subprocess.run([sys.executable, '-OO', '-m', 'maskrep', *words, '--help'], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith('usage: maskrep'), done.stderr
+
+
 def test_help_and_flags_need_no_jax():
   code = f'import sys; [__import__(name) for name in {[module.__name__ for module in MODULES.values()]}]'
   done = subprocess.run([sys.executable, '-c', f'{code}; print({{"jax", "flax", "matplotlib"}} & set(sys.modules))'],

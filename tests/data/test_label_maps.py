@@ -17,7 +17,7 @@ from maskrep.data.sources.source import Example
 from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError, DataError
 from tests.support.pictures import encode, gradient, prepare
-from tests.support.records import READS
+from tests.support.records import READS, Numbers
 
 SAME = lookup(MapValues(range(254)))
 
@@ -87,7 +87,7 @@ def test_what_values_mean():
   (encode(gradient(20, 30), 'PNG'), 'has the channels R, G, B'),
   (encode(Image.fromarray(np.full((20, 30), 300, np.uint16)), 'PNG'), 'values up to 300'),
   (b'<html>', 'its label map: not a picture in the format JPEG, '),
-  (None, 'its label map: '),
+  (None, 'its label map: there is none'),
 ])
 def test_a_map_that_cannot_be_of_the_picture_is_broken(label_map, reason):
   with pytest.raises(BrokenImage, match=reason):
@@ -146,6 +146,11 @@ def test_a_broken_map_is_a_broken_picture():
 def test_a_value_of_no_class_ends_it_at_once():
   with pytest.raises(DataError, match='picture . has a label map with a value that is none of its 3 classes'):
     read(Mapped(last=4), 15)
+
+
+def test_maps_of_a_source_without_them_are_an_error():
+  with pytest.raises(DataError, match='numbers has no label maps'):
+    read(Numbers(2), 15)
 
 
 @pytest.mark.parametrize('table, feature, expected', [

@@ -78,7 +78,7 @@ class Folder:
     listing = hashlib.sha256(repr(files).encode()).hexdigest()
     self.fingerprint = f'folder:{split}:{len(files)}:{listing[:16]}' + (f':{bits} bits' if bits in range(8, 16) else '')
     self.summary = (f'{len(files)} image{"s" * (len(files) > 1)}, '
-                    + (count_classes(self.class_names, self._labels) if labels else 'without labels')
+                    + (count_classes(tuple(labels), self._labels) if labels else 'without labels')
                     + (f'; passed over: {passed_over}' if passed_over else ''))
 
   def _class_labels(self, path: str, split: str, names: list[str]) -> dict[str, int]:

@@ -47,7 +47,7 @@ class DigitScenes:
     label_map = np.full((self.side, self.side), 10, np.uint8)
     for _ in range(draw.randint(1, 5)):
       digit, factor = self._digits[draw.randint(len(self._digits))], draw.randint(1, 3)
-      pixels = np.repeat(np.repeat(digit.image, factor, axis=0), factor, axis=1)
+      pixels = np.asarray(digit.image).repeat(factor, axis=0).repeat(factor, axis=1)
       top, left = draw.randint(self.side - len(pixels) + 1, size=2)
       place = np.s_[top:top + len(pixels), left:left + len(pixels)]
       image[place] = np.maximum(image[place], pixels)

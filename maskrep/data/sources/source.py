@@ -1,15 +1,16 @@
 """The protocol of a source: a random-access sequence of examples, safe to read from many threads."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from PIL.Image import Image
 
 SHOWN = 10  # classes that are counted one by one
 
 
 class Example(NamedTuple):
-  image: bytes | np.ndarray  # an encoded file, or uint8 pixels [H, W], [H, W, C]
+  image: bytes | np.ndarray | Image  # an encoded file, uint8 pixels [H, W] or [H, W, C], or a Pillow image
   label: int  # -1 for none
   name: str  # by which a person finds it
   label_map: bytes | np.ndarray | None = None  # an encoded file of one channel, or uint8 [H, W]
@@ -19,12 +20,20 @@ class Example(NamedTuple):
 class Source(Protocol):
   """A sequence of examples. Reading one raises OSError if its bytes cannot be read.
 
-  A source with label maps also has `map_lookup`, see `label_maps.lookup`.
+  Attributes:
+    num_classes: 0 without labels.
+    map_classes: classes of the label maps, 0 without maps.
+    fingerprint: identifies the data, wherever they lie.
   """
 
-  num_classes: int  # 0 without labels
-  map_classes: int  # classes of the label maps, 0 without maps
-  fingerprint: str  # identifies the data, wherever they lie
+  @property
+  def num_classes(self) -> int: ...
+
+  @property
+  def map_classes(self) -> int: ...
+
+  @property
+  def fingerprint(self) -> str: ...
 
   def __len__(self) -> int: ...
 
@@ -33,15 +42,33 @@ class Source(Protocol):
   def name(self, index: int) -> str: ...
 
 
+@runtime_checkable
+class Mapped(Protocol):
+  """What a source with label maps has too: the class of each of their values, see `label_maps.lookup`."""
+
+  map_lookup: np.ndarray
+
+
 class DataSet(Source, Protocol):
-  """A source that a config names, see `datasets.open_source`."""
+  """A source that a config names, see `datasets.open_source`.
 
-  summary: str  # what it holds, in a line for a person
-  class_names: tuple[str, ...] | None  # in the order of their labels; None without labels, or if they have no names
-  side: int | None  # the longest side in pixels of its images, of a folder of some of them; None if it is not known
+  Attributes:
+    summary: what it holds, in a line for a person.
+    class_names: in the order of their labels; None without labels, or if they have no names.
+    side: the longest side in pixels of its images, of a folder of some of them; None if it is not known.
+  """
+
+  @property
+  def summary(self) -> str: ...
+
+  @property
+  def class_names(self) -> tuple[str, ...] | None: ...
+
+  @property
+  def side(self) -> int | None: ...
 
 
-def count_classes(names: Sequence[str], labels: Sequence[int]) -> str:
+def count_classes(names: Sequence[str], labels: Iterable[int]) -> str:
   """The number of labels of each class, in words; of more than `SHOWN` classes the least, the median and the most."""
   counts = np.bincount([label for label in labels if label >= 0], minlength=len(names))
   kinds = f'{len(names)} class{"es" * (len(names) > 1)}'

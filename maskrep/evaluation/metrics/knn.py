@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskrep.methods.losses import l2_normalize
-from maskrep.types import Array
+from maskrep.types import AnyArray, Array
 
 _CHUNK_ELEMENTS = 2**26  # similarities in memory at once: 256 MiB
 
@@ -55,10 +55,10 @@ def knn_predict(
 
 
 def knn_accuracy(
-  train_features: Array,
-  train_labels: Array,
-  test_features: Array,
-  test_labels: Array,
+  train_features: AnyArray,
+  train_labels: AnyArray,
+  test_features: AnyArray,
+  test_labels: AnyArray,
   *,
   k: int = 20,
   temperature: float = 0.07,
@@ -68,7 +68,7 @@ def knn_accuracy(
   return float(jnp.mean(voted == test_labels)), float(jnp.mean(nearest == test_labels))
 
 
-def recall_at_1(features: Array, labels: Array, queries: tuple[Array, Array] | None = None) -> float:
+def recall_at_1(features: AnyArray, labels: AnyArray, queries: tuple[AnyArray, AnyArray] | None = None) -> float:
   """Returns the share of queries whose nearest example of the index, by cosine similarity, is of the same class.
 
   Of equally similar examples the first counts. A query without an example of its class in the index is a miss.

@@ -14,7 +14,7 @@ import numpy as np
 from maskrep.devices.mesh import batch_sharding, make_mesh
 from maskrep.evaluation.metrics.solver import dot, in_their_span, solve
 from maskrep.methods.losses import l2_normalize
-from maskrep.types import Array
+from maskrep.types import AnyArray, Array
 
 
 class TooFewLabels(ValueError):
@@ -57,7 +57,7 @@ def predict(classifier: LogisticRegression, features: Array) -> Array:
   return jnp.argmax(dot(features.astype(jnp.float32), classifier.weights) + classifier.bias, axis=-1)
 
 
-def centre_and_normalise(mean: np.ndarray, *features: np.ndarray) -> list[Array]:
+def centre_and_normalise(mean: AnyArray, *features: AnyArray) -> list[Array]:
   """Centres features, float [M, D], on the mean [D] of all training features, and scales each to length 1.
 
   Thus neither offset nor scale of a representation interacts with the penalty, and pixels and any encoder can be
@@ -78,8 +78,8 @@ def shard_examples(features: Array, labels: np.ndarray) -> tuple[Array, Array]:
   """
   mesh = make_mesh(devices=jax.local_devices())
   padding = -len(labels) % mesh.size
-  features = np.pad(np.asarray(features), ((0, padding), (0, 0)))
-  return jax.device_put((features, np.pad(labels, (0, padding), constant_values=-1)), batch_sharding(mesh))
+  rows = np.pad(np.asarray(features), ((0, padding), (0, 0)))
+  return jax.device_put((rows, np.pad(labels, (0, padding), constant_values=-1)), batch_sharding(mesh))
 
 
 @functools.partial(jax.jit, static_argnames='num_classes')
@@ -90,7 +90,7 @@ def _score(features, train_labels, test_labels, *, num_classes, l2):
 
 
 def cross_validated(
-  features: Array, labels: np.ndarray, *, num_classes: int, l2s: Sequence[float], folds: int, seed: int
+  features: Array, labels: AnyArray, *, num_classes: int, l2s: Sequence[float], folds: int, seed: int
 ) -> float:
   """Returns the penalty of `l2s` with the best mean accuracy on held-out examples; of ties, the largest.
 
@@ -161,9 +161,9 @@ def _accuracies(features, labels, test_features, test_labels, *, num_classes, l2
 
 
 def low_shot(
-  train_features: Array,
+  train_features: AnyArray,
   train_labels: np.ndarray,
-  test_features: Array,
+  test_features: AnyArray,
   test_labels: np.ndarray,
   *,
   num_classes: int,

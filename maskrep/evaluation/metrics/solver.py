@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def solve(features: Array, labels: Array, *, num_classes: int, l2: float) -> tup
   def iterate(carry):
     coordinates, logits, gradients, state, count = carry
     downhill, state = solver.update(gradients, state, coordinates)
-    step = -downhill
+    step = -cast(Array, downhill)  # optax declares any tree
     change = dot(basis, step)
     # Logits are linear in the step: the line search needs no matrix products.
     ahead = dot(x, change)
@@ -93,7 +94,7 @@ def _basis(x: Array, penalty: Array, num_classes: int) -> Array:
   return jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(hessian), jnp.eye(len(hessian)), lower=True).T
 
 
-def _line_search(slope: Callable[[Array], tuple[Array, Array]], start: Array) -> Array:
+def _line_search(slope: Callable[[Array | float], tuple[Array, Array]], start: Array) -> Array:
   """Returns a step along a line on which the objective is convex, to a slope that is small compared to `start`, at 0.
 
   Newton's method between bounds; `slope(t)` returns the first and the second derivative.
@@ -111,4 +112,5 @@ def _line_search(slope: Callable[[Array], tuple[Array, Array]], start: Array) ->
     *_, (first, _), count = carry
     return (jnp.abs(first) > 0.3 * jnp.abs(start)) & (count < 20)
 
-  return jax.lax.while_loop(far, nearer, (1.0, 0.0, jnp.inf, slope(1.0), 0))[0]
+  # jax declares the types of the first carry, whose floats become arrays.
+  return cast(Array, jax.lax.while_loop(far, nearer, (1.0, 0.0, jnp.inf, slope(1.0), 0))[0])

@@ -10,7 +10,6 @@ from typing import Annotated
 import numpy as np
 
 from maskrep.data.lists import places, read_list
-from maskrep.data.sources.source import Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation.evaluator import Evaluator
 from maskrep.evaluation.features import Features, Subset, drop_unlabelled
@@ -91,7 +90,7 @@ def lowshot_masked(evaluator: Evaluator, options: LowShotMasked, *, seed: int) -
           for result in _accuracies(evaluator, options, seed, listed, ratio, ratio if options.mask_test else 0.0)]
 
 
-def _listed(evaluator: Evaluator, options: LowShot) -> dict[str, list[Source]]:
+def _listed(evaluator: Evaluator, options: LowShot) -> dict[str, list[Subset]]:
   """Returns pattern -> the images of its lists; all are opened before an image is encoded."""
   evaluator.require_labels()
   files = {pattern: sorted(glob.glob(os.path.expanduser(pattern))) for pattern in options.lists}
@@ -104,7 +103,7 @@ def _listed(evaluator: Evaluator, options: LowShot) -> dict[str, list[Source]]:
 
 
 def _accuracies(
-  evaluator: Evaluator, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float, test_ratio: float,
+  evaluator: Evaluator, options: LowShot, seed: int, listed: dict[str, list[Subset]], ratio: float, test_ratio: float,
 ) -> list[Result]:
   classes = evaluator.require_labels()
   test = drop_unlabelled(evaluator.features(evaluator.eval, test_ratio), evaluator.eval)
@@ -132,7 +131,7 @@ def _at_once(evaluator: Evaluator, options: LowShot, seed: int, ratio: float, te
 
 
 def _subsets(
-  evaluator: Evaluator, options: LowShot, seed: int, listed: dict[str, list[Source]], ratio: float
+  evaluator: Evaluator, options: LowShot, seed: int, listed: dict[str, list[Subset]], ratio: float
 ) -> Iterator[tuple[str, str, list[tuple[Features, np.ndarray]]]]:
   """Yields name and metric of each subset that is fitted by itself, and its draws: examples, and the mean to centre on.
   """

@@ -10,8 +10,9 @@ import functools
 import numpy as np
 
 from maskrep.data.sources import shifts
-from maskrep.data.sources.shifts import ALEXNET_ERRORS, CLASSES, SETS, SEVERITIES
+from maskrep.data.sources.shifts import ALEXNET_ERRORS, CLASSES, SETS, SEVERITIES, SeveralLabels
 from maskrep.data.sources.source import Source
+from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError
 from maskrep.evaluation.evaluator import Evaluator
 from maskrep.evaluation.result import Result
@@ -96,7 +97,7 @@ def corruption_errors(errors: dict[str, list[float]]) -> tuple[float, ...]:
   return tuple(float(sum(each) / (len(SEVERITIES) * ALEXNET_ERRORS[name])) for name, each in errors.items())
 
 
-def _open_set(evaluator: Evaluator, name: str) -> Source:
+def _open_set(evaluator: Evaluator, name: str) -> TFDS | SeveralLabels:
   return shifts.open_set(name, download=evaluator.data.download)
 
 
@@ -107,7 +108,7 @@ def _open_level(evaluator: Evaluator, corruption: str, severity: int) -> Source:
 def _accuracy(evaluator: Evaluator, name: str) -> float:
   source = _open_set(evaluator, name)
   logits, labels = evaluator.logits(source)
-  if not SETS[name].several:
+  if not isinstance(source, SeveralLabels):
     return top1(logits, labels, SETS[name].subset)
   with futures.ThreadPoolExecutor(evaluator.data.threads) as pool:
     right = list(pool.map(source.right, labels))  # a label is the index of its image here
