@@ -24,13 +24,13 @@ from maskrep.experiment.opened import OpenExperiment, open_experiment
 from maskrep.train import loop
 from maskrep.train.clock import Clock
 from maskrep.workdir import shared
-from maskrep.workdir.checkpoint import resumes
 from maskrep.workdir.classes import store_classes
 from maskrep.workdir.config import store_config
 from maskrep.workdir.events import recorded
 from maskrep.workdir.files import read_json, write_atomic
 from maskrep.workdir.folder import make_writable
 from maskrep.workdir.lock import exclusive_lock
+from maskrep.workdir.progress import has_progress, resumes
 from maskrep.workdir.starts import check_start, describe_start, record_start
 
 
@@ -107,9 +107,13 @@ def _check_shared(workdir: Path) -> None:
 
 
 def _store(workdir: Path, experiment: Experiment, start: dict, allowed_changes: tuple[str, ...]) -> None:
-  """Compares data and config with those of a run that is resumed, and stores the config."""
-  check_start(workdir, start, allowed_changes)
-  store_config(workdir, experiment.config, free=experiment.free_fields, allowed=allowed_changes)
+  """Compares data and config with those of a run that is resumed, and stores the config.
+
+  What has no progress is not resumed: a correction of its config or data replaces what was wrong.
+  """
+  replaces = not has_progress(workdir)
+  check_start(workdir, start, (*allowed_changes, 'data') if replaces else allowed_changes)
+  store_config(workdir, experiment.config, free=experiment.free_fields, allowed=allowed_changes, replaces=replaces)
 
 
 def cache_compilations() -> None:

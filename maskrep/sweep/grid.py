@@ -16,6 +16,7 @@ from maskrep.errors import ConfigError
 from maskrep.experiment.experiment import FREE_FIELDS, Experiment
 from maskrep.sweep.outcome import finished
 from maskrep.workdir.config import changes
+from maskrep.workdir.progress import has_progress
 
 Parse = Callable[[Sequence[str]], ConfigDict]
 
@@ -93,8 +94,8 @@ def _run(
 
 
 def _check_same(run: Run) -> None:
-  """Raises ConfigError if the folder holds another config; a finished run is not started."""
-  if not (run.workdir / 'config.json').exists():
+  """Raises ConfigError if the folder holds another config of a run with progress; a finished run is not started."""
+  if not (run.workdir / 'config.json').exists() or not has_progress(run.workdir):
     return
   free = tuple(field for field in FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))
   changed = changes(run.workdir, run.config)

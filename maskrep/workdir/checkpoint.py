@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import contextlib
 import logging
 from pathlib import Path
-import re
 import shutil
 import time
 from typing import Any, TypeVar
@@ -22,19 +21,14 @@ import orbax.checkpoint as ocp
 from maskrep.errors import CheckpointError
 from maskrep.types import TrainState
 from maskrep.workdir.folder import Place
+from maskrep.workdir.progress import CORRUPT, STEP
 
 SHOWN = 10  # leaves named in a message
-STEP = re.compile('[0-9]+')  # the name of the folder of a step
 FAILURES = 3  # saves in a row after whose failure the run ends
 
 State = TypeVar('State', bound=TrainState | dict[str, Any])  # the whole, or a part of it
 
 log = logging.getLogger(__name__)
-
-
-def resumes(workdir: Path) -> bool:
-  """True if the workdir holds a checkpoint."""
-  return any(path.is_dir() and STEP.fullmatch(path.name) for path in (workdir / 'checkpoints').glob('*'))
 
 
 class Checkpoints:
@@ -46,7 +40,7 @@ class Checkpoints:
 
   def __init__(self, workdir: Path, keep: int, *, read_only: bool = False):
     self._directory = (workdir / 'checkpoints').absolute()
-    self._corrupt = workdir.absolute() / 'corrupt'
+    self._corrupt = workdir.absolute() / CORRUPT
     self._place = Place(workdir)
     self._keep, self._failures, self._in_flight, self._read_only = keep, 0, False, read_only
     with _without_warnings() if read_only else contextlib.nullcontext():

@@ -15,12 +15,15 @@ VERSION = 3
 log = logging.getLogger(__name__)
 
 
-def store_config(workdir: Path, config: dict, *, free: tuple[str, ...], allowed: tuple[str, ...] = ()) -> None:
+def store_config(
+  workdir: Path, config: dict, *, free: tuple[str, ...], allowed: tuple[str, ...] = (), replaces: bool = False,
+) -> None:
   """Stores the config of a new run; on resume, compares with the stored one first.
 
   Args:
     free: beginnings of dotted fields that may differ, such as 'eval.' or 'train.fsdp'.
     allowed: whole dotted fields that the user lets differ this time.
+    replaces: whether any field may differ; those that do are logged.
 
   Raises:
     ConfigError: another field differs, or the batch size, whatever is allowed; the message is the diff.
@@ -29,16 +32,19 @@ def store_config(workdir: Path, config: dict, *, free: tuple[str, ...], allowed:
   path = workdir / 'config.json'
   if path.exists():
     changed = changes(workdir, config)
-    if 'batch_size' in changed:
+    if replaces and changed:
+      log.warning('%s: the run in it has no checkpoint, so it begins anew with this config; other than before: %s',
+                  workdir, _shown(changed))
+    if 'batch_size' in changed and not replaces:
       old, new = changed['batch_size']
       raise ConfigError(f'config.batch_size={new}: the run in --workdir={workdir} has {old}, and its place in the '
                         'data follows from that; keep it, or choose another --workdir')
     refused = {field: values for field, values in changed.items()
-               if field not in allowed and not field.startswith(free)}
+               if field not in allowed and not field.startswith(free) and not replaces}
     if refused:
-      lines = ''.join(f'\n  {field}: {old} -> {new}' for field, (old, new) in sorted(refused.items()))
-      raise ConfigError(f'--workdir={workdir}: holds a run with another config:{lines}\nresume with the old values, '
-                        f'choose another --workdir, or accept with --allow_config_change={",".join(sorted(refused))}')
+      raise ConfigError(f'--workdir={workdir}: holds a run with another config:{_shown(refused)}\nresume with the old '
+                        'values, choose another --workdir, or accept with '
+                        f'--allow_config_change={",".join(sorted(refused))}')
   write_atomic(path, json.dumps({'version': VERSION} | config, indent=1, sort_keys=True) + '\n')
 
 
@@ -74,6 +80,10 @@ def diff(old: dict, new: dict, prefix: str = '') -> dict[str, tuple]:
     elif a != b:
       changed[f'{prefix}{name}'] = (a, b)
   return changed
+
+
+def _shown(changed: dict[str, tuple]) -> str:
+  return ''.join(f'\n  {field}: {old} -> {new}' for field, (old, new) in sorted(changed.items()))
 
 
 def _with_tuples(value: Any) -> Any:

@@ -108,6 +108,10 @@ def test_a_folder_that_holds_another_run_is_refused(tmp_path):
   store_config(run.workdir, run.config, free=())
   chosen(tmp_path, '--grid=masking.ratio=0.3')
   chosen(tmp_path, '--grid=masking.ratio=0.3', '--config.eval.knn.neighbours=(3,)')  # free until it is finished
+  chosen(tmp_path, '--grid=masking.ratio=0.3', '--config.seed=1')  # nothing is saved yet
+  (run.workdir / 'checkpoints/1').mkdir(parents=True)
+  with pytest.raises(ConfigError, match='seed was 0 and is 1'):
+    chosen(tmp_path, '--grid=masking.ratio=0.3', '--config.seed=1')
   (run.workdir / 'events.jsonl').write_text(json.dumps({'event': 'end', 'reason': 'finished'}) + '\n')
   for field, what in (('eval.knn.neighbours=(3,)', r'was \[20\] and is \[3\]'), ('seed=1', 'was 0 and is 1')):
     with pytest.raises(ConfigError, match=what):

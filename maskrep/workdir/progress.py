@@ -1,0 +1,24 @@
+"""How far the run in a workdir has come, by its files alone."""
+
+from pathlib import Path
+import re
+
+from maskrep.workdir.files import read_json
+
+STEP = re.compile('[0-9]+')  # the name of the folder of a step
+CORRUPT = 'corrupt'  # the folder of checkpoints that were set aside
+
+
+def resumes(workdir: Path) -> bool:
+  """True if the workdir holds a checkpoint."""
+  return any(path.is_dir() and STEP.fullmatch(path.name) for path in (workdir / 'checkpoints').glob('*'))
+
+
+def has_progress(workdir: Path) -> bool:
+  """True if there is something to lose or to belie by another config or other data.
+
+  That is a checkpoint, one that was set aside as damaged, or a run that finished, whose checkpoints may be removed.
+  """
+  events, _ = read_json(workdir / 'events.jsonl')
+  finished = any(event.get('event') == 'end' and event.get('reason') == 'finished' for event in events)
+  return resumes(workdir) or any((workdir / CORRUPT).glob('*')) or finished
