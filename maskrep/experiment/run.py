@@ -5,6 +5,7 @@ import contextlib
 import os
 from pathlib import Path
 import time
+from typing import NoReturn
 
 from clu import parameter_overview
 import jax
@@ -15,12 +16,14 @@ from maskrep.devices import watch
 from maskrep.devices.agreement import check_same, gather, together
 from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
+from maskrep.errors import Preempted
 from maskrep.evaluation.of_run import Evaluation, RunEvaluator, rows, scalars
 from maskrep.evaluation.result import append, render_rows
 from maskrep.evaluation.verdict import verdict
 from maskrep.experiment import same
 from maskrep.experiment.experiment import Experiment
 from maskrep.experiment.opened import OpenExperiment, open_experiment
+from maskrep.process import signals
 from maskrep.train import loop
 from maskrep.train.clock import Clock
 from maskrep.workdir import shared
@@ -116,6 +119,12 @@ def _store(workdir: Path, experiment: Experiment, start: dict, allowed_changes: 
   store_config(workdir, experiment.config, free=experiment.free_fields, allowed=allowed_changes, replaces=replaces)
 
 
+def _without_table(name: str) -> NoReturn:
+  """Ends the process at a signal, see `signals.answered`: nothing is lost but the time that the table took."""
+  raise Preempted(f'stopped by {name} in the final table, after the last step, which is saved; run the same command '
+                  'for the table')
+
+
 def cache_compilations() -> None:
   """Keeps what XLA compiles for the next process, unless the user has named another place."""
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
@@ -151,5 +160,5 @@ def train(opened: OpenExperiment, workdir: Path, clock: Clock) -> list[Evaluatio
   state = loop.run(
     program, loader, experiment.train, workdir=workdir, clock=clock, evaluate=evaluate,
     evaluate_every_steps=experiment.eval.every_steps, frozen=opened.frozen, warm_start=opened.warm_start)
-  with clock.phase('table'):
+  with clock.phase('table'), signals.answered(_without_table):
     return record(evaluator.final(state))

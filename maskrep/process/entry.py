@@ -1,5 +1,10 @@
 """A command as a process, from its first statement to its exit code."""
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `watched`: Ctrl-C ends it, and not by a traceback out of an import
+
+# ruff: noqa: E402
 import importlib
 import os
 import sys

@@ -115,6 +115,12 @@ def last_act(act: Callable[[Exception], None]) -> Iterator[None]:
       _state.last_acts.remove(act)
 
 
+def retake(number: signal.Signals) -> None:
+  """Inside `watched`, answers a signal again that a library has come to handle. To be called in the main thread."""
+  if _state.watched:
+    signal.signal(number, _received)
+
+
 def ignore() -> None:
   """From now on signals do nothing: the process is about to end, with an exit code that they would replace."""
   for number in SIGNALS:

@@ -33,6 +33,8 @@ class Stop:
 
   def __exit__(self, error_type, *_):
     self._blocks.close()
+    if self._several:
+      signals.retake(signal.SIGTERM)  # nobody asks jax.distributed about it from now on
     if self._received and error_type is None:
       raise Preempted(f'stopped by {self._received} after the last step, which is saved; run the same command for the '
                       'final table')

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 import re
+import signal
 import subprocess
 import sys
 
@@ -168,6 +169,34 @@ def test_a_file_system_that_hangs_does_not_hold_the_process(tmp_path):
   assert '\nmaskrep: config.data.stall_timeout_s=1: records ' in done.stderr
   last = json.loads((tmp_path / 'run/events.jsonl').read_text().splitlines()[-1])
   assert last['exit_code'] == 3 and last['reason'].startswith('Stalled: ')
+
+
+TABLE = """
+import runpy, sys, threading
+from types import SimpleNamespace
+from maskrep.evaluation.of_run import RunEvaluator
+from maskrep.train import loop
+loop.run = lambda *_, **__: SimpleNamespace(step=7)
+def table(*_):
+  print('table', flush=True)
+  threading.Event().wait()
+RunEvaluator.final = table
+sys.argv = ['main.py', *sys.argv[1:]]
+runpy.run_path('main.py', run_name='__main__')
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_final_table_ends_the_run_at_once(number, tmp_path):
+  process = subprocess.Popen([sys.executable, '-c', TABLE, DIGITS, f'--workdir={tmp_path}/run'], cwd=ROOT,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  while process.stdout.readline() not in ('table\n', ''):
+    pass
+  process.send_signal(number)
+  _, said = process.communicate(timeout=10)
+  assert process.returncode == 75 and f'stopped by {number.name} in the final table, after the last step' in said
+  last = json.loads((tmp_path / 'run/events.jsonl').read_text().splitlines()[-1])
+  assert last['exit_code'] == 75 and 'in the final table' in last['reason'] and 'table' in last['seconds']
 
 
 def test_dry_run_says_what_a_step_costs_and_writes_nothing(tmp_path, capsys):

@@ -56,6 +56,35 @@ def test_a_signal_in_a_long_call_ends_the_process_at_once(program, number):
                   'command to go on\n')
 
 
+def test_an_interrupt_before_a_command_begins_is_no_traceback():
+  code = 'import maskrep.process.entry, os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)'
+  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+  assert (done.returncode, done.stderr) == (-signal.SIGINT, '')
+
+
+@pytest.mark.parametrize('command', [['main.py'], ['-m', 'maskrep', 'train']], ids=' '.join)
+@pytest.mark.parametrize('seconds', [0.5, 1.5])
+def test_an_interrupt_while_a_command_imports_is_one_line(command, seconds, tmp_path):
+  process = subprocess.Popen([sys.executable, *command, '--config=configs/msn_digits.py', f'--workdir={tmp_path}/run'],
+                             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  time.sleep(seconds)
+  process.send_signal(signal.SIGINT)
+  _, said = process.communicate(timeout=5)
+  # On a busy machine Python may not have come to the command by then.
+  assert (process.returncode, said.strip()[:26]) in ((75, 'maskrep: stopped by SIGINT'), (-signal.SIGINT, '')), said
+
+
+def test_a_signal_that_a_library_took_is_taken_back(program):
+  process = program('''
+import signal
+signal.signal(signal.SIGTERM, lambda *_: print('the library', flush=True))
+signals.retake(signal.SIGTERM)
+compute()
+''')
+  process.send_signal(signal.SIGTERM)
+  assert process.communicate(timeout=5)[0] == '' and process.returncode == 75
+
+
 @pytest.mark.parametrize(('last', 'code'), [
   (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138), (signal.SIGHUP, 129)])
 def test_a_second_signal_waits_until_somebody_must_mean_it(program, last, code):
