@@ -40,7 +40,7 @@ def shrink(config: ConfigDict, *, steps: int = 4) -> ConfigDict:
   config.optim.update(warmup_learning_rate=1e-2, learning_rate=1e-2, ema_momentum=0.9)
   method_module(config.method).tiny(config)
   examples = EXAMPLES[config.data.source]
-  config.optim.warmup_epochs = 2 * 8 / examples
+  config.optim.warmup_epochs = min(2, steps) * 8 / examples
   config.train.update(epochs=steps * 8 / examples, log_every_steps=1, checkpoint_every_steps=2)
   config.eval.update(every_steps=1000, batch_size=8, max_train_examples=64, baselines=())
   config.eval.knn.neighbours = (5,)
