@@ -142,7 +142,8 @@ def build(cls: type[Built], fields: Mapping[str, Any], path: str, **given: Any) 
     if key not in known:
       raise ConfigError(f'{path}.{key}={value!r}: nothing reads this field; {_nearest(key, known, f"{path}.")}')
     if not _is_of(value, annotations[key]):
-      wrong = '' if isinstance(value, tuple) and _is_tuple(annotations[key]) else f', not {type(value).__name__}'
+      several = isinstance(value, tuple) and typing.get_origin(_base(annotations[key])) is tuple
+      wrong = '' if several else f', not {type(value).__name__}'
       raise ConfigError(f'{path}.{key}={value!r}: must be {describe_type(annotations[key])}{wrong}')
   required = {field.name for field in dataclasses.fields(cls)
               if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING}
@@ -243,7 +244,7 @@ def describe_field(annotation: Any) -> str:
 def describe_type(annotation: Any) -> str:
   """A type in words: 'two numbers, as (0.3, 1.0)'."""
   base = _base(annotation)
-  if not _is_tuple(annotation):
+  if typing.get_origin(base) is not tuple:
     return {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}[base]
   items = typing.get_args(base)
   one = describe_type(items[0]).removeprefix('a ')
@@ -263,10 +264,6 @@ def _annotations(cls) -> dict[str, Any]:
 
 def _base(annotation: Any) -> Any:
   return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
-
-
-def _is_tuple(annotation: Any) -> bool:
-  return typing.get_origin(_base(annotation)) is tuple
 
 
 def _outside(value: Any, annotation: Any) -> str:
