@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.long.mutants import MUTANTS
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'maskrep'
 FILES = sorted(PACKAGE.rglob('*.py'))
@@ -138,3 +140,8 @@ def test_files_and_functions_are_short(top):
            for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
            and length(node) > MAX_FUNCTION]
   assert not long
+
+
+def test_each_mutant_changes_one_place():
+  """Else a text that has moved would be noticed only when all mutants are run."""
+  assert not [name for name, (file, text, *_) in MUTANTS.items() if (ROOT / file).read_text().count(text) != 1]

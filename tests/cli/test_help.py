@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 
+from absl import flags
 from flax.traverse_util import flatten_dict
 import pytest
 
@@ -29,7 +30,10 @@ def test_every_command_has_help(name, asked, code, capsys):
   assert not err and out.startswith(f'usage: maskrep {name} ') and page.doc.strip().splitlines()[0] in out
   assert len(page.examples) >= 2 and all(example in out and example.startswith(f'maskrep {name} ')
                                          for example in page.examples)
-  assert all(f'  {code}' in out for code in EXIT_CODES) and max(map(len, out.splitlines())) <= 120
+  values = flags.FlagValues()
+  page.define(values, [])
+  assert all(f'  --{flag}' in out for flag in values) and all(f'  {code}' in out for code in EXIT_CODES)
+  assert max(map(len, out.splitlines())) <= 120
   for word in shlex.split(' '.join(page.examples)):
     if word.startswith('--config='):
       assert config_file.find(word.removeprefix('--config='), config_file.EVALUATION)

@@ -120,13 +120,13 @@ MUTANTS = {
     '(stored.keys() | found.keys() if whole else found.keys())', '(stored.keys() | found.keys() if whole else ())',
     'tests/workdir/test_partial_restore.py'),
   'features of another encoder are taken from the cache': (
-    'maskrep.evaluation.encoders.py', "key = {'weights': self.digest, 'kind'", "key = {'kind'",
+    'maskrep/evaluation/encoders.py', "return {'weights': self.digest, 'kind'", "return {'kind'",
     'tests/cli/test_evaluate.py'),
   'a probe of another encoder is taken for this one': (
     'maskrep/experiment/probe.py', 'json.dumps([digest, same]', 'json.dumps([same]',
     'tests/experiment/test_probe.py'),
   'masked features are those of the whole image': (
-    'maskrep.evaluation.encoders.py', 'random_keep(keys, patches, keep) if ratio else None', 'None',
+    'maskrep/evaluation/encoders.py', 'None if keep == patches else random_keep(keys, patches, keep)', 'None',
     'tests/cli/test_evaluate.py'),
   'the penalty is chosen by the examples that it is fitted to': (
     'maskrep/evaluation/metrics/logistic.py', 'np.where(fold == f, labels, -1)', 'np.where(fold == f, -1, labels)',
@@ -152,6 +152,19 @@ MUTANTS = {
   'the warm-up is stretched': (
     'maskrep/train/optim.py', 'self.final_learning_rate, warmup_steps, steps)',
     'self.final_learning_rate, round(self.schedule_stretch * warmup_steps), steps)', 'tests/train/test_optim.py'),
+  'an encoder is compiled at each call': (
+    'maskrep/api/encoder.py', 'if (size, masked) not in self._compiled:', 'if True:', 'tests/api/test_encoder.py'),
+  'nobody is told that training made it worse': (
+    'maskrep/evaluation/verdict.py', '  if worse_than:', '  if False:', 'tests/evaluation/test_verdict.py'),
+  'a sweep shows a baseline for the trained encoder': (
+    'maskrep/sweep/outcome.py', 'final_results(workdir).get(TRAINED, ())', "final_results(workdir).get('untrained', ())",
+    'tests/sweep/test_table.py'),
+  'another embedding passes for this one': (
+    'maskrep/embedding/embed.py', '{name: found.get(name) for name in made} != made', 'False',
+    'tests/embedding/test_embed.py'),
+  'a flag of a command is not in its help': (
+    'maskrep/cli/help.py', 'dict(_flag(values[name]) for name in values)',
+    "dict(_flag(values[name]) for name in values if name != 'workdir')", 'tests/cli/test_help.py'),
 }
 
 
