@@ -157,8 +157,8 @@ MUTANTS = {
   'nobody is told that training made it worse': (
     'maskrep/evaluation/verdict.py', '  if worse_than:', '  if False:', 'tests/evaluation/test_verdict.py'),
   'a sweep shows a baseline for the trained encoder': (
-    'maskrep/sweep/outcome.py', 'final_results(workdir).get(TRAINED, ())', "final_results(workdir).get('untrained', ())",
-    'tests/sweep/test_table.py'),
+    'maskrep/sweep/outcome.py', 'final_results(workdir).get(TRAINED, ())',
+    "final_results(workdir).get('untrained', ())", 'tests/sweep/test_table.py'),
   'another embedding passes for this one': (
     'maskrep/embedding/embed.py', '{name: found.get(name) for name in made} != made', 'False',
     'tests/embedding/test_embed.py'),
