@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Annotated
 
+import einops
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -111,10 +112,9 @@ class Segment:
     return self._logits(params, images, None)
 
   def _logits(self, params, images, noise):
-    b, h, w, _ = images.shape
     patches = self.encoder.apply({'params': params['encoder']}, images, None, noise)['patches']
     logits = self.decoder.apply({'params': params['decoder']}, patches)
-    return logits.reshape(b, h // self.encoder.patch_size, w // self.encoder.patch_size, self.map_classes)
+    return einops.rearrange(logits, 'b (h w) c -> b h w c', h=images.shape[1] // self.encoder.patch_size)
 
 
 def from_config(read: Reader) -> Segment:

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import einops
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -31,12 +32,10 @@ def patchify(images: jax.Array, patch_size: int) -> jax.Array:
   Raises:
     ValueError: the height or width is not a multiple of `patch_size`.
   """
-  b, h, w, c = images.shape
+  _, h, w, _ = images.shape
   if h % patch_size or w % patch_size:
     raise ValueError(f'image size {h}x{w} is not a multiple of patch size {patch_size}')
-  rows, cols = h // patch_size, w // patch_size
-  patches = images.reshape(b, rows, patch_size, cols, patch_size, c).transpose(0, 1, 3, 2, 4, 5)
-  return patches.reshape(b, rows * cols, patch_size * patch_size * c)
+  return einops.rearrange(images, 'b (h p) (w q) c -> b (h w) (p q c)', p=patch_size, q=patch_size)
 
 
 def embed(images, pos, keep_idx, patch_size: int, linear: Linear) -> jax.Array:

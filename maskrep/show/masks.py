@@ -1,5 +1,6 @@
 """Masked views: the patches that a mask drops are grey, the others are what the network sees."""
 
+import einops
 import numpy as np
 
 from maskrep.show.views import numbered, pixels
@@ -29,9 +30,8 @@ def grey_out(images: np.ndarray, keep_idx: np.ndarray, patch_size: int) -> np.nd
   b, h, w, _ = images.shape
   dropped = np.ones((b, (h // patch_size) * (w // patch_size)), bool)
   np.put_along_axis(dropped, keep_idx, False, axis=1)
-  dropped = dropped.reshape(b, h // patch_size, w // patch_size)
-  dropped = dropped.repeat(patch_size, axis=1).repeat(patch_size, axis=2)
-  return np.where(dropped[..., None], np.float32(GREY), images)
+  pixels = einops.repeat(dropped, 'b (h w) -> b (h p) (w q) 1', h=h // patch_size, p=patch_size, q=patch_size)
+  return np.where(pixels, np.float32(GREY), images)
 
 
 def _masked(images: np.ndarray, keep_idx: np.ndarray, patch_size: int) -> np.ndarray:
