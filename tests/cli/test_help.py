@@ -16,6 +16,7 @@ from maskrep.cli.help import EXIT_CODES
 from maskrep.configs import mscn_ablation
 from maskrep.errors import ConfigError
 from maskrep.experiment import config_file, fields
+from maskrep.weights.formats import ARRAYS, FORWARD
 
 MODULES = {name: importlib.import_module(f'maskrep.cli.{commands.MODULES.get(name, name)}')
            for name in commands.COMMANDS}
@@ -45,8 +46,8 @@ def test_the_list_of_commands(capsys):
     out = capsys.readouterr().out
     assert all(f'  {name} ' in out and module.__doc__.split('\n')[0].split()[0] in out
                for name, module in MODULES.items())
-  assert commands.main(['maskrep', 'trian']) == 2
-  assert capsys.readouterr().err.startswith('maskrep: trian: must be one of train, ')
+  assert commands.main(['maskrep', 'trane']) == 2
+  assert capsys.readouterr().err.startswith('maskrep: trane: must be one of train, ')
   assert {path.stem for path in Path(commands.__file__).parent.glob('*.py')} - {'__init__', 'command', 'commands',
     'config_file', 'help'} == {module.__name__.split('.')[-1] for module in MODULES.values()}
 
@@ -55,6 +56,15 @@ def test_help_without_docstrings():
   for words in (), ('cost',):
     done = subprocess.run([sys.executable, '-OO', '-m', 'maskrep', *words, '--help'], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith('usage: maskrep'), done.stderr
+
+
+def test_choices_are_all_there_are():
+  from maskrep.experiment import drawing, evaluation
+  from maskrep.weights.formats.table import FORMATS, FORWARD_FORMATS
+
+  assert set(MODULES['evaluate'].PAGE.choices) == set(evaluation.PROTOCOLS)
+  assert set(MODULES['show'].PAGE.choices) == set(drawing.SUBJECTS)
+  assert set(ARRAYS) == set(FORMATS) and set(FORWARD) == set(FORWARD_FORMATS)
 
 
 def test_help_and_flags_need_no_jax():
