@@ -34,8 +34,8 @@ def verdict(
   lines += _collapse(config, rows.get(TRAINED, ()), last)
   if last:
     bound = f'; kl {last["kl"]:.3g} of it can still fall, to 0' if 'kl' in last else ''
-    lines.append(('loss', f'{last["loss"]:.4g} at step {last["step"]}, {logged[0]["loss"]:.4g} at step '
-                          f'{logged[0]["step"]}{bound}'))
+    before = f', {logged[0]["loss"]:.4g} at step {logged[0]["step"]}' if len(logged) > 1 else ''
+    lines.append(('loss', f'{last["loss"]:.4g} at step {last["step"]}{before}{bound}'))
   lines += _comparison(config, rows)
   lines += [('next' if i == 0 else '', command) for i, command in enumerate(_commands(workdir, config, part))]
   return '\n'.join(f'{name:<12}{text}' for name, text in lines)
