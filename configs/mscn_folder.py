@@ -1,7 +1,7 @@
 """MSCN on your own images, no labels needed: ResNet-50 at 224 pixels on one GPU; `:small` and `:tiny` on two CPU cores.
 
 Folders and labels are as for configs/msn_folder.py. `:small` has views of 64 pixels and `:tiny` of 32, and a ResNet-18
-of a quarter of the width; at half the width it takes four times as long.
+of a quarter of the width.
 
   python main.py --config=configs/mscn_folder.py --workdir=runs/mine --config.data.source=folder:PATH
   python main.py --config=configs/mscn_folder.py:small --workdir=runs/mine --config.data.source=folder:PATH
