@@ -115,12 +115,14 @@ def jit_encoder(encoder: EncodeFn, mesh: Mesh) -> EncodeFn:
 
 def extract(encoder: EncodeFn, weights, source: Source, data: Data, *, batch_size: int, mesh: Mesh) -> Features:
   """Encodes the readable images of a source, in its order, with a compiled encoder."""
-  features, labels = [], []
+  features, labels, count = np.empty((0, 0), np.float32), np.empty(len(source), np.int32), 0
   for batch in in_order(source, batch_size=batch_size, canvas=data.canvas, threads=data.threads,
                         stall_timeout_s=data.stall_timeout_s, reads=(*READS, 'label'),
                         process_index=jax.process_index(), process_count=jax.process_count()):
     encoded = np.asarray(encoder(weights, global_batch(mesh, {name: batch[name] for name in READS})))
     valid, label = process_allgather((batch['valid'], batch['label']), tiled=True)
-    features.append(encoded[valid])
-    labels.append(label[valid])
-  return Features(np.concatenate(features), np.concatenate(labels))
+    if not count:  # in their place from the first batch on: to join batches at the end takes the memory twice
+      features = np.empty((len(source), *encoded.shape[1:]), encoded.dtype)
+    rows = slice(count, count + int(valid.sum()))
+    features[rows], labels[rows], count = encoded[valid], label[valid], rows.stop
+  return Features(features[:count], labels[:count])

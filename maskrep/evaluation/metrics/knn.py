@@ -37,11 +37,10 @@ def knn_predict(
   size = len(train_features)
   if not 1 <= k <= size:
     raise ValueError(f'k={k}: must be in 1 ... {size}, the number of training examples')
-  train_features = l2_normalize(train_features)
+  lengths = _lengths(train_features)
 
   def vote(query):
-    # In full float32: rounded factors, the default of GPUs and TPUs, swap neighbours.
-    similarities = jnp.dot(query, train_features.T, precision=jax.lax.Precision.HIGHEST)
+    similarities = _similarities(query, train_features, lengths)
     nearest, indices = jax.lax.top_k(similarities, k)
     labels = train_labels[indices]
     # Relative to the nearest, so that no temperature overflows. Not `nearest[0]`: given a slice of its result, XLA on
@@ -51,7 +50,18 @@ def knn_predict(
     return labels[jnp.argmax(votes)], labels[jnp.argmax(nearest)]
 
   chunk = max(1, _CHUNK_ELEMENTS // max(size, k * k))
-  return jax.lax.map(vote, l2_normalize(queries), batch_size=min(chunk, len(queries)))
+  return jax.lax.map(vote, queries, batch_size=min(chunk, len(queries)))
+
+
+def _lengths(features: Array) -> Array:
+  """float [M, D] -> float32 [M]; not 0."""
+  return jnp.maximum(jnp.linalg.norm(features.astype(jnp.float32), axis=-1), 1e-12)
+
+
+def _similarities(query: Array, features: Array, lengths: Array) -> Array:
+  """The cosines of a query, float [D], with features, float [M, D], of these lengths; makes no normalised copy."""
+  # In full float32: rounded factors, the default of GPUs and TPUs, swap neighbours.
+  return jnp.dot(l2_normalize(query), features.T, precision=jax.lax.Precision.HIGHEST) / lengths
 
 
 def knn_accuracy(
@@ -94,12 +104,12 @@ def recall_at_1(features: AnyArray, labels: AnyArray, queries: tuple[AnyArray, A
 @jax.jit
 def _nearest(features: Array, queries: Array, places: Array) -> Array:
   """float [M, D], queries float [Q, D] and their own places int [Q] in the index, or -1 -> nearest others int [Q]."""
-  features = l2_normalize(features)
+  lengths = _lengths(features)
 
   def nearest(query):
     vector, place = query
-    similarities = jnp.dot(vector, features.T, precision=jax.lax.Precision.HIGHEST)
+    similarities = _similarities(vector, features, lengths)
     return jnp.argmax(jnp.where(jnp.arange(len(features)) == place, -jnp.inf, similarities))
 
   chunk = max(1, _CHUNK_ELEMENTS // len(features))
-  return jax.lax.map(nearest, (l2_normalize(queries), places), batch_size=min(chunk, len(queries)))
+  return jax.lax.map(nearest, (queries, places), batch_size=min(chunk, len(queries)))
