@@ -26,12 +26,13 @@ class GivenImages:
     ValueError: nothing is given.
   """
 
-  num_classes = map_classes = 0
+  num_classes, map_classes, map_lookup = 0, 0, None
   fingerprint = 'the images given'
 
   def __init__(self, images: Given | Iterable[Given]):
-    if folder := _folder(images):
-      field = repr(folder)
+    path = os.fspath(images) if isinstance(images, str | os.PathLike) else ''
+    folder, field = os.path.expanduser(path), repr(path)
+    if os.path.isdir(folder):
       names = [name for name, _ in listed(field, folder)[0]]
       self._bits = look(field, folder, names).bits or 8
       images = [os.path.join(folder, name) for name in names]
@@ -56,12 +57,6 @@ class GivenImages:
   def name(self, index: int) -> str:
     item = self._items[index]
     return item if isinstance(item, str) else f'image {index}'
-
-
-def _folder(images: Any) -> str:
-  """The path of a folder; '' if something else is given."""
-  path = os.path.expanduser(images) if isinstance(images, str | os.PathLike) else ''
-  return os.fspath(path) if os.path.isdir(path) else ''
 
 
 def _as_list(images: Any) -> Iterable[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from maskrep.data.decode import BrokenImage, decode, decode_label_map
 from maskrep.data.label_maps import NONE
-from maskrep.data.sources.source import Mapped, Source
+from maskrep.data.sources.source import Source
 from maskrep.errors import DataError
 
 FIELDS = 'image', 'size', 'position', 'label', 'label_map'  # see maskrep.types
@@ -68,7 +68,7 @@ def read_into(batch: Batch, row: int, source: Source, record: int, broken: Broke
     False if the record cannot be read; it is then added to `broken`, and the row is as it was.
 
   Raises:
-    DataError: its label, or a value of its label map, is none of the classes of the source, or that has no label maps.
+    DataError: its label, or a value of its label map, is none of the classes of the source.
   """
   name = f'record {record} of {source.fingerprint}'
   try:
@@ -77,8 +77,6 @@ def read_into(batch: Batch, row: int, source: Source, record: int, broken: Broke
     pixels = decode(example.image, canvas=batch['image'].shape[1], bits=example.bits)
     height, width, _ = pixels.shape
     if 'label_map' in batch:
-      if not isinstance(source, Mapped):
-        raise DataError(f'config.data.source: {source.fingerprint} has no label maps; take another')
       classes = decode_label_map(example.label_map, source.map_lookup, size=(height, width))
   except (BrokenImage, OSError) as error:
     broken.add(name, error)

@@ -93,7 +93,7 @@ def _used_bits(picture: Image.Image) -> int:
 
 
 def decode_label_map(
-  label_map: bytes | np.ndarray | None, lookup: np.ndarray, *, size: tuple[int, int]
+  label_map: bytes | np.ndarray | None, lookup: np.ndarray | None, *, size: tuple[int, int]
 ) -> np.ndarray:
   """The class of each pixel of a decoded picture: the map is reduced as the picture was, by nearest neighbour.
 
@@ -109,7 +109,7 @@ def decode_label_map(
     BrokenImage: there is no map; it cannot be decoded, for any reason, or has another shape than the picture.
   """
   try:
-    if label_map is None:
+    if label_map is None or lookup is None:
       raise BrokenImage('there is none')
     if isinstance(label_map, np.ndarray):
       return _fit_values(label_map, lookup, size)

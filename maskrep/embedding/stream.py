@@ -68,9 +68,11 @@ def stream(
 class _Named:
   """Some records of a source, by index, that remembers their names: to ask for them may mean to read them again."""
 
+  map_classes, map_lookup = 0, None
+
   def __init__(self, source: Source, indices: np.ndarray):
     self._source, self._indices = source, indices
-    self.num_classes, self.map_classes, self.fingerprint = source.num_classes, 0, source.fingerprint
+    self.num_classes, self.fingerprint = source.num_classes, source.fingerprint
     self._names: dict[int, str] = {}
     self._lock = threading.Lock()
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 import hashlib
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental.multihost_utils import process_allgather
@@ -13,7 +13,7 @@ import numpy as np
 from maskrep.augment.views import eval_views
 from maskrep.data.datasets import Data
 from maskrep.data.loader import in_order
-from maskrep.data.sources.source import Example, Mapped, Source
+from maskrep.data.sources.source import Example, Source
 from maskrep.devices.mesh import batch_sharding, global_batch
 from maskrep.errors import ConfigError
 from maskrep.models.encoder import Preprocessing
@@ -60,8 +60,8 @@ class Subset:
     return self.source.map_classes
 
   @property
-  def map_lookup(self) -> np.ndarray:
-    return cast(Mapped, self.source).map_lookup  # else an AttributeError, as of any source without maps
+  def map_lookup(self) -> np.ndarray | None:
+    return self.source.map_lookup
 
   @property
   def fingerprint(self) -> str:

@@ -24,7 +24,7 @@ ROWS = 4  # images of the training data, drawn at random, if none are named
 class Images:
   """Image files as a source."""
 
-  num_classes = map_classes = 0
+  num_classes, map_classes, map_lookup = 0, 0, None
   fingerprint = 'images'
 
   def __init__(self, paths: list[str], canvas: int):
@@ -67,7 +67,7 @@ def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tu
 
 
 def one_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...], seed: int) -> Batch:
-  """One batch, with the fields in `reads`, of the named images or of some of the training data, drawn by the seed."""
+  """One batch on the host, with the fields in `reads`, of the named images or of some training data, by the seed."""
   if paths:
     source = Images(paths, data.canvas)
   else:

@@ -17,7 +17,7 @@ from maskrep.data.sources.source import Example
 from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError, DataError
 from tests.support.pictures import encode, gradient, prepare
-from tests.support.records import READS, Numbers
+from tests.support.records import READS
 
 SAME = lookup(MapValues(range(254)))
 
@@ -146,11 +146,6 @@ def test_a_broken_map_is_a_broken_picture():
 def test_a_value_of_no_class_ends_it_at_once():
   with pytest.raises(DataError, match='picture . has a label map with a value that is none of its 3 classes'):
     read(Mapped(last=4), 15)
-
-
-def test_maps_of_a_source_without_them_are_an_error():
-  with pytest.raises(DataError, match='numbers has no label maps'):
-    read(Numbers(2), 15)
 
 
 @pytest.mark.parametrize('table, feature, expected', [

@@ -15,7 +15,7 @@ class Digits:
   frozen, and the first 80 % of them are for training.
   """
 
-  num_classes, map_classes, side = 10, 0, 8
+  num_classes, map_classes, map_lookup, side = 10, 0, None, 8
   class_names = tuple('0123456789')
 
   def __init__(self, split: str):

@@ -55,7 +55,7 @@ class Folder:
       a class that 'train' does not have.
   """
 
-  map_classes = 0
+  map_classes, map_lookup = 0, None
 
   def __init__(self, path: str, split: str, part: Part | None = None):
     self._field = f'config.data.source=folder:{path}'

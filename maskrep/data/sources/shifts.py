@@ -58,7 +58,7 @@ class SeveralLabels:
   So a feature can be matched with its image although some images cannot be read; `right` returns the labels.
   """
 
-  num_classes = map_classes = 0  # the labels of its examples are no classes
+  num_classes, map_classes, map_lookup = 0, 0, None  # the labels of its examples are no classes
 
   def __init__(self, source: TFDS):
     self._source = source

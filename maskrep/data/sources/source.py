@@ -1,7 +1,7 @@
 """The protocol of a source: a random-access sequence of examples, safe to read from many threads."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL.Image import Image
@@ -23,6 +23,7 @@ class Source(Protocol):
   Attributes:
     num_classes: 0 without labels.
     map_classes: classes of the label maps, 0 without maps.
+    map_lookup: class of each value of the label maps, see `label_maps.lookup`; None without maps.
     fingerprint: identifies the data, wherever they lie.
   """
 
@@ -33,6 +34,9 @@ class Source(Protocol):
   def map_classes(self) -> int: ...
 
   @property
+  def map_lookup(self) -> np.ndarray | None: ...
+
+  @property
   def fingerprint(self) -> str: ...
 
   def __len__(self) -> int: ...
@@ -40,13 +44,6 @@ class Source(Protocol):
   def __getitem__(self, index: int) -> Example: ...
 
   def name(self, index: int) -> str: ...
-
-
-@runtime_checkable
-class Mapped(Protocol):
-  """What a source with label maps has too: the class of each of their values, see `label_maps.lookup`."""
-
-  map_lookup: np.ndarray
 
 
 class DataSet(Source, Protocol):
