@@ -199,7 +199,7 @@ def low_shot(
   hidden = np.arange(count) >= np.reshape(labels_per_class, (-1, 1, 1))
   labels = np.where(hidden, -1, np.arange(num_classes)[:, None])
 
-  mean = np.mean(train_features, axis=0, dtype=np.float64).astype(np.float32)  # a jnp.mean would copy all features
+  mean = np.asarray(np.mean(train_features, axis=0, dtype=np.float64), np.float32)  # jnp.mean would copy the features
   examples, test_features = centre_and_normalise(mean, train_features[drawn.reshape(draws, -1)], test_features)
   accuracies = _accuracies(
     examples,
