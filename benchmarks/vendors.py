@@ -19,6 +19,7 @@ from maskrep import rng
 from maskrep.data.datasets import Data, open_source
 from maskrep.devices.mesh import make_mesh
 from maskrep.evaluation import features
+from maskrep.evaluation.encoders import ObjectiveEncoder, TrainedObjective
 from maskrep.evaluation.features import EncodeFn
 from maskrep.experiment.stored import open_run, restore
 
@@ -71,7 +72,8 @@ def main():
   for workdir in args.workdir:
     run = open_run(f'--workdir={workdir}', workdir)
     objective, canvas = run.experiment.objective, run.experiment.data.canvas
-    encoder = features.class_token(objective.encode, objective.preprocessing)
+    trained = TrainedObjective(objective, run.experiment.config, run.experiment.dtype, ())
+    encoder = ObjectiveEncoder(trained=trained).function(0.0, whole=False, seed=0)
     untrained = jax.jit(objective.init)(rng.stream(run.experiment.seed, 'init'))
     wanted = {'ema_params': run.params} | ({'model_state': run.model_state} if run.model_state else {})
     state = restore(f'--workdir={workdir}', run, wanted)

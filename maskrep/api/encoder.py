@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 
-from maskrep.api.given import Given, GivenImages
 from maskrep.data.batch import BrokenImages
 from maskrep.data.datasets import CANVAS
 from maskrep.data.loader import in_order
+from maskrep.data.sources.given import Given, GivenImages
 from maskrep.devices.mesh import batch_sharding, make_mesh
 from maskrep.errors import ConfigError, DataError
 from maskrep.evaluation.encoders import NETWORKS, check_encoder, own_pooling

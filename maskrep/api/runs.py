@@ -11,11 +11,10 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from maskrep.errors import ConfigError
-from maskrep.evaluation.result import FILE, FINAL
+from maskrep.evaluation.result import final_records
 from maskrep.experiment import config_file, evaluation
 from maskrep.experiment.run import run
 from maskrep.process.paths import check_path
-from maskrep.workdir.files import read_json
 
 
 def config(name: str, changes: Mapping[str, Any] | None = None) -> ConfigDict:
@@ -64,8 +63,7 @@ def train(
   folder = _folder(workdir)
   loaded = config_file.load(config) if isinstance(config, str) else config
   run(_changed(loaded, changes), folder, allowed_changes=tuple(allow_config_change))
-  final = [record for record in read_json(folder / FILE)[0] if record.get('stage') == FINAL]
-  return [record for record in final if record['step'] == final[-1]['step']]
+  return [record for records in final_records(folder).values() for record in records]
 
 
 def evaluate(

@@ -9,9 +9,12 @@ from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 from maskrep.errors import ConfigError
 from maskrep.experiment import config_file
 
+EXPERIMENT = 'The experiment; change a field with --config.SECTION.FIELD=VALUE.'
+
 
 def define_config(
-  values: flags.FlagValues, argv: list[str], explanation: str = '', folders: Sequence[str] = config_file.TRAINING
+  values: flags.FlagValues, argv: list[str], explanation: str = EXPERIMENT,
+  folders: Sequence[str] = config_file.TRAINING,
 ) -> None:
   config_flags.DEFINE_config_file('config', None, explanation, flag_values=values, sys_argv=argv)
   values['config'].parser = _Parser(folders)

@@ -15,7 +15,7 @@ from maskrep.cli.help import Page, training_fields
 
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
-  define_config(values, argv, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.')
+  define_config(values, argv)
   flags.DEFINE_integer('devices', None, 'The number of devices, simulated on the CPU; otherwise those of this machine.',
                        lower_bound=1, flag_values=values)
 

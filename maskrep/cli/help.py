@@ -14,7 +14,7 @@ VALUES = {
   'config': 'NAME|FILE', 'workdir': 'DIR', 'output': 'PATH', 'input': 'PATH', 'images': 'FILE,FILE',
   'coordinator': 'HOST:PORT', 'grid': 'FIELD=VALUE,VALUE', 'allow_config_change': 'FIELD,FIELD',
 }
-FLAGS = {'-h', '--help', '-help', '--h'}
+FLAGS = {'-h', '--help'}
 EXIT_CODES = {
   0: 'done', 1: 'failed', 2: 'a flag, a config or the data do not fit; nothing was started',
   3: 'the data cannot be read', 4: 'the workdir or its checkpoints cannot be read or written',
@@ -77,7 +77,7 @@ def _flag(flag: flags.Flag) -> tuple[str, str]:
   """A flag with a placeholder for its value, and its meaning."""
   kind, meaning = flag.flag_type(), flag.help
   names = '|'.join(getattr(flag.parser, 'enum_values', ()))
-  value = VALUES.get(flag.name, 'N' if kind == 'int' else 'TEXT')
+  value = VALUES.get(flag.name, 'N' if kind in ('int', 'float') else 'TEXT')
   if names:  # absl puts them before the help
     value, meaning = (names, '') if len(names) < LONG else (flag.name.upper(), f'One of {names.replace("|", ", ")}. ')
     meaning += flag.help.removeprefix(f'<{names}>: ')

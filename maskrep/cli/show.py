@@ -15,7 +15,7 @@ from maskrep.workdir.files import write_atomic
 
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
-  define_config(values, argv, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.')
+  define_config(values, argv)
   flags.DEFINE_string('workdir', None, 'A run, whose experiment is taken instead of --config.', flag_values=values)
   flags.DEFINE_list('images', None, 'Image files; by default some of the training data, drawn by config.seed.',
                     flag_values=values)

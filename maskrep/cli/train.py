@@ -17,7 +17,7 @@ from maskrep.errors import ConfigError
 
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
-  define_config(values, argv, 'The experiment; change a field with --config.SECTION.FIELD=VALUE.')
+  define_config(values, argv)
   flags.DEFINE_string(
     'workdir', None, 'The folder of checkpoints, metrics and results; a run in it is resumed.', flag_values=values)
   flags.DEFINE_list(

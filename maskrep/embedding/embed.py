@@ -106,7 +106,7 @@ def _made(encoder: StoredEncoder, data: Data, split: str, source: Source) -> dic
 
 
 def _plan(output: Path, parts: Parts, made: dict[str, Any]) -> dict[str, Any]:
-  """What is left to do.
+  """The parts that are left to compute, and whether the file is complete.
 
   Raises:
     ConfigError: `output` is there, and is not this embedding.

@@ -22,7 +22,7 @@ KEY = 'maskrep'  # of the metadata of a parquet file
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
-  """What is written.
+  """An embedding to be written to a file.
 
   Attributes:
     parts: all of them.

@@ -1,6 +1,6 @@
 """Encoders under evaluation: of a state that is being trained, of a workdir, and the baseline without one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import dataclasses
 import functools
 from typing import Annotated, Any, NamedTuple, Protocol
@@ -48,7 +48,7 @@ class Encoding:
 
 
 class Encoder(Protocol):
-  """What turns images into features.
+  """An encoder under evaluation: a function from images to features, and its weights.
 
   Attributes:
     name: of its function, which is compiled once and takes weights of any values.
@@ -288,12 +288,13 @@ def _patch_counts(what: str, kind: str, drops_patches: bool, side: int, ratio: f
     raise ConfigError(f'ratio={ratio}: {error}; choose a lower one') from error
 
 
-def _masks(counts: tuple[int, int], seed: int) -> Callable[[Mapping[str, Array] | Batch], Array | None]:
+def _masks(counts: tuple[int, int], seed: int) -> Callable[[Batch], Array | None]:
   """Draws the patches that each image of a batch keeps; None if it keeps all."""
   keep, patches = counts
 
   def draw(batch):
-    keys = rng.per_example(rng.stream(seed, 'masks'), batch['position'])
-    return None if keep == patches else random_keep(keys, patches, keep)
+    if keep == patches:
+      return None
+    return random_keep(rng.per_example(rng.stream(seed, 'masks'), batch['position']), patches, keep)
 
   return draw

@@ -16,7 +16,6 @@ from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Example, Source
 from maskrep.devices.mesh import batch_sharding, global_batch
 from maskrep.errors import ConfigError
-from maskrep.models.encoder import Preprocessing
 from maskrep.types import Array, Batch
 
 # (weights, batch with image, size and position) -> float32 [B, D]; `weights` is what the encoder takes.
@@ -83,15 +82,6 @@ def sample(source: Source, limit: int) -> Source:
   if len(source) <= limit:
     return source
   return Subset(source, np.sort(np.random.default_rng(0).choice(len(source), limit, replace=False)))
-
-
-def class_token(encode, preprocessing: Preprocessing, *, whole: bool = False) -> EncodeFn:
-  """Returns an encoder of the class token, by an objective's `encode`; its weights are (params, model_state)."""
-
-  def encoder(weights, batch):
-    return encode(*weights, preprocessing(batch['image'], batch['size'], whole=whole))['cls']
-
-  return encoder
 
 
 def pixels(size: int, canvas: int) -> EncodeFn:

@@ -135,7 +135,7 @@ class RunEvaluator:
 
   @functools.cached_property
   def _evaluator(self) -> Evaluator:
-    """Of no weights; those of others share what it compiles."""
+    """An evaluator without weights, whose compiled functions all others share."""
     bank = features.sample(self.train_source, self.options.max_train_examples)
     encoder = ObjectiveEncoder(trained=self._with(()))
     return Evaluator(

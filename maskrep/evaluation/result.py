@@ -11,7 +11,7 @@ from maskrep.workdir.files import append_json, read_json
 
 FILE = 'evaluations.jsonl'
 # When a record was made: while a run trains, when it ends, or later, by maskrep evaluate.
-TRAINING, FINAL, LATER = STAGES = 'training', 'final', 'later'
+TRAINING, FINAL, LATER = 'training', 'final', 'later'
 TRAINED = 'trained'  # the kind of features that is not a baseline
 HEADINGS = {'knn': 'k-NN', 'recall_at_1': 'Recall@1', 'accuracy': 'classifier', 'mean_iou': 'mean IoU',
             'pixel_accuracy': 'pixel accuracy', 'logistic': 'all labels'}
@@ -100,12 +100,19 @@ def results_of(record: Mapping) -> list[Result]:
   return [Result(**(figure | {'each': tuple(figure.get('each', ()))})) for figure in record['figures']]
 
 
-def final_results(workdir: Path) -> dict[str, list[Result]]:
-  """Returns kind of features -> results of all protocols, of the last time that the run in a folder came to its end."""
+def final_records(workdir: Path) -> dict[str, list[dict]]:
+  """Returns kind of features -> records of all protocols, of the last time that the run in a folder came to its end."""
   last = {}
   for record in read_json(workdir / FILE)[0]:
     if record.get('stage') == FINAL:
-      time, records = last.get(record['features'], ('', []))
-      last[record['features']] = record['time'], [*(records if record['time'] == time else ()), record]
+      records = last.setdefault(record['features'], [])
+      if records and records[-1]['time'] != record['time']:
+        records.clear()
+      records.append(record)
+  return last
+
+
+def final_results(workdir: Path) -> dict[str, list[Result]]:
+  """As `final_records`, the results in them."""
   return {features: [result for record in records for result in results_of(record)]
-          for features, (_, records) in last.items()}
+          for features, records in final_records(workdir).items()}

@@ -1,7 +1,6 @@
 """A picture of what the network of an experiment sees: the views or the masks of some images."""
 
 import contextlib
-from pathlib import Path
 
 import numpy as np
 
@@ -9,7 +8,8 @@ from maskrep.data.batch import Batch
 from maskrep.data.datasets import Data, open_source
 from maskrep.data.decode import BrokenImage, decode
 from maskrep.data.loader import in_order
-from maskrep.data.sources.source import Example
+from maskrep.data.sources.folder import read_image
+from maskrep.data.sources.given import GivenImages
 from maskrep.errors import ConfigError
 from maskrep.evaluation.features import Subset
 from maskrep.experiment.experiment import Experiment
@@ -19,30 +19,6 @@ from maskrep.show.views import columns, draw
 
 SUBJECTS = {'views': columns, 'masks': masked_columns}
 ROWS = 4  # images of the training data, drawn at random, if none are named
-
-
-class Images:
-  """Image files as a source."""
-
-  num_classes, map_classes, map_lookup = 0, 0, None
-  fingerprint = 'images'
-
-  def __init__(self, paths: list[str], canvas: int):
-    self._examples = []
-    for path in paths:
-      try:
-        self._examples.append(Example(decode(Path(path).read_bytes(), canvas=canvas), -1, path))
-      except (BrokenImage, OSError) as error:
-        raise ConfigError(f'--images={path}: cannot be read ({error}); give image files') from error
-
-  def __len__(self) -> int:
-    return len(self._examples)
-
-  def __getitem__(self, index: int) -> Example:
-    return self._examples[index]
-
-  def name(self, index: int) -> str:
-    return self._examples[index].name
 
 
 def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tuple[bytes, list[str]]:
@@ -69,7 +45,7 @@ def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tu
 def one_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...], seed: int) -> Batch:
   """One batch on the host, with the fields in `reads`, of the named images or of some training data, by the seed."""
   if paths:
-    source = Images(paths, data.canvas)
+    source = GivenImages([_decoded(path, data.canvas) for path in paths])
   else:
     source = open_source(data, data.train_split)  # whose order may be by class
     drawn = np.random.default_rng(seed).choice(len(source), min(ROWS, len(source)), replace=False)
@@ -82,3 +58,10 @@ def one_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...], seed:
     raise ConfigError(f'config.data.source={data.source}: one of the {len(source)} images drawn by config.seed={seed} '
                       'cannot be read; take another seed, or name images with --images')
   return batch
+
+
+def _decoded(path: str, canvas: int) -> np.ndarray:
+  try:
+    return decode(read_image(path), canvas=canvas)
+  except (BrokenImage, OSError) as error:
+    raise ConfigError(f'--images={path}: cannot be read ({error}); give image files') from error

@@ -45,7 +45,7 @@ def dry_run(config: ConfigDict) -> str:
   lines = [
     device_table(),
     _line('parameters', _parameters(program)),
-    _line('computation', f'{_si(flops / experiment.batch_size)}FLOP an image, {_si(flops)}FLOP a step of '
+    _line('computation', f'{_si(flops / experiment.batch_size)}FLOP per image, {_si(flops)}FLOP per step of '
           f'{experiment.batch_size}, in {jnp.dtype(experiment.dtype).name} (matrix products and convolutions)'),
     _line('memory', _memory(compiled)),
     *(_line('' if i else 'sent', line) for i, line in enumerate(_sent(compiled.as_text()))),
@@ -97,18 +97,22 @@ def _memory(compiled: jax.stages.Compiled) -> str:
     has = f'this machine has {_si(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))}B for all devices'
   else:
     has = 'what it has is not known'
-  return f'{_si(state + rest)}B a device: state and batch {_si(state)}B, temporaries {_si(rest)}B; {has}'
+  return f'{_si(state + rest)}B per device: state and batch {_si(state)}B, temporaries {_si(rest)}B; {has}'
 
 
 def _sent(hlo: str | None) -> list[str]:
-  """What devices send each other, in lines, by the text of the compiled step; some backends show none."""
+  """The bytes that devices send each other, one line per kind of collective.
+
+  Args:
+    hlo: the text of the compiled step; None from backends that show none.
+  """
   if hlo is None:
     return ['unknown, as this backend does not show the compiled step']
   times, size = Counter(), Counter()
   for one in collectives(hlo):
     times[one.kind] += one.times
     size[one.kind] += one.bytes * one.times
-  return [f'{_si(size[kind])}B a step and device by {times[kind]} x {kind}' for kind in sorted(size)] or ['nothing']
+  return [f'{_si(size[kind])}B per step and device by {times[kind]} x {kind}' for kind in sorted(size)] or ['nothing']
 
 
 def _step_seconds(program: Program, compiled: jax.stages.Compiled, canvas: int) -> float:

@@ -42,7 +42,7 @@ class OpenExperiment:
 
   @property
   def summary(self) -> str:
-    """What is trained and evaluated on, a line each."""
+    """The contents of the training and the evaluation split, one line each."""
     data = self.experiment.data
     lines = [f'training on {data.source}, {data.train_split}: {self.train_source.summary}']
     if self.eval_source is not None:

@@ -203,8 +203,9 @@ def test_dry_run_says_what_a_step_costs_and_writes_nothing(tmp_path, capsys):
   small = '--config.encoder.width=16', '--config.encoder.depth=1', '--config.encoder.heads=1'
   assert train.main(['main.py', DIGITS, '--dry_run', f'--workdir={tmp_path}/run', *small]) == 0
   said = capsys.readouterr().out
-  for line in (r'parameters +[\d.]+ k \(encoder', r'computation +[\d.]+ MFLOP an image', r'memory +[\d.]+ MB a device',
-               r'sent +nothing', r'schedule +1438 examples: 1123 steps for 50 epochs, warm-up 67'):
+  for line in (r'parameters +[\d.]+ k \(encoder', r'computation +[\d.]+ MFLOP per image',
+               r'memory +[\d.]+ MB per device', r'sent +nothing',
+               r'schedule +1438 examples: 1123 steps for 50 epochs, warm-up 67'):
     assert re.search(line, said), said
   assert not list(tmp_path.iterdir())
 

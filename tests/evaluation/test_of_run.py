@@ -11,7 +11,7 @@ from maskrep.configs import mim_digits, msn_digits
 from maskrep.configs.evaluation import segmentation
 from maskrep.devices.mesh import make_mesh
 from maskrep.evaluation.of_run import RunEvaluator, rows, scalars
-from maskrep.evaluation.result import append, final_results, results_of
+from maskrep.evaluation.result import append, final_records, final_results, results_of
 from maskrep.experiment.experiment import Experiment
 from maskrep.sweep.grid import Run
 from maskrep.sweep.outcome import Outcome
@@ -76,6 +76,7 @@ def test_an_end_that_was_cut_off_and_made_again_counts_once(tmp_path, classifier
   append(tmp_path, old, [knn.results[0]._replace(value=0.125), knn.results[1]._replace(metric='gone')])
   append(tmp_path, knn.record | {'stage': 'final'}, knn.results)
   assert final_results(tmp_path) == {'trained': knn.results}
+  assert [each['time'] for each in final_records(tmp_path)['trained']] == [knn.record['time']]
   assert results_of({'figures': [{'name': 'x', 'value': 1.0, 'std': None, 'each': [], 'note': ''}]})[0].unit == '%'
 
 

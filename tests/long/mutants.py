@@ -126,7 +126,7 @@ MUTANTS = {
     'maskrep/experiment/probe.py', 'json.dumps([digest, same]', 'json.dumps([same]',
     'tests/experiment/test_probe.py'),
   'masked features are those of the whole image': (
-    'maskrep/evaluation/encoders.py', 'None if keep == patches else random_keep(keys, patches, keep)', 'None',
+    'maskrep/evaluation/encoders.py', 'if keep == patches:', 'if True:',
     'tests/cli/test_evaluate.py'),
   'the penalty is chosen by the examples that it is fitted to': (
     'maskrep/evaluation/metrics/logistic.py', 'np.where(fold == f, labels, -1)', 'np.where(fold == f, -1, labels)',
