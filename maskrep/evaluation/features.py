@@ -79,9 +79,14 @@ class Subset:
 
 def sample(source: Source, limit: int) -> Source:
   """Draws at most `limit` examples uniformly from a source (whose order may be by class), always the same ones."""
-  if len(source) <= limit:
-    return source
-  return Subset(source, np.sort(np.random.default_rng(0).choice(len(source), limit, replace=False)))
+  return Subset(source, sampled(len(source), limit)) if len(source) > limit else source
+
+
+def sampled(length: int, limit: int) -> np.ndarray:
+  """The indices of `sample`, in rising order."""
+  if length <= limit:
+    return np.arange(length)
+  return np.sort(np.random.default_rng(0).choice(length, limit, replace=False))
 
 
 def pixels(size: int, canvas: int) -> EncodeFn:

@@ -9,15 +9,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+import numpy as np
 
 from maskrep import rng
 from maskrep.data.datasets import Data
-from maskrep.data.sources.source import Source
+from maskrep.data.sources.source import DataSet, Source
 from maskrep.errors import ConfigError
 from maskrep.evaluation import features
 from maskrep.evaluation.encoders import ObjectiveEncoder, Pixels, TrainedObjective
 from maskrep.evaluation.evaluator import Evaluator, check_classes, has_classifier
 from maskrep.evaluation.options import Eval
+from maskrep.evaluation.protocols.lowshot import LowShot
 from maskrep.evaluation.protocols.table import PROTOCOLS
 from maskrep.evaluation.result import FINAL, TRAINED, TRAINING, Result
 from maskrep.types import Objective, TrainState
@@ -34,7 +36,7 @@ class Evaluation(NamedTuple):
   results: list[Result]
 
 
-def check_data(objective: Objective, options: Eval, name: str, train: Source, test: Source | None) -> None:
+def check_data(objective: Objective, options: Eval, name: str, train: DataSet, test: Source | None) -> None:
   """Checks that a data set fits the objective and has the examples that its evaluations need.
 
   Args:
@@ -50,15 +52,29 @@ def check_data(objective: Objective, options: Eval, name: str, train: Source, te
       raise ConfigError(f'config.eval.protocols={options.protocols}: {protocol} needs a classifier, and this method '
                         'trains none; leave it out')
     if kind.needs in known and kind.needed:
-      # A class may still have too few examples, which is known only when the labels are read, with the images.
       field, needed = kind.needed(chosen, train.num_classes)
       if needed > bank:
         raise ConfigError(f'config.eval.{protocol}.{field}={getattr(chosen, field)}: needs {needed} examples, but the '
                           f'smaller of config.eval.max_train_examples and the training split is {bank}')
+    if kind.needs in known and isinstance(chosen, LowShot):
+      _check_smallest_class(f'config.eval.{protocol}', chosen, train, bank)
   if test is not None and 'labels' in known and train.fingerprint == test.fingerprint:
     raise ConfigError('config.data.eval_split: is the training split too, so each image would be its own training '
                       "example; name another, or '' for none")
   check_classes(objective, name, train)
+
+
+def _check_smallest_class(field: str, options: LowShot, train: DataSet, bank: int) -> None:
+  """Refuses more labels per class than the smallest class has among the `bank` examples, if labels are known yet."""
+  if train.labels is None:
+    return
+  labels = train.labels[features.sampled(len(train), bank)]
+  counts = np.bincount(labels[labels >= 0], minlength=train.num_classes)
+  most, least = max(options.labels_per_class, default=0), int(counts.argmin())
+  if counts[least] < most:
+    name = train.class_names[least] if train.class_names else least
+    raise ConfigError(f'{field}.labels_per_class={options.labels_per_class}: class {name} has {counts[least]} of the '
+                      f'{bank} examples; lower it')
 
 
 def what_there_is(objective: Objective, train: Source, test: Source | None) -> set[str]:

@@ -12,14 +12,14 @@ from tests.support.pictures import encode, gradient
 PICTURE = gradient(8, 8)
 
 
-def opened(path, *names: str, picture=PICTURE):
+def opened(path, *names: str, picture=PICTURE, labels: int = 1):
   for name in names:
     (path / name).parent.mkdir(parents=True, exist_ok=True)
     (path / name).write_bytes(encode(picture, 'PNG'))
   config = msn_digits.get_config()
   config.batch_size = 2
   config.data.update(source=f'folder:{path}', eval_split='val')
-  config.eval.lowshot.labels_per_class = (1,)
+  config.eval.lowshot.labels_per_class = (labels,)
   config.eval.knn.neighbours = (1,)
   return open_experiment(Experiment.parse(config))
 
@@ -27,6 +27,13 @@ def opened(path, *names: str, picture=PICTURE):
 def test_an_evaluation_split_has_labels_if_the_training_split_has(tmp_path):
   with pytest.raises(ConfigError, match="config.data.eval_split='val': has no labels, and 'train' has; name a split"):
     opened(tmp_path, 'train/a/1.png', 'train/b/2.png', 'val/1.png')
+
+
+def test_a_class_with_too_few_images_for_the_final_table_is_refused_at_the_start(tmp_path):
+  names = 'train/a/1.png', 'train/a/2.png', 'train/a/3.png', 'train/b/1.png', 'val/a/1.png'
+  opened(tmp_path, *names)
+  with pytest.raises(ConfigError, match=r'lowshot.labels_per_class=\(2,\): class b has 1 of the 4 examples; lower it'):
+    opened(tmp_path, *names, labels=2)
 
 
 def test_a_run_says_what_it_is_trained_and_evaluated_on(tmp_path):

@@ -31,16 +31,16 @@ class Digits:
     parts = [m[:cut] if split == 'train' else m[cut:] for m, cut in zip(members, cuts, strict=True)]
     self._indices = np.sort(np.concatenate(parts))
     self._images = (pixels * (255 / 16)).round().astype(np.uint8).reshape(-1, 8, 8)
-    self._labels = labels
+    self.labels = labels[self._indices]
     self.fingerprint = f'digits:{split}:{len(self)}'
-    self.summary = f'{len(self)} images, {count_classes(self.class_names, labels[self._indices])}'
+    self.summary = f'{len(self)} images, {count_classes(self.class_names, self.labels)}'
 
   def __len__(self) -> int:
     return len(self._indices)
 
   def __getitem__(self, index: int) -> Example:
     i = self._indices[index]
-    return Example(self._images[i], int(self._labels[i]), self.name(index))
+    return Example(self._images[i], int(self.labels[index]), self.name(index))
 
   def name(self, index: int) -> str:
     return f'digit {self._indices[index]}'

@@ -9,6 +9,8 @@ import os
 import stat
 from typing import NamedTuple
 
+import numpy as np
+
 from maskrep.data.decode import BrokenImage, Measured, decode, measure
 from maskrep.data.limits import MAX_BYTES
 from maskrep.data.sources.source import SHOWN, Example, count_classes
@@ -71,14 +73,14 @@ class Folder:
     if part:
       files = self._part(files, part)
     self._names = [name for name, _ in files]
-    self._labels = [labels[_top(name)] if labels else -1 for name in self._names]
+    self.labels = np.array([labels[_top(name)] if labels else -1 for name in self._names])
     self.num_classes, self.class_names = len(labels), tuple(labels) or None
     self.side, bits = look(self._field, self._root, self._names)
     self._bits = bits or 8
     listing = hashlib.sha256(repr(files).encode()).hexdigest()
     self.fingerprint = f'folder:{split}:{len(files)}:{listing[:16]}' + (f':{bits} bits' if bits in range(8, 16) else '')
     self.summary = (f'{len(files)} image{"s" * (len(files) > 1)}, '
-                    + (count_classes(tuple(labels), self._labels) if labels else 'without labels')
+                    + (count_classes(tuple(labels), self.labels) if labels else 'without labels')
                     + (f'; passed over: {passed_over}' if passed_over else ''))
 
   def _class_labels(self, path: str, split: str, names: list[str]) -> dict[str, int]:
@@ -111,7 +113,7 @@ class Folder:
 
   def __getitem__(self, index: int) -> Example:
     name = self.name(index)
-    return Example(read_image(name), self._labels[index], name, bits=self._bits)
+    return Example(read_image(name), int(self.labels[index]), name, bits=self._bits)
 
   def name(self, index: int) -> str:
     return os.path.join(self._root, self._names[index])

@@ -23,7 +23,7 @@ class DigitScenes:
   """
 
   num_classes, map_classes, side = 0, 11, 32
-  class_names = None
+  class_names, labels = None, None
   map_lookup = lookup(MapValues(range(11)))
   splits = {'train': range(1000), 'test': range(1000, 1200)}  # numbers of the scenes
 
@@ -66,7 +66,7 @@ class ADE20K:
   """
 
   num_classes, map_classes = 0, 150
-  class_names = None
+  class_names, labels = None, None
   map_lookup = lookup(MapValues(range(1, 151), (0,)))
 
   def __init__(self, path: str, split: str):

@@ -52,6 +52,7 @@ class DataSet(Source, Protocol):
   Attributes:
     summary: what it holds, in a line for a person.
     class_names: in the order of their labels; None without labels, or if they have no names.
+    labels: int [N], -1 for none; None if they are known only when the images are read.
     side: the longest side in pixels of its images, of a folder of some of them; None if it is not known.
   """
 
@@ -60,6 +61,9 @@ class DataSet(Source, Protocol):
 
   @property
   def class_names(self) -> tuple[str, ...] | None: ...
+
+  @property
+  def labels(self) -> np.ndarray | None: ...
 
   @property
   def side(self) -> int | None: ...

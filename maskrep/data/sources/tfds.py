@@ -43,6 +43,8 @@ class TFDS:
     DataError: a file is missing or damaged, or holds another number of records than it should.
   """
 
+  labels = None
+
   def __init__(self, name: str, split: str, *, download: bool = False, rule: Rule | None = None):
     import tensorflow_datasets as tfds  # takes seconds, which no other source should pay
     from tensorflow_datasets.proto import tf_example_pb2
