@@ -21,7 +21,8 @@ def classify(
   config.learning_rates = ()  # candidates; () means optim.learning_rate alone
   config.views = section(
     size=224, crop_scale=(0.08, 1.0), flip=0.5, jitter=0.0, jitter_strength=(0.0, 0.0, 0.0, 0.0), grey=0.0, blur=0.0,
-    solarise=0.0, mean=(), std=(), rand_layers=0, rand_magnitude=0.0, rand_deviation=0.0, high_pass_sigma=0.0)
+    solarise=0.0, mean=(), std=(), rand_layers=0, rand_operations='increasing', rand_magnitude=0.0,
+    rand_deviation=0.0, high_pass_sigma=0.0)
   config.encoder = section()
   config.regularisation = section(
     num_classes=0, label_smoothing=0.0, mixup_alpha=0.0, cutmix_alpha=0.0, erase=0.0)
@@ -40,8 +41,8 @@ def classify(
 def finetune(*, batch_size: int, epochs: float, learning_rate: float, layer_decay: float, **changes):
   """Fine-tuning a Transformer as in BEiT and MAE (arXiv:2111.06377, appendix A.1), whose settings others took over.
 
-  Their RandAugment, timm's rand-m9-mstd0.5, applies each of its two operations with a probability of one half. Ours,
-  like that of the RandAugment paper, always applies both.
+  Their RandAugment is timm's rand-m9-mstd0.5-inc1: two operations of its `increasing` set, each applied with a
+  probability of one half.
   """
   settings = dict(
     protocol='finetune', trained='all', optimizer_kind='adamw', warmup_epochs=5.0, weight_decay=0.05) | changes

@@ -14,7 +14,8 @@ def supervised_mim(
   config.method = 'mim'
   config.views = section(
     size=224, crop_scale=(0.05, 1.0), flip=0.5, jitter=0.0, jitter_strength=(0.0, 0.0, 0.0, 0.0), grey=0.0, blur=0.0,
-    solarise=0.0, mean=(0.5,) * 3, std=(0.5,) * 3, rand_layers=2 if augreg else 0, rand_magnitude=15.0)
+    solarise=0.0, mean=(0.5,) * 3, std=(0.5,) * 3, rand_layers=2 if augreg else 0, rand_operations='augreg',
+    rand_magnitude=15.0)
   config.masking = section(ratio=0.2, supervised_ratio=0.0)
   config.encoder = vit(size, 14)
   rate = 0.1 if augreg else 0.0

@@ -1,150 +1,145 @@
-"""RandAugment, Cubuk et al. 2020, arXiv:1909.13719: random operations of one magnitude.
+"""RandAugment, Cubuk et al. 2020, arXiv:1909.13719: random operations of one magnitude, from one of two sets.
 
-Under vmap `lax.switch` computes every branch, so the fourteen operations of the paper are grouped into three that are
-computed once each: a warp, a blend and a curve. The cost of a layer does not grow with the number of operations.
+`augreg`: the sixteen operations of AugReg's code (Steiner et al. 2021, arXiv:2106.10270; big_vision), at magnitude m:
 
-Ranges at magnitude 10 (timm's 'increasing' set; torchvision has the same at 30, as its bins are thirds). Magnitude 0
-changes nothing except by auto-contrast and equalise, which have no strength. Beyond 10 (Steiner et al. 2021 use 15 and
-20) all are extrapolated linearly to their limits.
+  rotate           3 m degrees either way
+  shear x, y       0.03 m either way
+  translate x, y   10 m pixels either way, whatever the size of the image
+  cutout           half the side is 4 m pixels
+  brightness, contrast, colour, sharpness      factor 0.1 + 0.18 m, so upwards alone above 5; the contrast is
+                   `contrast_by_area`: its code divides the number of pixels by 256 in place of their sum of luma
+  posterise        0.4 m bits kept: 6 at 15, so that a higher magnitude changes less
+  solarise         from level 25.6 m, modulo 256: its code compares bytes, and 384, at 15, is 128 as a byte (computed with
+                   TensorFlow 2.12 and NumPy 1.23; NumPy 2 refuses 384)
+  solarise add     11 m
+  invert, auto-contrast, equalise
 
-  rotate            up to 30 degrees either way about the centre
-  shear x, y        0.3 either way about the top left corner
-  translate x, y    0.45 of the side either way
-  colour, contrast, brightness, sharpness     factor 1 - 0.9 or 1 + 0.9, at least 0.1
-  posterise         4 of 8 bits kept: 8 - 0.4 per unit of magnitude, rounded, at least 1
-  solarise          inverts every value of at least 256 (1 - magnitude / 10), so all at 10
+`increasing`: the fifteen operations of timm's `inc1`, at a magnitude of at most 10, each with a probability of one half:
 
-Resampling takes the nearest pixel, as in the paper's code and torchvision, and fills with grey, 0.5.
+  rotate, shear, solarise add   as above, the last at most 128
+  translate x, y   0.045 m of the side either way
+  brightness, contrast, colour, sharpness      factor 1 - 0.09 m or 1 + 0.09 m, at least 0.1
+  posterise        4 - 0.4 m bits kept
+  solarise         from level 256 - 25.6 m
+  invert, auto-contrast, equalise
+
+Bits and levels are rounded as their codes do. Pixels that a warp leaves empty are grey (AugReg) or of the mean colour
+(timm). timm resamples by a filter that is given or random; we take the nearest pixel.
 """
 
-import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from maskrep.augment.colour import greyscale
+from maskrep.augment.operations import IDENTITY, OPERATIONS, apply
 from maskrep.types import Array
 
-OPERATIONS = (
-  'identity', 'rotate', 'shear_x', 'shear_y', 'translate_x', 'translate_y',
-  'brightness', 'contrast', 'colour', 'sharpness',
-  'solarise', 'posterise', 'auto_contrast', 'equalise',
-)  # fmt: skip
-(
-  IDENTITY, ROTATE, SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y,
-  BRIGHTNESS, CONTRAST, COLOUR, SHARPNESS,
-  SOLARISE, POSTERISE, AUTO_CONTRAST, EQUALISE,
-) = range(14)  # fmt: skip
-FILL = 0.5
+ENHANCED = 'brightness', 'colour', 'sharpness'
+PLAIN = {'invert': 0.0, 'auto_contrast': 0.0, 'equalise': 0.0}
+
+
+class Draw(NamedTuple):
+  """The draw that the argument of an operation follows from.
+
+  Attributes:
+    level: a tenth of the magnitude.
+    sign: 1 or -1.
+    height, width: of the image, in pixels.
+  """
+
+  level: Array | float
+  sign: Array
+  height: int
+  width: int
+
+
+class OperationSet(NamedTuple):
+  """A set of operations.
+
+  Attributes:
+    arguments: a draw -> the argument of each operation, by its name.
+    probability: that a drawn operation is applied.
+    highest: the highest level; None is no limit.
+    fill: colour of pixels that a warp leaves empty; None is the mean of the data.
+  """
+
+  arguments: Callable[[Draw], Mapping[str, Array | float]]
+  probability: float
+  highest: float | None
+  fill: tuple[float, float, float] | None
+
+
+def _geometry(draw: Draw) -> dict[str, Array | float]:
+  signed = draw.sign * draw.level
+  return {'rotate': 30 * signed, 'shear_x': 0.3 * signed, 'shear_y': 0.3 * signed}
+
+
+def _augreg(draw: Draw) -> dict[str, Array | float]:
+  level, pixels = draw.level, 100 * draw.sign * draw.level
+  return PLAIN | _geometry(draw) | dict.fromkeys((*ENHANCED, 'contrast_by_area'), 0.1 + 1.8 * level) | {
+    'translate_x': pixels, 'translate_y': pixels, 'cutout': jnp.floor(40 * level), 'posterise': jnp.floor(4 * level),
+    'solarise': jnp.floor(256 * level) % 256, 'solarise_add': jnp.floor(110 * level)}
+
+
+def _increasing(draw: Draw) -> dict[str, Array | float]:
+  level = draw.level
+  factor = jnp.maximum(0.1, 1 + 0.9 * draw.sign * level)
+  return PLAIN | _geometry(draw) | dict.fromkeys((*ENHANCED, 'contrast'), factor) | {
+    'translate_x': 0.45 * draw.width * draw.sign * level, 'translate_y': 0.45 * draw.height * draw.sign * level,
+    'posterise': 4 - jnp.floor(4 * level), 'solarise': 256 - jnp.floor(256 * level),
+    'solarise_add': jnp.minimum(128, jnp.floor(110 * level))}
+
+
+SETS = {
+  'augreg': OperationSet(_augreg, 1.0, None, (128 / 255,) * 3),
+  'increasing': OperationSet(_increasing, 0.5, 1.0, None),
+}
 
 
 def rand_augment(
-  key: Array, image: Array, *, layers: int, magnitude: Array | float, deviation: float = 0.0
+  key: Array, image: Array, *, operations: str, layers: int, magnitude: float, deviation: float = 0.0,
+  mean: tuple[float, float, float],
 ) -> Array:
   """Applies `layers` operations in sequence, drawn uniformly with replacement, each with a random sign.
 
   Args:
     key: one key.
     image: float32 [3, H, W] in [0, 1].
+    operations: the name of a set, one of `SETS`.
     layers: number of operations.
-    magnitude: at least 0; 10 is the full range of every operation, and more is allowed.
+    magnitude: at least 0.
     deviation: standard deviation of the normal distribution from which each operation draws its magnitude (timm's
-      `mstd`), clipped to [0, max(10, `magnitude`)]. The paper has 0.
+      `mstd`). The paper has 0.
+    mean: mean colour of the data, in [0, 1].
 
   Returns:
     float32 [3, H, W] in [0, 1].
   """
-  operation_key, sign_key = jax.random.split(key)
-  operations = jax.random.randint(operation_key, (layers,), 0, len(OPERATIONS))
+  kinds = SETS[operations]
+  fill = jnp.array(mean if kinds.fill is None else kinds.fill)
+
+  def layer(image, key):
+    operation, argument = draw_operation(key, kinds, magnitude, deviation, image.shape[1], image.shape[2])
+    return apply(jax.random.fold_in(key, 1), image, operation, argument, fill), None
+
+  return jax.lax.scan(layer, image, jax.random.split(key, layers))[0]
+
+
+def draw_operation(
+  key: Array, kinds: OperationSet, magnitude: float, deviation: float, height: int, width: int
+) -> tuple[Array, Array]:
+  """Draws an operation of a set, an index of `OPERATIONS`, and its argument: int32 and float32 scalars."""
+  choice_key, sign_key, apply_key, level_key = jax.random.split(key, 4)
+  level = magnitude / 10
   if deviation:
-    drawn = magnitude + deviation * jax.random.normal(jax.random.fold_in(key, 2), (layers,))
-    magnitude = jnp.clip(drawn, 0, jnp.maximum(10, magnitude))
-  levels = jnp.where(jax.random.bernoulli(sign_key, shape=(layers,)), magnitude, -magnitude) / 10
-  return jax.lax.scan(lambda image, drawn: (apply(image, *drawn), None), image, (operations, levels))[0]
-
-
-def apply(image: Array, operation: Array | int, level: Array | float) -> Array:
-  """Applies one operation.
-
-  Args:
-    image: float32 [3, H, W] in [0, 1].
-    operation: int32 scalar, an index of `OPERATIONS`.
-    level: float32 scalar, the strength as a share of the range; its sign is the direction.
-  """
-  warped = _warp(image, operation, level)
-  blended = _blend(image, operation, jnp.maximum(0.1, 1 + 0.9 * level))
-  curved = _curve(image, operation, jnp.abs(level))
-  changed = jnp.where(operation < BRIGHTNESS, warped, jnp.where(operation < SOLARISE, blended, curved))
-  return jnp.where(operation == IDENTITY, image, changed)
-
-
-def _warp(image: Array, operation: Array | int, level: Array | float) -> Array:
-  """Rotates, shears or translates: one affine map from the result's pixel centres to the image's."""
-  height, width = image.shape[1:]
-  angle = jnp.where(operation == ROTATE, math.radians(30) * level, 0)
-  cos, sin = jnp.cos(angle), jnp.sin(angle)
-  shear_x, shear_y, translate_x, translate_y = (
-    jnp.where(operation == o, range_ * level, 0)
-    for o, range_ in ((SHEAR_X, 0.3), (SHEAR_Y, 0.3), (TRANSLATE_X, 0.45 * width), (TRANSLATE_Y, 0.45 * height))
-  )
-  y, x = jnp.arange(height)[:, None] + 0.5, jnp.arange(width) + 0.5
-  middle_y, middle_x = height / 2, width / 2
-  from_x = cos * x + (shear_x - sin) * y + (middle_x - cos * middle_x + sin * middle_y + translate_x)
-  from_y = cos * y + (shear_y + sin) * x + (middle_y - cos * middle_y - sin * middle_x + translate_y)
-  column, row = jnp.floor(from_x).astype(jnp.int32), jnp.floor(from_y).astype(jnp.int32)
-  inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-  pixels = image.reshape(3, -1).at[:, jnp.where(inside, row * width + column, 0)].get(mode='promise_in_bounds')
-  return jnp.where(inside, pixels, FILL)
-
-
-def _blend(image: Array, operation: Array | int, factor: Array) -> Array:
-  """Pillow's `ImageEnhance`: blends with black, the mean luma, each pixel's luma or the smoothed image."""
-  luma = greyscale(image)
-  towards = jnp.where(operation == CONTRAST, jnp.mean(luma), jnp.where(operation == COLOUR, luma, 0))
-  towards = jnp.where(operation == SHARPNESS, _smooth(image), towards)
-  return jnp.clip(factor * image + (1 - factor) * towards, 0, 1)
-
-
-def _smooth(image: Array) -> Array:
-  """Pillow's `SMOOTH`: each pixel has weight 5 and its eight neighbours 1; the border is unchanged."""
-  rows = image[:, :-2] + image[:, 1:-1] + image[:, 2:]
-  sums = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
-  return image.at[:, 1:-1, 1:-1].set((sums + 4 * image[:, 1:-1, 1:-1]) / 13)
-
-
-def _curve(image: Array, operation: Array | int, level: Array) -> Array:
-  """Maps each pixel's nearest level by a curve over the 256 levels of each channel."""
-  pixels = jnp.round(255 * image).astype(jnp.int32).reshape(3, -1)
-  # One flat index: a tenth of the time of a scatter over channels and levels on a CPU.
-  indices = 256 * jnp.arange(3)[:, None] + pixels
-  counts = jnp.zeros(3 * 256, jnp.int32).at[indices.reshape(-1)].add(1, mode='promise_in_bounds').reshape(3, 256)
-  levels = jnp.arange(256)
-  dropped = jnp.clip(jnp.round(4 * level).astype(jnp.int32), 0, 7)  # bits
-  solarised = jnp.where(levels < 256 * (1 - level), levels, 255 - levels)
-  curve = jnp.where(operation == SOLARISE, solarised, levels >> dropped << dropped)
-  curve = jnp.where(operation == AUTO_CONTRAST, _stretching(counts), curve)
-  curve = jnp.where(operation == EQUALISE, _equalising(counts), curve)
-  return (curve / 255).reshape(-1).at[indices].get(mode='promise_in_bounds').reshape(image.shape)
-
-
-def _range(counts: Array) -> tuple[Array, Array]:
-  """Lowest and highest level present in each channel: int32 [3, 256] -> int32 [3, 1] twice."""
-  present = counts > 0
-  return jnp.argmax(present, axis=1, keepdims=True), 255 - jnp.argmax(present[:, ::-1], axis=1, keepdims=True)
-
-
-def _stretching(counts: Array) -> Array:
-  """Linear curve that maps the lowest level present to 0 and the highest to 255: int32 [3, 256] -> float32 [3, 256]."""
-  low, high = _range(counts)
-  levels = jnp.arange(256)
-  return jnp.where(high > low, jnp.clip((levels - low) * (255 / jnp.maximum(high - low, 1)), 0, 255), levels)
-
-
-def _equalising(counts: Array) -> Array:
-  """Pillow's curve that spreads the levels evenly: int32 [3, 256] -> int32 [3, 256]."""
-  # The pixels below the highest level present are divided into 255 steps.
-  below_highest = jnp.sum(jnp.where(jnp.arange(256) < _range(counts)[1], counts, 0), axis=1, keepdims=True)
-  step = below_highest // 255
-  below = jnp.cumsum(counts, axis=1) - counts
-  even = jnp.minimum((below + step // 2) // jnp.maximum(step, 1), 255)
-  return jnp.where(step > 0, even, jnp.arange(256))
+    level = jnp.maximum(0, level + deviation / 10 * jax.random.normal(level_key))
+  if kinds.highest is not None:
+    level = jnp.minimum(level, kinds.highest)
+  sign = jnp.where(jax.random.bernoulli(sign_key), 1.0, -1.0)
+  arguments = kinds.arguments(Draw(level, sign, height, width))
+  choice = jax.random.randint(choice_key, (), 0, len(arguments))
+  operation = jnp.array([OPERATIONS.index(name) for name in arguments])[choice]
+  argument = jnp.array([jnp.asarray(value, jnp.float32) for value in arguments.values()])[choice]
+  return jnp.where(jax.random.bernoulli(apply_key, kinds.probability), operation, IDENTITY), argument

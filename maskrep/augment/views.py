@@ -8,8 +8,19 @@ import jax
 import jax.numpy as jnp
 
 from maskrep.augment import blur, colour, crop
-from maskrep.augment.randaugment import rand_augment
-from maskrep.schema import Colours, Count, Deviations, NonNegative, NonNegativeInt, Probability, Rising, Scale, check
+from maskrep.augment.randaugment import SETS, rand_augment
+from maskrep.schema import (
+  Colours,
+  Count,
+  Deviations,
+  NonNegative,
+  NonNegativeInt,
+  OneOf,
+  Probability,
+  Rising,
+  Scale,
+  check,
+)
 from maskrep.types import Array
 
 
@@ -28,7 +39,8 @@ class View:
   blur_sigma: Annotated[tuple[float, float], Rising(math.inf, '(0.1, 2.0)')] = (0.1, 2.0)  # pixels
   solarise: Probability
   rand_layers: NonNegativeInt = 0  # of RandAugment, applied last
-  rand_magnitude: NonNegative = 0.0  # 10 is the full range of each operation
+  rand_operations: Annotated[str, OneOf(SETS)] = 'increasing'  # its set
+  rand_magnitude: NonNegative = 0.0
   rand_deviation: NonNegative = 0.0  # standard deviation of the magnitude
   mean: Colours
   std: Deviations
@@ -84,8 +96,8 @@ def make_view_of(crop_key: Array, colour_key: Array, canvas: Array, size: Array,
   image = colour_view(colour_key, crop_view(crop_key, canvas, size, recipe), recipe)
   if recipe.rand_layers:
     image = rand_augment(
-      jax.random.fold_in(colour_key, 2), image, layers=recipe.rand_layers, magnitude=recipe.rand_magnitude,
-      deviation=recipe.rand_deviation)
+      jax.random.fold_in(colour_key, 2), image, operations=recipe.rand_operations, layers=recipe.rand_layers,
+      magnitude=recipe.rand_magnitude, deviation=recipe.rand_deviation, mean=recipe.mean)
   return normalise(image, recipe.mean, recipe.std)
 
 

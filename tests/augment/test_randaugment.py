@@ -1,140 +1,82 @@
+"""RandAugment: the levels of both sets against their codes, and what is drawn."""
+
 import functools
-import math
 
 from hypothesis import given
 from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
 import pytest
 from scipy import stats
 
-from maskrep.augment import randaugment
-from maskrep.augment.randaugment import OPERATIONS
+from maskrep.augment.operations import OPERATIONS
+from maskrep.augment.randaugment import SETS, Draw, draw_operation, rand_augment
 
-apply = jax.jit(randaugment.apply)
-LEVELS = (-1.9, -1.0, -0.35, 0.0, 0.35, 1.0, 1.9)
-ENHANCERS = {
-  'brightness': ImageEnhance.Brightness, 'contrast': ImageEnhance.Contrast, 'colour': ImageEnhance.Color,
-  'sharpness': ImageEnhance.Sharpness}  # fmt: skip
-CURVES = {
-  'solarise': lambda image, level: ImageOps.solarize(image, 256 * (1 - level)),
-  'posterise': lambda image, level: ImageOps.posterize(image, max(1, 8 - round(4 * level))),
-  'auto_contrast': lambda image, level: ImageOps.autocontrast(image),
-  'equalise': lambda image, level: ImageOps.equalize(image)}  # fmt: skip
+MEAN = (0.485, 0.456, 0.406)
 
 
-@functools.partial(jax.jit, static_argnums=(2,))
-def augment(keys, images, layers, magnitude):
-  one = functools.partial(randaugment.rand_augment, layers=layers, magnitude=magnitude)
+@functools.partial(jax.jit, static_argnames=('layers', 'magnitude', 'operations'))
+def augment(keys, images, layers, magnitude, operations='augreg'):
+  one = functools.partial(rand_augment, layers=layers, magnitude=magnitude, operations=operations, mean=MEAN)
   return jax.vmap(one)(keys, images)
 
 
-def ours(image, operation, level):
-  return np.asarray(apply(image, OPERATIONS.index(operation), level))
+def arguments(operations, magnitude, sign=1.0):
+  found = SETS[operations].arguments(Draw(magnitude / 10, jnp.float32(sign), 100, 200))
+  return {name: float(value) for name, value in found.items()}
 
 
-def eight_bits(picture):
-  """A planar float32 image on Pillow's 256 levels, and Pillow's image of it."""
-  image = Image.fromarray(np.round(np.moveaxis(picture, 0, -1) * 255).astype(np.uint8))
-  return planar(image), image
+def test_augreg_at_its_magnitude_of_15():
+  assert arguments('augreg', 15.0) == pytest.approx({
+    'invert': 0, 'auto_contrast': 0, 'equalise': 0, 'rotate': 45, 'shear_x': 0.45, 'shear_y': 0.45,
+    'translate_x': 150, 'translate_y': 150, 'cutout': 60, 'brightness': 2.8, 'contrast_by_area': 2.8, 'colour': 2.8,
+    'sharpness': 2.8, 'posterise': 6, 'solarise': 128, 'solarise_add': 165})
+  mirrored = {name for name, value in arguments('augreg', 15.0, -1.0).items() if value < 0}
+  assert mirrored == {'rotate', 'shear_x', 'shear_y', 'translate_x', 'translate_y'}, 'the rest has one direction'
+  assert SETS['augreg'].probability == 1 and SETS['augreg'].highest is None
 
 
-def planar(image):
-  return np.moveaxis(np.asarray(image, np.float32) / 255, -1, 0)
+@pytest.mark.parametrize('magnitude', [0, 5, 9, 10, 15, 20])
+def test_augreg_rounds_as_its_code(magnitude):
+  found = arguments('augreg', float(magnitude))
+  for name, scale, wraps in (('posterise', 4, 1000), ('solarise', 256, 256), ('solarise_add', 110, 1000),
+                             ('cutout', 40, 1000)):
+    assert found[name] == int(magnitude / 10 * scale) % wraps, name
 
 
-def affine(image, matrix):
-  return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=(128,) * 3)
+TIMM = {
+  'auto_contrast': 'AutoContrast', 'equalise': 'Equalize', 'invert': 'Invert', 'rotate': 'Rotate',
+  'posterise': 'PosterizeIncreasing', 'solarise': 'SolarizeIncreasing', 'solarise_add': 'SolarizeAdd',
+  'colour': 'ColorIncreasing', 'contrast': 'ContrastIncreasing', 'brightness': 'BrightnessIncreasing',
+  'sharpness': 'SharpnessIncreasing', 'shear_x': 'ShearX', 'shear_y': 'ShearY', 'translate_x': 'TranslateXRel',
+  'translate_y': 'TranslateYRel'}
 
 
-def expected_warp(operation, image, level):
-  """As timm's: Pillow's affine maps and `rotate`."""
-  width, height = image.size
-  match operation:
-    case 'rotate':
-      return image.rotate(30 * level, Image.Resampling.NEAREST, fillcolor=(128,) * 3)
-    case 'shear_x':
-      return affine(image, (1, 0.3 * level, 0, 0, 1, 0))
-    case 'shear_y':
-      return affine(image, (1, 0, 0, 0.3 * level, 1, 0))
-    case 'translate_x':
-      return affine(image, (1, 0, 0.45 * level * width, 0, 1, 0))
-    case 'translate_y':
-      return affine(image, (1, 0, 0, 0, 1, 0.45 * level * height))
+@pytest.mark.usefixtures('torchvision')
+@pytest.mark.parametrize('magnitude', [0.0, 2.0, 5.0, 9.0, 9.7, 10.0])
+def test_increasing_is_timms(magnitude, monkeypatch):
+  timm = pytest.importorskip('timm.data.auto_augment')
+  assert set(TIMM.values()) == set(timm._RAND_INCREASING_TRANSFORMS)
+  ops = timm.rand_augment_ops(9, hparams={}, transforms=timm._RAND_INCREASING_TRANSFORMS)
+  assert {op.prob for op in ops} == {SETS['increasing'].probability}
+  assert timm._LEVEL_DENOM == 10 * SETS['increasing'].highest
+  for sign in (1, -1):
+    monkeypatch.setattr(timm, '_randomly_negate', lambda value, sign=sign: sign * value)
+    found = arguments('increasing', magnitude, sign)
+    assert found.keys() == TIMM.keys()
+    for ours, theirs in TIMM.items():
+      level = timm.LEVEL_TO_ARG[theirs]
+      expected = level(magnitude, {})[0] if level else 0
+      expected *= {'translate_x': 200, 'translate_y': 100}.get(ours, 1)
+      assert found[ours] == pytest.approx(expected), ours
 
 
-@pytest.fixture(scope='module')
-def dull(picture):
-  """A picture whose channels fill different ranges of levels unevenly."""
-  return (np.array([0.2, 0.05, 0.4])[:, None, None] + picture**2 * 0.5).astype(np.float32)
-
-
-@pytest.mark.parametrize('level', LEVELS)
-@pytest.mark.parametrize('operation', ['rotate', 'shear_x', 'shear_y', 'translate_x', 'translate_y'])
-def test_geometry_is_pillows(picture, operation, level):
-  before, image = eight_bits(np.tile(picture, (1, 3, 2)))  # [3, 60, 46]
-  expected = planar(expected_warp(operation, image, level))
-  # Pillow fills with 128 / 255, and a centre that falls between two pixels may go to either. (At 2.0 a tenth would.)
-  same = np.abs(ours(before, operation, level) - expected).max(0) < 0.003
-  assert same.mean() > 0.99, same.mean()
-
-
-@pytest.mark.parametrize('level', LEVELS)
-@pytest.mark.parametrize('operation', ENHANCERS)
-def test_blends_are_pillows(picture, operation, level):
-  before, image = eight_bits(picture)
-  factor = max(0.1, 1 + 0.9 * level)
-  expected = planar(ENHANCERS[operation](image).enhance(factor))
-  # Pillow rounds what it blends towards, then the blend, to 8 bits.
-  tolerance = (1 + abs(1 - factor)) / 255
-  np.testing.assert_allclose(ours(before, operation, level), expected, atol=tolerance)
-
-
-@pytest.mark.parametrize('level', LEVELS)
-@pytest.mark.parametrize('operation', CURVES)
-def test_curves_are_pillows(picture, dull, operation, level):
-  # Equalise's steps are of 1 pixel in the first two, and of 10 in the last.
-  for source in (picture, dull, np.tile(dull, (1, 3, 2))):
-    before, image = eight_bits(source)
-    expected = planar(CURVES[operation](image, abs(level)))
-    # Pillow rounds auto-contrast's line down to 8 bits; the others are levels on both sides.
-    tolerance = 1.001 / 255 if operation == 'auto_contrast' else 1e-6
-    np.testing.assert_allclose(ours(before, operation, level), expected, atol=tolerance)
-
-
-def test_curves_read_the_nearest_level(dull):
-  for operation in CURVES:
-    np.testing.assert_allclose(
-      ours(dull, operation, 0.5), ours(eight_bits(dull)[0], operation, 0.5), atol=1e-6, err_msg=operation)
-
-
-@pytest.mark.parametrize('value', [0.0, 0.5, 1.0])
-def test_a_flat_image_has_nothing_to_spread(value):
-  flat = np.full((3, 20, 23), value, np.float32)
-  for operation in ('auto_contrast', 'equalise'):
-    np.testing.assert_allclose(ours(flat, operation, 1.0), flat, atol=0.5 / 255)
-
-
-def test_magnitude_zero_is_the_identity(picture):
-  for operation in OPERATIONS[:10]:
-    np.testing.assert_array_equal(ours(picture, operation, 0.0), picture, err_msg=operation)
-  for operation in ('solarise', 'posterise'):
-    np.testing.assert_allclose(ours(picture, operation, 0.0), picture, atol=0.501 / 255, err_msg=operation)
-  np.testing.assert_array_equal(ours(picture, 'identity', 1.0), picture)
-
-
-def test_every_operation_but_identity_changes_the_image(dull):
-  for level in (-1.0, 1.0):
-    changed = [np.abs(ours(dull, operation, level) - dull).mean() > 0.01 for operation in OPERATIONS]
-    assert changed == [False] + 13 * [True]
-
-
-@given(st.integers(0, 2**31), st.sampled_from([0.0, 2.5, 10.0, 20.0, 100.0]), st.sampled_from([0.0, 0.3, 1.0]))
-def test_images_stay_images(seed, magnitude, spread):
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 2.5, 10.0, 20.0]), st.sampled_from([0.0, 0.3, 1.0]),
+       st.sampled_from(sorted(SETS)))
+def test_images_stay_images(seed, magnitude, spread, operations):
   images = np.random.default_rng(seed).uniform(1 - spread, 1, (8, 3, 9, 11)).astype(np.float32)
-  augmented = np.asarray(augment(jax.random.split(jax.random.key(seed), 8), images, 3, magnitude))
+  augmented = np.asarray(augment(jax.random.split(jax.random.key(seed), 8), images, 3, magnitude, operations))
   assert augmented.shape == images.shape and augmented.dtype == np.float32
   assert np.isfinite(augmented).all() and augmented.min() >= 0 and augmented.max() <= 1
 
@@ -154,32 +96,47 @@ def test_an_image_depends_on_its_own_key_alone(picture):
   assert len({image.tobytes() for image in augment(keys, np.stack([picture] * 6), 2, 10.0)}) > 3
 
 
-def test_layers_draw_every_operation_either_way_alike_and_alone(monkeypatch):
-  # Each layer writes down what it drew.
-  monkeypatch.setattr(
-    randaugment, 'apply', lambda image, operation, level: 100 * image + 2.0 * operation + (level > 0))
-  draw = functools.partial(randaugment.rand_augment, layers=2, magnitude=7.0)
-  keys = jax.random.split(jax.random.key(0), 14000)
-  drawn = np.asarray(jax.vmap(draw, in_axes=(0, None))(keys, jnp.zeros(()))).astype(int)
-  first, second = np.divmod(drawn, 100)
-  table = np.histogram2d(first, second, bins=[np.arange(29)] * 2)[0]
-  assert table.sum() == 14000
-  assert stats.chisquare(table.sum(0)).pvalue > 1e-3 and stats.chisquare(table.sum(1)).pvalue > 1e-3
-  assert stats.chisquare(table.ravel()).pvalue > 1e-3
+def test_empty_pixels_are_grey_or_of_the_mean_colour(picture):
+  for operations, colour in (('augreg', (128 / 255,) * 3), ('increasing', MEAN)):
+    out = np.asarray(augment(jax.random.split(jax.random.key(0), 200), np.stack([0 * picture + 0.9] * 200), 1, 10.0,
+                             operations))
+    filled = np.isclose(out, np.array(colour, np.float32)[:, None, None], atol=1e-6).all(1)
+    assert (filled.mean((1, 2)) > 0.02).sum() > 10, operations
 
 
-def test_the_level_is_a_tenth_of_the_magnitude(monkeypatch):
-  monkeypatch.setattr(randaugment, 'apply', lambda image, operation, level: image + jnp.abs(level))
-  level = randaugment.rand_augment(jax.random.key(0), jnp.zeros(()), layers=1, magnitude=15.0)
-  assert math.isclose(level, 1.5)
+@functools.partial(jax.jit, static_argnames=('operations', 'magnitude', 'deviation', 'count'))
+def draws(operations, magnitude, deviation, count=14000):
+  draw = lambda key: draw_operation(key, SETS[operations], magnitude, deviation, 100, 200)  # noqa: E731
+  return jax.vmap(draw)(jax.random.split(jax.random.key(0), count))
 
 
-def test_each_operation_draws_its_own_level_about_the_magnitude(monkeypatch):
-  monkeypatch.setattr(
-    randaugment, 'apply', lambda image, operation, level: jnp.roll(image, 1).at[0].set(jnp.abs(level)))
-  draw = functools.partial(randaugment.rand_augment, layers=2, magnitude=9.0, deviation=0.5)
-  levels = np.asarray(jax.vmap(draw, in_axes=(0, None))(jax.random.split(jax.random.key(0), 4000), jnp.zeros(2)))
+def test_every_operation_of_a_set_is_drawn_alike_either_way():
+  drawn, argument = map(np.asarray, draws('augreg', 15.0, 0.0))
+  counts = np.bincount(drawn, minlength=len(OPERATIONS))
+  missing = {OPERATIONS[i] for i in np.flatnonzero(counts == 0)}
+  assert missing == {'identity', 'contrast'}
+  assert stats.chisquare(counts[counts > 0]).pvalue > 1e-3
+  rotated = argument[drawn == OPERATIONS.index('rotate')]
+  assert set(rotated) == {-45, 45} and abs(rotated.mean()) < 6
+
+
+def test_timms_operations_are_applied_half_of_the_time():
+  drawn, _ = map(np.asarray, draws('increasing', 9.0, 0.5))
+  counts = np.bincount(drawn, minlength=len(OPERATIONS))
+  assert counts[0] / counts.sum() == pytest.approx(0.5, abs=0.02)
+  others = counts[1:][counts[1:] > 0]
+  assert len(others) == 15 and stats.chisquare(others).pvalue > 1e-3
+
+
+def test_each_operation_draws_its_own_level_about_the_magnitude():
+  drawn, argument = map(np.asarray, draws('increasing', 9.0, 0.5, 60000))
+  levels = np.abs(argument[drawn == OPERATIONS.index('rotate')]) / 30
   normal = stats.norm(0.9, 0.05)
-  assert levels.max() == 1 and np.mean(levels == 1) == pytest.approx(normal.sf(1), abs=0.01)
+  assert levels.max() == 1 and np.mean(levels == 1) == pytest.approx(normal.sf(1), abs=0.015)
   assert stats.ks_1samp(levels[levels < 1], lambda x: normal.cdf(x) / normal.cdf(1)).pvalue > 1e-3
-  assert abs(np.corrcoef(levels.T)[0, 1]) < 0.05
+
+
+def test_layers_draw_apart(picture):
+  once, twice = (np.asarray(augment(jax.random.split(jax.random.key(3), 64), np.stack([picture] * 64), n, 10.0))
+                 for n in (1, 2))
+  assert (once != twice).any((1, 2, 3)).mean() > 0.5
