@@ -9,12 +9,12 @@
   brightness, contrast, colour, sharpness      factor 0.1 + 0.18 m, so upwards alone above 5; the contrast is
                    `contrast_by_area`: its code divides the number of pixels by 256 in place of their sum of luma
   posterise        0.4 m bits kept: 6 at 15, so that a higher magnitude changes less
-  solarise         from level 25.6 m, modulo 256: its code compares bytes, and 384, at 15, is 128 as a byte (computed with
-                   TensorFlow 2.12 and NumPy 1.23; NumPy 2 refuses 384)
+  solarise         from level 25.6 m, modulo 256: its code compares bytes, and 384, at 15, is 128 as a byte (computed
+                   with TensorFlow 2.12 and NumPy 1.23; NumPy 2 refuses 384)
   solarise add     11 m
   invert, auto-contrast, equalise
 
-`increasing`: the fifteen operations of timm's `inc1`, at a magnitude of at most 10, each with a probability of one half:
+`increasing`: the fifteen operations of timm's `inc1`, at a magnitude of at most 10, each applied half of the time:
 
   rotate, shear, solarise add   as above, the last at most 128
   translate x, y   0.045 m of the side either way

@@ -13,7 +13,7 @@ from maskrep.errors import ConfigError
 from maskrep.models.cait import CaiT
 from maskrep.models.resnet import ResNet
 from maskrep.models.transformer import Block, layer_norm
-from maskrep.models.vit import ViT
+from maskrep.models.vit import ViT, split
 from maskrep.schema import Colours, Deviations, NonNegative, OneOf, Range, Reader, check
 from maskrep.types import Network
 
@@ -24,6 +24,8 @@ Module = TypeVar('Module', bound=Network, covariant=True)
 
 class EncoderNetwork(Network, Protocol):
   """A module of images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}.
+
+  'cls' represents the image: a class token, or, of a network without one, the average of 'patches'.
 
   Attributes:
     drops_patches: whether it encodes some patches of an image alone; it then has `patch_size` too.
@@ -54,7 +56,7 @@ class Kind(NamedTuple, Generic[Module]):
 
 
 KINDS: dict[str, Kind[EncoderNetwork]] = {
-  'vit': Kind(ViT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'image_size')),
+  'vit': Kind(ViT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'image_size', 'class_token')),
   'cait': Kind(CaiT, ('patch_size', 'width', 'depth', 'heads', 'mlp_ratio', 'class_depth', 'instance', 'layer_scale',
                       'positions', 'image_size', 'trunk_scale', 'talking_heads')),
   'resnet': Kind(ResNet, ('depth', 'width', 'stem')),
@@ -209,5 +211,5 @@ def represent(
   norm = layer_norm(jnp.float32, None).bind({'params': variables['params']['norm']})
   blocks = [seen['intermediates'][f'block{i}']['__call__'][0] for i in range(encoder.depth - layers, encoder.depth - 1)]
   normed = map(norm, blocks)
-  found = [pooled({'cls': x[:, 0], 'patches': x[:, 1:]}, pooling) for x in normed]
+  found = [pooled(split(x, encoder.class_token), pooling) for x in normed]
   return jnp.concatenate([*found, pooled(out, pooling)], axis=-1)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from maskrep import rng
 from maskrep.models.position import resampling_matrix
 from maskrep.models.transformer import (
+  ALL,
   INITIALIZERS,
   Block,
   Linear,
@@ -47,6 +48,13 @@ def embed(images, pos, keep_idx, patch_size: int, linear: Linear) -> jax.Array:
   return dense(patches, *linear(patches.shape[-1])) + pos
 
 
+def split(tokens: jax.Array, class_token: bool) -> dict[str, jax.Array]:
+  """Tokens [B, T, D] -> {'cls': [B, D], 'patches': [B, N, D]}: the first token and the others, or average and all."""
+  if class_token:
+    return {'cls': tokens[:, 0], 'patches': tokens[:, 1:]}
+  return {'cls': tokens.mean(axis=1), 'patches': tokens}
+
+
 class ViT(nn.Module):
   """Patches and a class token through pre-norm blocks and a final LayerNorm.
 
@@ -56,6 +64,7 @@ class ViT(nn.Module):
       others.
     drop_path: rate of stochastic depth at the last block, growing linearly from 0 at the first.
     dropout: rate of dropout in the blocks and of their input; 0 turns it off.
+    class_token: whether there is one; without it the average of the patches represents the image.
     weight_init: 'normal' (deviation 0.02, the papers') or 'fan_in', which narrow encoders need.
     remat: stores only each block's input for the backward pass, and recomputes the rest.
     scan: compiles one block and loops over it; the parameter tree is unchanged.
@@ -74,6 +83,7 @@ class ViT(nn.Module):
   remat: bool = False
   scan: bool = False
   dropout: Rate = 0.0
+  class_token: bool = True
 
   drops_patches: ClassVar[bool] = True
   batch_norm: ClassVar[bool] = False
@@ -105,8 +115,8 @@ class ViT(nn.Module):
     In training, `noise` comes from `draw_noise`; without it nothing is dropped.
 
     Returns:
-      Float32 {'cls': [B, D], 'patches': [B, N, D] or, in the order of keep_idx, [B, K, D]}. Under jit, reading only
-      one of them saves most of the last block, forwards and backwards.
+      Float32 {'cls': [B, D], 'patches': [B, N, D] or, in the order of keep_idx, [B, K, D]}. With a class token, and
+      under jit, reading only one of them saves most of the last block, forwards and backwards.
 
     Raises:
       ValueError: the height or width is not a multiple of the patch size.
@@ -117,15 +127,16 @@ class ViT(nn.Module):
     native = (side, side)
 
     _, init = INITIALIZERS[self.weight_init]
-    cls = self.param('cls', init, (1, 1, self.width))
-    pos = self.param('pos', init, (1 + native[0] * native[1], self.width))
-    cls, pos = cls + pos[0], pos[1:]
+    slots = int(self.class_token)
+    cls = self.param('cls', init, (1, 1, self.width)) if self.class_token else jnp.zeros((1, 0, self.width))
+    pos = self.param('pos', init, (slots + native[0] * native[1], self.width))
+    cls, pos = cls + pos[:slots], pos[slots:]
     if grid != native:
       pos = jnp.dot(resampling_matrix(grid, native), pos, precision='highest')
 
     linear = Linear(self.width, self.dtype, self.weight_init, name='embed')
     x = embed(images, pos, keep_idx, self.patch_size, linear)
-    x = jnp.concatenate([jnp.broadcast_to(cls, (b, 1, self.width)), x], axis=1).astype(self.dtype)
+    x = jnp.concatenate([jnp.broadcast_to(cls, (b, slots, self.width)), x], axis=1).astype(self.dtype)
     noise = by_block(noise)
     if 'keys' in noise:
       x = dropout(rng.fold(noise['keys'][0], 3), x, self.dropout)
@@ -137,6 +148,8 @@ class ViT(nn.Module):
     x = run_blocks(blocks, x, noise, self.scan)
     noise = jax.tree.map(lambda a: a[-1], noise)
     norm = layer_norm(jnp.float32, 'norm')
+    if not self.class_token:
+      return split(norm(last(x, ALL, **noise)), class_token=False)
     # Class token and patches are computed separately in the last block, so that the unused one is dead code.
     return {
       'cls': norm(last(x, (0, 1), **noise))[:, 0],

@@ -18,7 +18,17 @@ from maskrep.models.encoder import Preprocessing
 from maskrep.weights import bounds, files, names, side_files, strict
 from maskrep.weights.formats import channels
 from maskrep.weights.peers import PeerMissing
-from maskrep.weights.pretrained import KINDS, ForeignNetwork, ImportOptions, Pretrained, module, part, plain, shapes
+from maskrep.weights.pretrained import (
+  KINDS,
+  ForeignNetwork,
+  ImportOptions,
+  Pretrained,
+  described,
+  module,
+  part,
+  plain,
+  shapes,
+)
 from maskrep.workdir.files import write_atomic
 
 
@@ -113,7 +123,7 @@ def _parse(description: Mapping[str, Any], arrays: names.Arrays) -> ForeignNetwo
   changed = source.get('changed', [])
   if not isinstance(changed, list) or not all(isinstance(change, str) for change in changed):
     raise ConfigError('source.changed: must be a list of texts')
-  module(kind, config)
+  _, config = described(module(kind, config))  # with the defaults of fields that are newer than the file
   network = ForeignNetwork(names.without(f'{part(kind)}.', arrays), kind, config, preprocessing, source)
   bounds.checked_shapes(network)
   return network

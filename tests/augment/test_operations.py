@@ -1,7 +1,5 @@
 """Each operation of RandAugment against Pillow's, or against its definition on bytes."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np

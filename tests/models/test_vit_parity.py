@@ -32,6 +32,13 @@ def timm_vit(patch_size, width, depth, heads, image_size):
   )
 
 
+def timm_vit_without_class_token(patch_size, width, depth, heads, image_size):
+  timm = pytest.importorskip('timm')
+  return randomise(timm.models.VisionTransformer(
+    image_size, patch_size, num_classes=0, embed_dim=width, depth=depth, num_heads=heads, class_token=False,
+    global_pool='avg', fc_norm=False))
+
+
 def msn_vit(patch_size, width, depth, heads, image_size):
   transformers = pytest.importorskip('transformers')
   config = transformers.ViTMSNConfig(
@@ -56,8 +63,7 @@ def from_torch(named, embeddings, norm, blocks, rename):
 
   cls, pos, embed = embeddings
   kernel = get(f'{embed}.weight').transpose(2, 3, 1, 0)
-  params = {
-    'cls': get(cls),
+  params = ({'cls': get(cls)} if cls in named else {}) | {
     'pos': get(pos)[0],
     'embed': {'kernel': kernel.reshape(-1, kernel.shape[-1]), 'bias': get(f'{embed}.bias')},
     'norm': layer_norm(norm),
@@ -159,3 +165,28 @@ def test_outputs_and_gradients_are_pytorchs(masked):
   assert largest_difference(images_grad, theirs.grad.permute(0, 2, 3, 1)) < 1e-5
   want_grad = from_timm({name: p.grad for name, p in model.named_parameters()})
   assert largest_difference(params_grad, want_grad) < 1e-4
+
+
+@pytest.mark.parametrize('masked', [False, True])
+def test_without_a_class_token_it_is_timms_with_average_pooling(masked):
+  """Features, average and gradients; of some patches alone, through timm's own blocks."""
+  model = timm_vit_without_class_token(**SMALL)
+  params = from_timm(dict(model.named_parameters()))
+  ours, theirs = pictures(2, 40, 40)
+  keep = np.array([[20, 3, 7, 0, 11], [4, 5, 1, 19, 24]]) if masked else None
+  x = model.patch_embed(theirs) + model.pos_embed
+  if masked:
+    x = torch.take_along_dim(x, torch.from_numpy(keep)[..., None], 1)
+  patches = model.norm(model.blocks(x))
+  average = patches.mean(1) if masked else model(theirs)
+  (average**3).sum().backward()
+
+  def loss(params):
+    out = ViT(**SMALL, class_token=False).apply(params, ours, None if keep is None else jnp.asarray(keep))
+    return (out['cls'] ** 3).sum(), out
+
+  got, gradient = jax.jit(jax.grad(loss, has_aux=True))(params)[::-1]
+  assert got['patches'].shape == (2, 5 if masked else 25, 48) and 'cls' not in params['params']
+  assert largest_difference(got['cls'], average.detach()) < 1e-5
+  assert largest_difference(got['patches'], patches.detach()) < 1e-5
+  assert largest_difference(gradient, from_timm({name: p.grad for name, p in model.named_parameters()})) < 1e-3

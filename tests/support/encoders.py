@@ -8,8 +8,9 @@ import numpy as np
 from maskrep.models.vqgan import VQGAN as VQGANModule
 from maskrep.weights.pretrained import IMAGENET, Pretrained, initial
 
-VIT = {'patch_size': 4, 'width': 24, 'depth': 2, 'heads': 3, 'mlp_ratio': 2.0, 'image_size': 12}
-CAIT = VIT | {'class_depth': 2, 'instance': 'class_attention', 'layer_scale': 0.1, 'positions': 'sincos',
+SIZES = {'patch_size': 4, 'width': 24, 'depth': 2, 'heads': 3, 'mlp_ratio': 2.0, 'image_size': 12}
+VIT = SIZES | {'class_token': True}
+CAIT = SIZES | {'class_depth': 2, 'instance': 'class_attention', 'layer_scale': 0.1, 'positions': 'sincos',
               'trunk_scale': 0.0, 'talking_heads': False}
 VQGAN = {'channels': 32, 'multipliers': (1, 2), 'encoder_blocks': 1, 'decoder_blocks': 2, 'embedding': 12,
          'codebook_size': 23, 'input_range': (-1.0, 1.0), 'design': 'taming', 'attention_levels': (1,), 'groups': 32}

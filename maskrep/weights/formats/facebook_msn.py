@@ -15,7 +15,12 @@ SUFFIXES = ('.tar', '.pth', '.pt')
 LICENCE = 'CC BY-NC 4.0, if it is from facebookresearch/msn'
 HEAD = {f'{part}{i}': f'fc.{part}{i}' for part in ('fc', 'bn') for i in range(1, 10)}
 
-to_foreign, from_foreign = timm_vit.to_foreign, timm_vit.from_foreign
+from_foreign = timm_vit.from_foreign
+
+
+def to_foreign(arrays, config):
+  torch_vit.need_class_token('msn', config)
+  return timm_vit.to_foreign(arrays, config)
 
 
 def read(what, path, options):
@@ -26,7 +31,7 @@ def read(what, path, options):
                       'that it has')
   state = {name: value for name, value in state.items() if not name.startswith('fc.')}
   state = channels.three(what, state, 'patch_embed.proj.weight', options)
-  config = torch_vit.sizes(what, torch_vit.NAMES, state, options.heads)
+  config = torch_vit.vit_sizes(what, torch_vit.NAMES, state, options.heads)
   preprocessing = dataclasses.replace(IMAGENET, size=config['image_size'])
   return ForeignNetwork(state, 'vit', config, preprocessing, {'licence': LICENCE})
 

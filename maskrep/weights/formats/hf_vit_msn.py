@@ -33,6 +33,7 @@ FILTERS = {'bilinear': 2, 'bicubic': 3}  # Pillow's numbers
 
 
 def to_foreign(arrays, config):
+  torch_vit.need_class_token('hf_msn', config)
   return names.to_foreign(NAMES, arrays)
 
 
@@ -55,7 +56,7 @@ def read(what, path, options):
   state = {name.removeprefix('vit.'): value for name, value in files.read(candidates[0]).items()
            if not name.startswith('classifier.')}
   state = channels.three(what, state, f'{NAMES["embed"]}.weight', options)
-  config = torch_vit.sizes(what, NAMES, state, config['num_attention_heads'])
+  config = torch_vit.vit_sizes(what, NAMES, state, config['num_attention_heads'])
   processor = path / 'preprocessor_config.json'
   preprocessing = (_preprocessing(what, _json(what, processor)) if processor.exists()
                    else dataclasses.replace(IMAGENET, size=config['image_size']))

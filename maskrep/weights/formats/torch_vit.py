@@ -55,6 +55,20 @@ def sizes(
           'heads': _heads(what, width, heads, known), 'mlp_ratio': hidden / width, 'image_size': grid * patch}
 
 
+def vit_sizes(
+  what: str, table: Table, state: Mapping[str, np.ndarray], heads: int | None, *, class_token: bool = True
+) -> dict:
+  """`sizes` of a ViT with or without a class token."""
+  return sizes(what, table, state, heads, class_slot=int(class_token)) | {'class_token': class_token}
+
+
+def need_class_token(format_name: str, config: Mapping) -> None:
+  """Raises ConfigError if an encoder has no class token, for a format whose models all have one."""
+  if not config['class_token']:
+    raise ConfigError(f'--format={format_name}: its models have a class token, and this encoder has none; choose '
+                      '--format=timm, safetensors or npz')
+
+
 def count(template: str, state: Mapping[str, np.ndarray]) -> int:
   """The number of blocks: of distinct indices, not the highest index, which a damaged name could make anything."""
   pattern = re.compile(re.escape(template).replace(r'\{\}', r'(\d+)') + r'\..*')

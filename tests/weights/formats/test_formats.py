@@ -29,12 +29,16 @@ UNCERTIFIED = {'safetensors': 'these are our own names', 'npz': 'these are our o
                'maskgit': "MaskGIT's code is not a package"}
 
 
-@pytest.mark.parametrize('name', CASES)
-def test_export_and_import_return_the_same_bits_and_are_certified(name, tmp_path, monkeypatch):
+WITHOUT = VIT | {'class_token': False}
+
+
+@pytest.mark.parametrize(('name', 'kind', 'config', 'file'), [
+  *(pytest.param(name, *case, id=name) for name, case in CASES.items()),
+  pytest.param('timm', 'vit', WITHOUT, 'w.safetensors', id='timm without class token')])
+def test_export_and_import_return_the_same_bits_and_are_certified(name, kind, config, file, tmp_path, monkeypatch):
   small = dataclasses.replace(IMAGENET, size=32)  # 256 pixels take long
   monkeypatch.setattr('maskrep.weights.formats.vqgan.PREPROCESSING', small)
   monkeypatch.setattr('maskrep.weights.pretrained.IMAGENET', small)
-  kind, config, file = CASES[name]
   ours, path = pretrained(kind, config), tmp_path / 'out' / file
   native.save(tmp_path / 'ours', ours)
   run(export, workdir=tmp_path / 'ours', format=name, output=path)
@@ -94,6 +98,13 @@ def timm_vit(folder):
   return 'timm', _safetensors(folder, randomise(model)), 4
 
 
+def timm_vit_without_class_token(folder):
+  timm = importlib.import_module('timm')
+  model = timm.models.VisionTransformer(
+    12, 4, num_classes=7, embed_dim=24, depth=3, num_heads=4, class_token=False, global_pool='avg', fc_norm=False)
+  return 'timm', _safetensors(folder, randomise(model)), 4
+
+
 def timm_cait(folder):
   """With what CaiT has and ExtreMA does not: talking heads, LayerScale in the trunk, learned positions."""
   model = importlib.import_module('timm').models.Cait(
@@ -132,14 +143,23 @@ def _safetensors(folder, model):
   return folder / 'w.safetensors'
 
 
-@pytest.mark.parametrize('saved', [timm_vit, timm_cait, hugging_face, hugging_face_classifier, torchvision_resnet50,
-                                   timm_resnet18], ids=lambda saved: saved.__name__)
+@pytest.mark.parametrize('saved', [timm_vit, timm_vit_without_class_token, timm_cait, hugging_face,
+                                   hugging_face_classifier, torchvision_resnet50, timm_resnet18], ids=lambda saved: saved.__name__)
 def test_import_of_what_the_real_class_saves(saved, tmp_path, monkeypatch):
   (tmp_path / 'theirs').mkdir()
   name, path, heads = saved(tmp_path / 'theirs')
   monkeypatch.setattr('maskrep.weights.pretrained.IMAGENET', dataclasses.replace(IMAGENET, size=64))
   run(import_weights, format=name, input=path, output=tmp_path / 'ours', **({'heads': heads} if heads else {}))
   proof(tmp_path / 'ours')
+
+
+@pytest.mark.parametrize(('name', 'file'), [('hf_msn', 'w'), ('msn', 'w.pth.tar')])
+def test_a_format_whose_models_have_a_class_token_refuses_an_encoder_without(name, file, tmp_path, capsys):
+  native.save(tmp_path / 'ours', pretrained('vit', WITHOUT))
+  run(export, 2, workdir=tmp_path / 'ours', format=name, output=tmp_path / file)
+  error = capsys.readouterr().err
+  assert f'--format={name}: its models have a class token, and this encoder has none' in error
+  assert error.count('\n') == 1 and not (tmp_path / file).exists()
 
 
 def test_the_folder_opens_unchanged_and_prepares_images_as_evaluation_does(tmp_path):
