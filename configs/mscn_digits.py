@@ -19,7 +19,7 @@ def get_config():
     high_pass_sigma=2.0)
   config.first_mask.cell = config.second_mask.cell = 4
   config.encoder.update(depth=18, width=0.125, stem='small', zero_init_residual=False)
-  config.projector.update(hidden=256, output=64)
+  config.projector.update(hidden=256, output=64, layers=3)  # the paper's projector has two
   config.optim.update(
     optimizer_kind='adamw', learning_rate=2e-3, warmup_epochs=share_of_run(config, 4 / 30), weight_decay=1e-2,
     final_weight_decay=1e-2)

@@ -23,7 +23,7 @@ def get_config(variant: str = ''):
   config.first_mask.cell = config.second_mask.cell = size // 8
   config.encoder.update(
     depth=18, width=0.25, stem='small' if variant == 'tiny' else 'imagenet', zero_init_residual=False)
-  config.projector.update(hidden=256, output=128)
+  config.projector.update(hidden=256, output=128, layers=3)  # the paper's has two
   config.optim.update(
     optimizer_kind='adamw', weight_decay=1e-2, final_weight_decay=1e-2, ema_momentum=0.0, final_ema_momentum=0.0)
   return config

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from maskrep import rng
 from maskrep.augment.highpass import high_pass_images
-from maskrep.augment.views import make_view
+from maskrep.augment.views import make_view_of
 from maskrep.errors import ConfigError
 from maskrep.masking.pixels import PixelMask, mask_images
 from maskrep.masking.tokens import check_ratio
@@ -19,6 +19,18 @@ from maskrep.models.encoder import EncoderNetwork, FilteredView, Preprocessing, 
 from maskrep.models.heads import SiameseHead
 from maskrep.schema import Count, NonNegativeInt, OneOf, Positive, Reader, check
 from maskrep.types import Array, Aux, Batch, Network, Params, Views
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BranchView(FilteredView):
+  """The recipe of the views of both branches.
+
+  Attributes:
+    shared: what both branches have in common: 'nothing'; the 'crop', with its flip (section 4.3, first step); or the
+      whole 'view' (Table 7, "Same view").
+  """
+
+  shared: Annotated[str, OneOf(('nothing', 'crop', 'view'))] = 'nothing'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +45,7 @@ class MSCN:
     encoder: images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, with batch statistics.
     projector: [B, D] -> [B, E], with batch statistics.
     predictor: [B, E] -> [B, E], with batch statistics, for BYOL; None for InfoNCE.
-    view: recipe of both views, which are drawn independently, and of the filter after them.
+    view: recipe of both views, and of the filter after them.
     preprocessing: preprocessing of images in evaluation and export, with the same filter.
     first_mask, second_mask: recipes of the masks of the first and the second view; their noise differs.
     num_masks: masked versions of the first view.
@@ -45,7 +57,7 @@ class MSCN:
   encoder: EncoderNetwork
   projector: Network
   predictor: Network | None
-  view: FilteredView
+  view: BranchView
   preprocessing: Preprocessing
   first_mask: PixelMask
   second_mask: PixelMask
@@ -85,12 +97,17 @@ class MSCN:
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])
 
-    def see(stream, recipe, count):
-      view_keys, mask_keys = rng.fold(keys, 2 * stream), rng.fold(keys, 2 * stream + 1)
-      whole = jax.vmap(lambda *each: make_view(*each, recipe=self.view))(view_keys, batch['image'], batch['size'])
+    # Of each branch the keys of its crop and of its colours, [2, B].
+    first, second = (jax.vmap(jax.random.split, out_axes=1)(rng.fold(keys, 2 * branch)) for branch in (0, 1))
+    second = {'nothing': second, 'crop': (first[0], second[1]), 'view': first}[self.view.shared]
+
+    def see(view_keys, mask_keys, recipe, count):
+      make = jax.vmap(lambda *each: make_view_of(*each, recipe=self.view))
+      whole = make(*view_keys, batch['image'], batch['size'])
       return mask_images(mask_keys, high_pass_images(whole, self.view.high_pass_sigma), recipe, count)
 
-    return {'first': see(0, self.first_mask, self.num_masks), 'second': see(1, self.second_mask, 1)[:, 0]}
+    return {'first': see(first, rng.fold(keys, 1), self.first_mask, self.num_masks),
+            'second': see(second, rng.fold(keys, 3), self.second_mask, 1)[:, 0]}
 
   def loss(
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen: None
@@ -159,7 +176,7 @@ class MSCN:
 
 def from_config(read: Reader) -> MSCN:
   """Reads the sections views, first_mask, second_mask, encoder, projector, predictor (optional) and objective."""
-  views = read('views', FilteredView)
+  views = read('views', BranchView)
   masks = {name: read(name, PixelMask) for name in ('first_mask', 'second_mask')}
   for name, mask in masks.items():
     if views.size % mask.cell:

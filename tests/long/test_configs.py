@@ -90,12 +90,32 @@ def test_real_size_of_training_under_an_evaluation(path):
     check_step(config, traced=path.stem == 'partial_in1k')
 
 
-def test_ablation_adds_one_piece_at_a_time():
-  configs = [flatten_dict(mscn_ablation.get_config(variant).to_dict(), sep='.') for variant in mscn_ablation.VARIANTS]
-  changed = [{field for field in a if a[field] != b[field]} for a, b in itertools.pairwise(configs)]
-  assert changed == [set(step) for step in mscn_ablation.WITHOUT.values()][1:]
-  assert configs[-1] == flatten_dict(mscn_resnet50_simclr_100ep.get_config().to_dict(), sep='.')
+def flat(config: ConfigDict) -> dict:
+  return flatten_dict(config.to_dict(), sep='.')
+
+
+def changed(a: ConfigDict, b: ConfigDict) -> set[str]:
+  a, b = flat(a), flat(b)
+  return {field for field in a if a[field] != b[field]}
+
+
+def test_mscns_trajectory_adds_one_piece_at_a_time_in_the_papers_order():
+  steps = mscn_ablation.TRAJECTORY
+  assert [figure for figure, _ in steps.values()] == [21.0, 30.2, 31.0, 40.0, 48.2, 53.6, 63.0, 65.1, 65.6, 67.4]
+  configs = [mscn_ablation.get_config(name) for name in steps]
+  assert [changed(a, b) for a, b in itertools.pairwise(configs)] == [set(undo) for _, undo in steps.values()][1:]
+  first, last = configs[0], configs[-1]
+  assert (first.views.shared, first.views.high_pass_sigma, first.first_mask.ratio) == ('crop', 0.0, 0.3)
+  assert changed(last, mscn_resnet50_simclr_100ep.get_config()) == {'first_mask.ratio', 'second_mask.ratio'}
+  # The rows of Tables 5 to 10 with the base's figure are the base.
+  for name in ('ratio_0.3', 'cell_32', 'focal_0.2', 'sigma_5.0', 'channelwise_0.7'):
+    assert mscn_ablation.FIGURES[name] == 67.4 and not changed(last, mscn_ablation.get_config(name))
+  assert not changed(mscn_ablation.get_config('different_views'), configs[-2])
+
+
+def test_every_variant_of_mscns_ablation_makes_views():
   for variant in mscn_ablation.VARIANTS:
+    Experiment.parse(mscn_ablation.get_config(variant))
     objective = Experiment.parse(shrink(mscn_ablation.get_config(variant))).objective
     batch = {'image': np.zeros((8, 8, 8, 3), np.uint8), 'size': np.zeros((8, 2), np.int32),
              'position': np.zeros(8, np.uint32)}

@@ -13,8 +13,8 @@ from maskrep.augment.highpass import high_pass
 from maskrep.configs import mscn_digits
 from maskrep.experiment.experiment import Experiment
 from maskrep.masking.pixels import PixelMask
-from maskrep.methods.mscn import MSCN
-from maskrep.models.encoder import FilteredView, Preprocessing
+from maskrep.methods.mscn import MSCN, BranchView
+from maskrep.models.encoder import Preprocessing
 from maskrep.models.heads import SiameseHead
 from maskrep.models.norm import BatchNorm
 from tests.support.tiny import shrink
@@ -32,7 +32,7 @@ class Tiny(nn.Module):
 
 SHOWN = PixelMask(cell=4, ratio=0.0, focal=0.0, focal_area=(0.2, 0.6), channelwise=0.0, noise_std=0.0)
 MASK = PixelMask(cell=4, ratio=0.15, focal=0.2, focal_area=(0.2, 0.6), channelwise=0.7, noise_std=0.5)
-VIEW = FilteredView(
+VIEW = BranchView(
   size=16, crop_scale=(0.3, 1.0), flip=0.5, jitter=0.8, jitter_strength=(0.4, 0.4, 0.2, 0.1), grey=0.2, blur=0.0,
   solarise=0.0, mean=(0.5,) * 3, std=(0.2,) * 3, high_pass_sigma=1.5)
 INFONCE = MSCN(
@@ -163,6 +163,22 @@ def test_what_the_branches_see(batch):
   assert (hidden.mean((2, 3, 4)) > 0.1).all() and (hidden[:, 0] != hidden[:, 1]).any((1, 2, 3)).all()
   assert np.std(masked['first'][hidden]) == pytest.approx(0.5, rel=0.1)
   assert (masked['second'][masked['second'] != views['second']] == 0).all()
+
+
+@pytest.mark.parametrize('shared', ['nothing', 'crop', 'view'])
+def test_branches_share_their_crop_or_their_whole_view(shared, batch):
+  """Bit for bit. Without colours the crop is all that there is; the masks stay apart."""
+  plain = dataclasses.replace(VIEW, shared=shared, jitter=0.0, grey=0.0)
+  for view, equal in ((plain, shared != 'nothing'), (dataclasses.replace(VIEW, shared=shared), shared == 'view')):
+    mscn = dataclasses.replace(INFONCE, view=view, first_mask=SHOWN, second_mask=SHOWN)
+    seen = jax.jit(mscn.views)(jax.random.key(2), batch)
+    alike = [(a == b).all() for a, b in zip(seen['first'][:, 0], seen['second'], strict=True)]
+    assert all(alike) if equal else not any(alike)
+  masked = jax.jit(dataclasses.replace(INFONCE, view=view).views)(jax.random.key(2), batch)
+  assert (masked['first'][:, 0] != masked['second']).any((1, 2, 3)).all()
+  # The first branch does not depend on what the second shares with it.
+  alone = jax.jit(INFONCE.views)(jax.random.key(2), batch)
+  np.testing.assert_array_equal(masked['first'], alone['first'])
 
 
 def test_an_example_s_views_depend_on_its_position_alone(batch):

@@ -144,7 +144,8 @@ def _safetensors(folder, model):
 
 
 @pytest.mark.parametrize('saved', [timm_vit, timm_vit_without_class_token, timm_cait, hugging_face,
-                                   hugging_face_classifier, torchvision_resnet50, timm_resnet18], ids=lambda saved: saved.__name__)
+                                   hugging_face_classifier, torchvision_resnet50, timm_resnet18],
+                         ids=lambda saved: saved.__name__)
 def test_import_of_what_the_real_class_saves(saved, tmp_path, monkeypatch):
   (tmp_path / 'theirs').mkdir()
   name, path, heads = saved(tmp_path / 'theirs')
