@@ -13,11 +13,11 @@ from maskrep.configs.base.vqgan import vqgan_digits
 
 
 def get_config():
-  config = supervised_mim(size='Ti', epochs=30, weight_decay=0.03, augreg=False)
+  config = supervised_mim(size='Ti', epochs=30, augreg=False)
   config.batch_size = 64
   config.data.update(source='digits', eval_split='test', canvas=8, threads=1)
   config.views.update(size=16, crop_scale=(0.7, 1.0), flip=0.0, mean=(0.3,) * 3, std=(0.38,) * 3)
-  config.encoder.update(patch_size=4, width=96, depth=2, heads=4, weight_init='fan_in')
+  config.encoder.update(patch_size=4, width=96, depth=2, heads=4, weight_init='fan_in', class_token=True)
   config.decoder.update(width=96, heads=4)
   config.target.update(size=16, weights='runs/vqgan_digits')
   config.tokenizer = vqgan_digits()

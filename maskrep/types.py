@@ -175,6 +175,16 @@ class Classifies(Protocol):
 
 
 @runtime_checkable
+class CarriesOver(Protocol):
+  """An objective that starts from more than the encoder of `train.init_from`."""
+
+  @property
+  def carried(self) -> tuple[str, ...]:
+    """Names among the parameters, and of sections of the config, of the networks that come along; () if none do."""
+    ...
+
+
+@runtime_checkable
 class Segments(Protocol):
   """An objective that gives each patch a class."""
 

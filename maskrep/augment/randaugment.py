@@ -68,7 +68,7 @@ class OperationSet(NamedTuple):
   arguments: Callable[[Draw], Mapping[str, Array | float]]
   probability: float
   highest: float | None
-  fill: tuple[float, float, float] | None
+  fill: tuple[float, ...] | None
 
 
 def _geometry(draw: Draw) -> dict[str, Array | float]:

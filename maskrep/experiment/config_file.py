@@ -21,7 +21,7 @@ def load(name: str, folders: Sequence[str] = TRAINING) -> ConfigDict:
   """Runs a config file.
 
   Args:
-    name: 'msn_vitb16', 'configs/msn_vitb16.py', or either with the argument of `get_config`, as 'mscn_ablation:grid'.
+    name: 'msn_vitb16', 'configs/msn_vitb16.py', or either with the argument of `get_config`, as 'mim_finetune_in1k:L'.
     folders: those of the packaged configs in which a name is looked up, in this order.
 
   Returns:

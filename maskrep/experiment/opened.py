@@ -13,8 +13,8 @@ from maskrep.data.sources.source import DataSet
 from maskrep.errors import ConfigError
 from maskrep.evaluation.of_run import check_data
 from maskrep.experiment.experiment import Experiment
-from maskrep.experiment.stored import load_encoder, load_tokenizer, statistics
-from maskrep.types import TrainState
+from maskrep.experiment.stored import load_encoder, load_part, load_tokenizer, statistics
+from maskrep.types import CarriesOver, TrainState
 from maskrep.weights.pretrained import digest
 
 
@@ -100,27 +100,30 @@ def _check_canvas(data: Data, source: DataSet, size: int) -> None:
 
 
 def _warm_start(experiment: Experiment) -> tuple[str, Callable[[TrainState], TrainState]]:
-  """The digest of the encoder of `train.init_from`, and a function that puts it into a new state.
+  """The digest of the networks of `train.init_from`, and a function that puts them into a new state.
 
-  Its running statistics go with it; the rest of the state stays.
+  They are the encoder, with its running statistics, and what the objective carries over; the rest of the state stays.
   """
   path, objective = experiment.train.init_from, experiment.objective
   params, model_state = jax.eval_shape(objective.init, jax.random.key(0))
   name, module = objective.backbone
   if name != 'encoder':
     raise ConfigError(f"config.train.init_from={path!r}: starts an encoder, and this method trains none; leave it ''")
-  encoder, stats = load_encoder(
-    f'config.train.init_from={path!r}', path, module, params['encoder'], statistics(model_state))
+  what = f'config.train.init_from={path!r}'
+  encoder, stats = load_encoder(what, path, module, params['encoder'], statistics(model_state))
+  carried = objective.carried if isinstance(objective, CarriesOver) else ()
+  networks = {'encoder': encoder} | {
+    part: load_part(what, path, part, experiment.config[part], params[part]) for part in carried}
 
   def warm_start(state):
     def place(tree, new):
       # Copies: a step donates its state, in which no array may stand twice.
-      return tree | {'encoder': jax.tree.map(
-        lambda new, old: jnp.copy(jax.device_put(new, old.sharding)), new, tree['encoder'])}
+      return tree | jax.tree.map(
+        lambda new, old: jnp.copy(jax.device_put(new, old.sharding)), new, {part: tree[part] for part in new})
 
-    branches = {name: place(tree, stats) if stats and 'encoder' in tree else tree
+    branches = {name: place(tree, {'encoder': stats}) if stats and 'encoder' in tree else tree
                 for name, tree in state.model_state.items()}
-    return state.replace(params=place(state.params, encoder), ema_params=place(state.ema_params, encoder),
+    return state.replace(params=place(state.params, networks), ema_params=place(state.ema_params, networks),
                          model_state=branches)
 
-  return digest({'encoder': encoder, 'statistics': stats}), warm_start
+  return digest(networks | {'statistics': stats}), warm_start

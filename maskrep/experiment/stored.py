@@ -101,6 +101,24 @@ def load_encoder(what: str, path: str, encoder: Network, wanted: Params, wanted_
   return resampled(params, wanted), stats
 
 
+def load_part(what: str, path: str, part: str, section: Mapping[str, Any], wanted: Params) -> Params:
+  """The EMA parameters of a network beside the encoder, out of a run's newest checkpoint, on all devices.
+
+  Args:
+    what, path, wanted: as of `load_encoder`.
+    part: its name among the parameters, and of its section in the config.
+    section: that section here; the run's must have the same fields.
+
+  Raises:
+    ConfigError, CheckpointError: as `load_tokenizer`.
+  """
+  run = open_run(what, Path(path).expanduser(), part)
+  check(what, part, run.params[part], wanted)
+  check_fields(what, part, (run.experiment.method, run.experiment.config[part]), (run.experiment.method, dict(section)))
+  found = restore(what, run, {'ema_params': {part: run.params[part]}})
+  return resampled(found['ema_params'][part], wanted)
+
+
 def pretrained(what: str, path: str | Path, network: str = 'ema', *, full: bool = False
                ) -> tuple[Pretrained, RunState | None]:
   """The network that a run trained, an encoder or a tokenizer; or an import.

@@ -17,7 +17,7 @@ from maskrep.methods.rules import standard_rules
 from maskrep.models.decoder import TokenDecoder
 from maskrep.models.encoder import POOLING, EncoderNetwork, Preprocessing, pooled, read_encoder, shrink
 from maskrep.models.heads import SigmoidClassifier
-from maskrep.models.vit import patchify
+from maskrep.models.vit import ViT, patchify
 from maskrep.models.vqgan import TINY as TINY_TOKENIZER
 from maskrep.models.vqgan import VQGAN
 from maskrep.schema import Count, LocalPath, NonNegative, NonNegativeInt, OneOf, Reader, Share, check
@@ -28,10 +28,15 @@ Pooling = Annotated[str, OneOf(POOLING[:2])]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StreamMasks:
-  """The share of patches that each stream drops."""
+  """The mask of both streams.
+
+  Attributes:
+    ratio: share of the patches that it drops.
+    supervised: whether the supervised stream is masked too, by the same mask (section 4.5, Figure 5).
+  """
 
   ratio: Share
-  supervised_ratio: Share
+  supervised: bool
 
   __post_init__ = check
 
@@ -63,11 +68,13 @@ class SupervisedMIM:
     view: recipe of the view of both streams.
     preprocessing: preprocessing of images in evaluation and export.
     regularisation: regularisation of the supervised stream only.
-    ratio, supervised_ratio: share of the patches that is dropped in the MIM stream and in the supervised stream.
+    masking: the mask of the MIM stream, and perhaps of the supervised stream.
     supervised_pooling, mim_pooling: input of the classifier, and fill of dropped patches in the decoder: the 'average'
       of the visible patches, or the 'class_token'.
     mim_weight: weight of the MIM loss; 0 turns its stream off.
+    mim_reduction: 'sum' over the places of an image, as equation (2) is written, or their 'mean'.
     masked_only: whether only dropped patches count in the MIM loss; the paper counts all.
+    carry_decoder: whether the run of `train.init_from` gives its decoder too, and not its encoder alone.
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
@@ -79,12 +86,13 @@ class SupervisedMIM:
   view: View
   preprocessing: Preprocessing
   regularisation: Regularisation
-  ratio: Share
-  supervised_ratio: Share
+  masking: StreamMasks
   supervised_pooling: Pooling
   mim_pooling: Pooling
   mim_weight: NonNegative
+  mim_reduction: Annotated[str, OneOf(('mean', 'sum'))] = 'mean'
   masked_only: bool
+  carry_decoder: bool = False
   microbatch: NonNegativeInt
 
   rules = staticmethod(standard_rules)
@@ -94,9 +102,16 @@ class SupervisedMIM:
 
   def __post_init__(self):
     check(self)
-    if self.masked_only and num_kept(self.grid**2, self.ratio) == self.grid**2:
-      raise ValueError(f'masked_only=True: masking.ratio={self.ratio} drops none of {self.grid**2} patches, and '
-                       'nothing would be predicted; raise it')
+    if self.masked_only and num_kept(self.grid**2, self.masking.ratio) == self.grid**2:
+      raise ValueError(f'masked_only=True: masking.ratio={self.masking.ratio} drops none of {self.grid**2} patches, '
+                       'and nothing would be predicted; raise it')
+    if self.carry_decoder and not self.mim_weight:
+      raise ValueError('carry_decoder=True: there is no decoder with mim_weight=0; set it to False')
+    if isinstance(self.encoder, ViT) and not self.encoder.class_token:
+      for field in ('supervised_pooling', 'mim_pooling'):
+        if getattr(self, field) == 'class_token':
+          raise ValueError(f"{field}='class_token': this encoder has none; set config.encoder.class_token=True, or "
+                           'choose average')
 
   @property
   def backbone(self) -> tuple[str, Network]:
@@ -105,6 +120,10 @@ class SupervisedMIM:
   @property
   def pooling(self) -> str:
     return self.supervised_pooling
+
+  @property
+  def carried(self) -> tuple[str, ...]:
+    return ('decoder',) if self.carry_decoder else ()
 
   @property
   def num_classes(self) -> int:
@@ -140,10 +159,11 @@ class SupervisedMIM:
     image = make_views(rng.fold(keys, 0), batch['image'], batch['size'], self.view, 1)[:, 0]
     regularised, target = self.regularisation(rng.fold(keys, 1), image, batch['label'])
     views = {'supervised': regularised, 'target': target}
-    if self.supervised_ratio:
-      views['supervised_keep'] = self._keep(rng.fold(keys, 2), self.supervised_ratio)
+    keep_idx = random_keep(rng.fold(keys, 3), self.grid**2, num_kept(self.grid**2, self.masking.ratio))
+    if self.masking.supervised:
+      views['supervised_keep'] = keep_idx
     if self.mim_weight:
-      views |= {'image': image, 'keep_idx': self._keep(rng.fold(keys, 3), self.ratio)}
+      views |= {'image': image, 'keep_idx': keep_idx}
     return views
 
   def loss(
@@ -176,9 +196,6 @@ class SupervisedMIM:
     """Representations 'cls' of `encode`, [B, D] -> logits [B, num_classes]."""
     return self.classifier.apply({'params': params['classifier']}, representation)
 
-  def _keep(self, keys: Array, ratio: float) -> Array:
-    return random_keep(keys, self.grid**2, num_kept(self.grid**2, ratio))
-
   def _encode_in_microbatches(self, function, params, images, keep_idx, key):
     """Applies `function(out, keep_idx)` to the encoder's outputs, in microbatches; `key` is for its random noise."""
 
@@ -196,13 +213,14 @@ class SupervisedMIM:
       lambda images: self._target(frozen, images), self.microbatch, views['image']))
     seen = (views['keep_idx'][:, None] == jnp.arange(self.grid**2)[:, None]).any(-1)
     weight = ~seen if self.masked_only else jnp.ones_like(seen)
-    mean = lambda x: jnp.sum(x * weight) / jnp.sum(weight)  # noqa: E731
+    over = jnp.sum(weight) if self.mim_reduction == 'mean' else len(weight)
     if self.tokenizer is None:
-      each = jnp.mean((predicted - target) ** 2, axis=-1)
-      return mean(each), {'mim': mean(each)}
+      loss = jnp.sum(jnp.mean((predicted - target) ** 2, axis=-1) * weight) / over
+      return loss, {'mim': loss}
     each = -jnp.take_along_axis(jax.nn.log_softmax(predicted), target[..., None], axis=-1)[..., 0]
     right = (predicted.argmax(-1) == target) & ~seen
-    return mean(each), {'mim': mean(each), 'mim_accuracy': jnp.sum(right) / jnp.maximum(jnp.sum(~seen), 1)}
+    loss = jnp.sum(each * weight) / over
+    return loss, {'mim': loss, 'mim_accuracy': jnp.sum(right) / jnp.maximum(jnp.sum(~seen), 1)}
 
   def _target(self, frozen, images):
     """Targets of normalised images: tokens int32 [B, N], or pixels float32 [B, N, pixels of a patch]."""
@@ -219,8 +237,7 @@ def from_config(read: Reader) -> SupervisedMIM:
   """Reads the sections views, masking, encoder, decoder, target, tokenizer, regularisation and objective."""
   views, mask = read('views', View), read('masking', StreamMasks)
   encoder = read_encoder(read, image_size=views.size, drops_patches=True)
-  for field in ('ratio', 'supervised_ratio'):
-    check_ratio(f'masking.{field}', getattr(mask, field), size=views.size, patch_size=encoder.patch_size)
+  check_ratio('masking.ratio', mask.ratio, size=views.size, patch_size=encoder.patch_size)
   regularisation, target = read('regularisation', Regularisation), read('target', MIMTarget)
   tokenizer = read('tokenizer', VQGAN, dtype=read.dtype)
   grid, output = views.size // encoder.patch_size, 3 * encoder.patch_size**2
@@ -232,11 +249,15 @@ def from_config(read: Reader) -> SupervisedMIM:
         f'{grid} patches; both must be the same: choose {grid * tokenizer.stride}, or another encoder.patch_size')
   decoder = read('decoder', TokenDecoder, patches=grid**2, output=output, weight_init=encoder.weight_init,
                  dtype=read.dtype)
-  return read(
+  objective = read(
     'objective', SupervisedMIM, encoder=encoder, classifier=SigmoidClassifier(regularisation.num_classes),
     decoder=decoder, tokenizer=tokenizer if target.kind == 'tokens' else None, tokenizer_weights=target.weights,
     view=views, preprocessing=Preprocessing.of(views, read['eval'].crop_fraction), regularisation=regularisation,
-    ratio=mask.ratio, supervised_ratio=mask.supervised_ratio, microbatch=read['train'].microbatch)
+    masking=mask, microbatch=read['train'].microbatch)
+  if objective.carry_decoder and not read['train'].init_from:
+    raise ConfigError("config.objective.carry_decoder=True: config.train.init_from='' names no run to take it from; "
+                      'name one, or set this to False')
+  return objective
 
 
 def tiny(config) -> None:
@@ -245,4 +266,5 @@ def tiny(config) -> None:
   config.decoder.update(width=16, heads=2)
   config.target.size = 16
   config.regularisation.num_classes = 10
+  config.train.init_from, config.objective.carry_decoder = '', False
   config.tokenizer.update(**TINY_TOKENIZER)

@@ -2,7 +2,7 @@
 
 
 def upgraded(config: dict) -> dict:
-  """A config of version 1 or 2 with the fields of version 3; the argument stays as it is.
+  """A config of version 1, 2 or 3 with the fields of version 4; the argument stays as it is.
 
   Of version 1:
 
@@ -11,6 +11,9 @@ def upgraded(config: dict) -> dict:
   - The sigma of the high-pass filter is a property of the views: `views.high_pass_sigma`, not `objective.sigma`.
 
   Of both: what is judged is named, and its options are sections as those of `maskrep evaluate`.
+
+  Of all three: whether the supervised stream of supervised + MIM is masked is `masking.supervised`; its mask is that of
+  the other stream, so a `masking.supervised_ratio` above 0, of a mask of its own, stays and is refused.
   """
   config = dict(config)
   kind = config.pop('encoder_kind', '')
@@ -23,6 +26,9 @@ def upgraded(config: dict) -> dict:
     config['views'] = config.get('views', {}) | {'high_pass_sigma': objective['sigma']}
   if isinstance(config.get('eval'), dict) and 'knn_neighbours' in config['eval']:
     config['eval'] = _named_protocols(config['eval'])
+  if isinstance(config.get('masking'), dict) and config['masking'].get('supervised_ratio') == 0:
+    config['masking'] = {name: value for name, value in config['masking'].items() if name != 'supervised_ratio'} | {
+      'supervised': False}
   return config
 
 

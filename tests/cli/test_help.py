@@ -91,15 +91,14 @@ def test_every_field_of_a_config_with_type_and_range(capsys):
 def test_fields_of_every_packaged_config_have_a_range_or_type():
   for folder, annotations in ('', fields.of_training), ('evaluation', fields.of_evaluation):
     for name in config_file.names((folder,)):
-      variant = {'mscn_ablation': ':grid', 'mim_ablation': ':gap_gap'}.get(name, '')
-      config = config_file.load(f'{name}{variant}', (folder,)).to_dict()
+      config = config_file.load(name, (folder,)).to_dict()
       assert flatten_dict(config, sep='.').keys() <= annotations(config).keys(), name
 
 
 def test_configs_by_name_from_any_folder(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   assert config_file.load('msn_vitb16').method == 'msn'
-  assert config_file.load('mscn_ablation:grid').to_dict() == mscn_ablation.get_config('grid').to_dict()
+  assert config_file.load('mscn_ablation:figure1_grid').to_dict() == mscn_ablation.get_config('figure1_grid').to_dict()
   assert config_file.load('knn', config_file.EVALUATION).protocol == 'knn'
   Path('mine.py').write_text('from maskrep.configs.msn_digits import get_config\n')
   assert config_file.load('mine.py').to_dict() == config_file.load('msn_digits').to_dict()

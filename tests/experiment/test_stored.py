@@ -61,6 +61,28 @@ def test_a_warm_start_takes_the_encoder_alone_and_only_once(config, runs, stored
   assert not shared, 'a step donates its state'
 
 
+def test_a_warm_start_takes_the_decoder_too_if_it_is_carried_over(config, stored, tmp_path):
+  there = store(config, tmp_path)
+  _, cold = first_state(config)
+  config.train.init_from, config.objective.carry_decoder = str(tmp_path), True
+  plan = opened(config)
+  warm = plan.warm_start(cold)
+  for tree in (warm.params, warm.ema_params):
+    for part in ('encoder', 'decoder'):
+      jax.tree.map(np.testing.assert_array_equal, tree[part], there.ema_params[part])
+    jax.tree.map(np.testing.assert_array_equal, tree['classifier'], cold.params['classifier'])
+  config.objective.carry_decoder = False
+  assert opened(config).start_digest != plan.start_digest
+
+  config.objective.carry_decoder = True
+  config.decoder.heads = 4
+  with pytest.raises(ConfigError, match='its decoder has heads=2, and config.decoder.heads is 4; give the same'):
+    opened(config)
+  config.decoder.heads, config.train.init_from = 2, str(stored['encoder'][0])
+  with pytest.raises(ConfigError, match=r'train\.init_from=.*is a run of mim, which has no decoder'):
+    opened(config)
+
+
 def test_a_warm_start_takes_running_statistics(tmp_path):
   """BYOL's teacher has its own, and its weights are those that are taken: with InfoNCE one network gets both."""
   byol = shrink(mscn_resnet50_byol.get_config())

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from maskrep.configs import mscn_ablation, mscn_resnet50_simclr_100ep, vqgan_digits
+from maskrep.configs import mim_ablation, mim_vitb14_in21k, mscn_ablation, mscn_resnet50_simclr_100ep, vqgan_digits
 from maskrep.configs.base import small
 from maskrep.devices.mesh import make_mesh
 from maskrep.experiment.experiment import Experiment
@@ -100,17 +100,18 @@ def changed(a: ConfigDict, b: ConfigDict) -> set[str]:
 
 
 def test_mscns_trajectory_adds_one_piece_at_a_time_in_the_papers_order():
-  steps = mscn_ablation.TRAJECTORY
-  assert [figure for figure, _ in steps.values()] == [21.0, 30.2, 31.0, 40.0, 48.2, 53.6, 63.0, 65.1, 65.6, 67.4]
-  configs = [mscn_ablation.get_config(name) for name in steps]
-  assert [changed(a, b) for a, b in itertools.pairwise(configs)] == [set(undo) for _, undo in steps.values()][1:]
+  steps = mscn_ablation.STEPS
+  assert [float(figure) for _, figure in steps.values()] == [
+    21.0, 30.2, 31.0, 40.0, 48.2, 53.6, 63.0, 65.1, 65.6, 67.4]
+  configs = [mscn_ablation.get_config(f'figure1_{name}') for name in steps]
+  assert [changed(a, b) for a, b in itertools.pairwise(configs)] == [set(undo) for undo, _ in steps.values()][1:]
   first, last = configs[0], configs[-1]
   assert (first.views.shared, first.views.high_pass_sigma, first.first_mask.ratio) == ('crop', 0.0, 0.3)
   assert changed(last, mscn_resnet50_simclr_100ep.get_config()) == {'first_mask.ratio', 'second_mask.ratio'}
   # The rows of Tables 5 to 10 with the base's figure are the base.
-  for name in ('ratio_0.3', 'cell_32', 'focal_0.2', 'sigma_5.0', 'channelwise_0.7'):
-    assert mscn_ablation.FIGURES[name] == 67.4 and not changed(last, mscn_ablation.get_config(name))
-  assert not changed(mscn_ablation.get_config('different_views'), configs[-2])
+  for name in ('table5_30', 'table6_32', 'table8_20', 'table9_5', 'table10_70'):
+    assert mscn_ablation.ROWS[name][1] == '67.4' and not changed(last, mscn_ablation.get_config(name))
+  assert not changed(mscn_ablation.get_config('table7_different_views'), configs[-2])
 
 
 def test_every_variant_of_mscns_ablation_makes_views():
@@ -121,6 +122,20 @@ def test_every_variant_of_mscns_ablation_makes_views():
              'position': np.zeros(8, np.uint32)}
     views = jax.eval_shape(objective.views, jax.random.key(0), batch)
     assert views['first'].shape == (8, objective.num_masks, 16, 16, 3) and views['second'].shape == (8, 16, 16, 3)
+
+
+def test_mims_ablations_are_valid_and_differ_in_their_piece_alone():
+  for variant in mim_ablation.VARIANTS:
+    objective = Experiment.parse(mim_ablation.get_config(variant)).objective
+    uses = 'class_token' in (objective.supervised_pooling, objective.mim_pooling)
+    assert objective.encoder.class_token == uses, 'a class token only where one is used'
+    assert objective.carried == (('decoder',) if variant.endswith('both') else ())
+  stages = {name: mim_ablation.get_config(f'table6_b_{name}') for name in ('both', 'neither', 'pretraining')}
+  assert changed(stages['both'], stages['pretraining']) == {'objective.mim_weight', 'objective.carry_decoder'}
+  assert changed(stages['neither'], stages['pretraining']) == {'train.init_from'}
+  for variant, (epochs, weight) in mim_vitb14_in21k.IN21K.items():
+    config = mim_vitb14_in21k.get_config(variant)
+    assert (config.train.epochs, config.objective.mim_weight, config.optim.weight_decay) == (epochs, weight, 0.03)
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ from maskrep.methods.mscn import MSCN
 from maskrep.methods.msn import MSN
 from maskrep.methods.segment import Segment
 from maskrep.methods.vqgan import TrainVQGAN
-from maskrep.types import Classifies, Objective, Reconstructs, Segments
+from maskrep.types import CarriesOver, Classifies, Objective, Reconstructs, Segments
 
 
 def objectives(
@@ -18,5 +18,5 @@ def objectives(
 
 def abilities(
   classify: Classify, mim: SupervisedMIM, segment: Segment, vqgan: TrainVQGAN,
-) -> tuple[Classifies, Classifies, Segments, Reconstructs]:
-  return classify, mim, segment, vqgan
+) -> tuple[Classifies, Classifies, CarriesOver, Segments, Reconstructs]:
+  return classify, mim, mim, segment, vqgan

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from maskrep.configs import mim_digits
+from maskrep.errors import ConfigError
 from maskrep.experiment.experiment import Experiment
+from maskrep.methods.mim import StreamMasks
 from maskrep.models.decoder import restore_order
+from maskrep.models.vit import patchify
 from tests.support.tiny import shrink
 
 
@@ -45,10 +48,11 @@ def loss_of(mim, params, views, frozen):
   return mim.loss(params, views, key=jax.random.key(3), step=0, ema_params=None, model_state={}, frozen=frozen)
 
 
-@pytest.mark.parametrize('masked_only', [False, True])
-@pytest.mark.parametrize('kind', ['tokens', 'pixels'])
-def test_loss_is_the_papers_in_float64(kind, masked_only, mim, params, frozen, batch):
-  mim = dataclasses.replace(mim, masked_only=masked_only, mim_weight=0.7)
+@pytest.mark.parametrize(('kind', 'masked_only', 'reduction'), [
+  ('tokens', False, 'mean'), ('tokens', True, 'sum'), ('tokens', False, 'sum'), ('pixels', False, 'mean'),
+  ('pixels', True, 'mean')])
+def test_loss_is_the_papers_in_float64(kind, masked_only, reduction, mim, params, frozen, batch):
+  mim = dataclasses.replace(mim, masked_only=masked_only, mim_reduction=reduction, mim_weight=0.7)
   if kind == 'pixels':
     decoder = mim.decoder.clone(output=48)
     kernel = np.random.default_rng(2).normal(0, 0.2, (params['decoder']['predict']['kernel'].shape[0], 48))
@@ -81,7 +85,9 @@ def test_loss_is_the_papers_in_float64(kind, masked_only, mim, params, frozen, b
   if masked_only:
     np.put_along_axis(counted, np.asarray(views['keep_idx']), False, axis=1)
     assert counted.sum() == 6 * 4
-  expected = classification + 0.7 * each[counted].mean()
+  # Equation (2) is the sum over the places of an image; the loss is the mean over images.
+  per_image = (each * counted).sum(1) if reduction == 'sum' else (each * counted).sum(1) / counted.sum(1)
+  expected = classification + 0.7 * per_image.mean()
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   np.testing.assert_allclose(aux.metrics['classification'], classification, rtol=1e-5)
 
@@ -113,15 +119,62 @@ def test_weight_0_is_the_baseline_and_costs_nothing(mim, batch):
   assert set(views) == {'supervised', 'target'}
 
 
-@pytest.mark.parametrize(('supervised', 'mim_pooling', 'ratio'), [
-  ('class_token', 'average', 0.0), ('average', 'class_token', 0.0), ('class_token', 'class_token', 0.25)])
-def test_the_papers_variants_train(supervised, mim_pooling, ratio, mim, params, frozen, batch):
-  mim = dataclasses.replace(mim, supervised_pooling=supervised, mim_pooling=mim_pooling, supervised_ratio=ratio)
+@pytest.mark.parametrize(('supervised', 'mim_pooling', 'masked'), [
+  ('class_token', 'average', False), ('average', 'class_token', False), ('class_token', 'class_token', True)])
+def test_the_papers_pairings_differ(supervised, mim_pooling, masked, mim, params, frozen, batch):
+  mim = dataclasses.replace(mim, supervised_pooling=supervised, mim_pooling=mim_pooling,
+                            masking=dataclasses.replace(mim.masking, supervised=masked))
   views = jax.jit(mim.views)(jax.random.key(2), batch)
-  assert ('supervised_keep' in views) == bool(ratio)
   found = [float(jax.jit(lambda p, o=o: loss_of(o, p, views, frozen)[0])(params)) for o in (
     mim, dataclasses.replace(mim, supervised_pooling='average', mim_pooling='average'))]
   assert np.isfinite(found).all() and found[0] != found[1]
+
+
+def test_one_mask_is_of_both_streams_or_of_the_baseline_alone(mim, params, frozen, batch):
+  """Figure 5: the supervised stream sees the patches that the MIM stream sees, and no others."""
+  both = dataclasses.replace(mim, masking=StreamMasks(ratio=0.5, supervised=True))
+  views = jax.jit(both.views)(jax.random.key(2), batch)
+  np.testing.assert_array_equal(views['supervised_keep'], views['keep_idx'])
+  assert views['keep_idx'].shape == (6, 8)
+  baseline = jax.jit(dataclasses.replace(both, mim_weight=0.0).views)(jax.random.key(2), batch)
+  assert baseline.keys() == {'supervised', 'target', 'supervised_keep'}
+  np.testing.assert_array_equal(baseline['supervised_keep'], views['keep_idx'])
+
+  gradient = jax.jit(jax.grad(lambda image: loss_of(both, params, views | {'supervised': image}, frozen)[0]))(
+    views['supervised'])
+  seen = np.abs(patchify(gradient, 4)).sum(-1) > 0
+  expected = np.zeros((6, 16), bool)
+  np.put_along_axis(expected, np.asarray(views['keep_idx']), True, axis=1)
+  np.testing.assert_array_equal(seen, expected)
+
+
+def test_without_a_class_token_the_average_is_both_classified_and_filled_in(mim, params, frozen, batch):
+  encoder = mim.encoder.clone(class_token=False)
+  without = dataclasses.replace(mim, encoder=encoder)
+  weights = {name: leaf for name, leaf in params['encoder'].items() if name != 'cls'}
+  weights = params | {'encoder': weights | {'pos': weights['pos'][1:]}}
+  views = jax.jit(without.views)(jax.random.key(2), batch)
+  loss, aux = jax.jit(lambda p: loss_of(without, p, views, frozen))(weights)
+  assert jax.eval_shape(without.init, jax.random.key(0))[0]['encoder']['pos'].shape == (16, 16)
+  whole = encoder.apply({'params': weights['encoder']}, views['supervised'])
+  logits = np.asarray(mim.classify(params, whole['patches'].mean(1)), np.float64)
+  target = np.asarray(views['target'], np.float64)
+  expected = (np.log1p(np.exp(logits)) - target * logits).sum(1).mean()
+  np.testing.assert_allclose(aux.metrics['classification'], expected, rtol=1e-5)
+  assert np.isfinite(loss)
+  for field in ('supervised_pooling', 'mim_pooling'):
+    with pytest.raises(ValueError, match=f"{field}='class_token': this encoder has none; set config.encoder.class_"):
+      dataclasses.replace(without, **{field: 'class_token'})
+
+
+def test_a_decoder_that_is_carried_over_needs_a_run_and_a_loss():
+  config = shrink(mim_digits.get_config())
+  config.objective.carry_decoder = True
+  with pytest.raises(ConfigError, match="carry_decoder=True: config.train.init_from='' names no run to take it from"):
+    Experiment.parse(config)
+  config.train.init_from, config.objective.mim_weight = 'runs/x', 0.0
+  with pytest.raises(ConfigError, match='carry_decoder=True: there is no decoder with mim_weight=0'):
+    Experiment.parse(config)
 
 
 def test_microbatches_give_the_whole_batch_s_loss_and_gradient(mim, params, frozen, batch):

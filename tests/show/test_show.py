@@ -37,7 +37,7 @@ def drawn():
       if method == 'msn':
         config.views.num_random = 2
       if method == 'mim':
-        config.masking.supervised_ratio = 0.5
+        config.masking.update(ratio=0.5, supervised=True)
       experiment = Experiment.parse(config)
       objective = experiment.objective
       batch = one_batch(experiment.data, None, objective.reads, config.seed)
