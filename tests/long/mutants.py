@@ -36,6 +36,18 @@ MUTANTS = {
   'the MIM stream sees the mixed image': (
     'maskrep/methods/mim.py', "views |= {'image': image,", "views |= {'image': regularised,",
     'tests/methods/test_mim.py'),
+  'each stream has a mask of its own': (
+    'maskrep/methods/mim.py', "views['supervised_keep'] = keep_idx",
+    "views['supervised_keep'] = random_keep(rng.fold(keys, 2), self.grid**2, keep_idx.shape[1])",
+    'tests/methods/test_mim.py'),
+  'the decoder of fine-tuning is always new': (
+    'maskrep/experiment/opened.py', 'carried = objective.carried if isinstance(objective, CarriesOver) else ()',
+    'carried = ()', 'tests/experiment/test_stored.py'),
+  'a shared view has colours of its own': (
+    'maskrep/methods/mscn.py', "'view': first}", "'view': (first[0], second[1])}", 'tests/methods/test_mscn.py'),
+  'AugReg enhances downwards too': (
+    'maskrep/augment/randaugment.py', '0.1 + 1.8 * level)', '0.1 + 1.8 * draw.sign * level)',
+    'tests/augment/test_randaugment.py'),
   'patches come back in the order they were kept': (
     'maskrep/models/decoder.py', 'at.argmax(-1)', 'jnp.cumsum(at.any(-1), axis=-1) - 1',
     'tests/methods/test_mim.py'),
