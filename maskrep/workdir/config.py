@@ -10,7 +10,7 @@ from maskrep.workdir.files import write_atomic
 from maskrep.workdir.upgrade import upgraded
 
 # Of the names of the fields. The file says which version wrote it; one without a version was written by version 1.
-VERSION = 3
+VERSION = 4
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,14 @@
 """Configs that an earlier version of maskrep stored."""
 
+# Section and a field that it has for one method alone: the fields of version 4, and what stood for them before.
+NEW = {
+  ('objective', 'memax_weight'): {'batch_norm': 'joint'},
+  ('views', 'num_random'): {'shared': 'nothing'},
+}
+
 
 def upgraded(config: dict) -> dict:
-  """A config of version 1 or 2 with the fields of version 3; the argument stays as it is.
+  """A config of version 1, 2 or 3 with the fields of version 4; the argument stays as it is.
 
   Of version 1:
 
@@ -10,7 +16,9 @@ def upgraded(config: dict) -> dict:
     others, whose encoders differ in their fields.
   - The sigma of the high-pass filter is a property of the views: `views.high_pass_sigma`, not `objective.sigma`.
 
-  Of both: what is judged is named, and its options are sections as those of `maskrep evaluate`.
+  Of versions 1 and 2: what is judged is named, and its options are sections as those of `maskrep evaluate`.
+
+  Of all three: `NEW` are the values by which a method does what it did before it had these fields.
   """
   config = dict(config)
   kind = config.pop('encoder_kind', '')
@@ -23,6 +31,9 @@ def upgraded(config: dict) -> dict:
     config['views'] = config.get('views', {}) | {'high_pass_sigma': objective['sigma']}
   if isinstance(config.get('eval'), dict) and 'knn_neighbours' in config['eval']:
     config['eval'] = _named_protocols(config['eval'])
+  for (section, known), fields in NEW.items():
+    if isinstance(config.get(section), dict) and known in config[section]:
+      config[section] = fields | config[section]
   return config
 
 

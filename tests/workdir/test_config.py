@@ -34,7 +34,7 @@ def test_what_is_stored_comes_back_and_the_version_is_in_the_file_alone(tmp_path
   for _ in range(2):
     store_config(tmp_path, CONFIG, free=())
     assert load_config(tmp_path) == CONFIG
-    assert stored(tmp_path)['version'] == VERSION == 3
+    assert stored(tmp_path)['version'] == VERSION == 4
 
 
 def test_another_config_is_refused_with_a_diff_and_changes_nothing(tmp_path):
@@ -86,9 +86,13 @@ KNN = {'knn': {'neighbours': [20], 'temperature': 0.07}}
    {'eval': {'batch_size': 8, 'protocols': ['collapse', 'knn', 'lowshot'], 'lowshot': {
      'labels_per_class': [1, 2], 'fractions': [], 'lists': [], 'draws': 3, 'l2': [0.1], 'folds': 0}} | KNN}),
   ({'eval': {'labels_per_class': [], 'label_draws': 3} | NEAREST}, {'eval': {'protocols': ['collapse', 'knn']} | KNN}),
+  ({'objective': {'memax_weight': 1.0}, 'views': {'num_random': 1, 'size': 8}},
+   {'objective': {'memax_weight': 1.0, 'batch_norm': 'joint'},
+    'views': {'num_random': 1, 'size': 8, 'shared': 'nothing'}}),
   ({}, {}),
-], ids=['its own field', 'resnet', 'cait', 'vit', 'high pass', 'no encoder', 'protocols', 'no low-shot', 'empty'])
-def test_fields_of_version_1_have_their_present_names(old, new):
+], ids=['its own field', 'resnet', 'cait', 'vit', 'high pass', 'no encoder', 'protocols', 'no low-shot',
+        'fields of MSN', 'empty'])
+def test_fields_of_earlier_versions_have_their_present_names(old, new):
   before = copy.deepcopy(old)
   assert upgraded(old) == new and old == before
   assert upgraded(new) == new
@@ -97,33 +101,33 @@ def test_fields_of_version_1_have_their_present_names(old, new):
 V1 = CONFIG | {'encoder': {'depth': 2}, 'objective': {'sigma': 0.0}}
 
 
-def test_a_file_without_a_version_is_read_as_version_3_with_a_warning(tmp_path, caplog):
+def test_a_file_without_a_version_is_read_as_the_present_one_with_a_warning(tmp_path, caplog):
   write(tmp_path, json.dumps(V1))
   with caplog.at_level(logging.WARNING):
     found = load_config(tmp_path)
   assert found == upgraded(V1) and found['views'] == {'mean': (0.5, 0.5), 'high_pass_sigma': 0.0}
   message, = caplog.messages
-  assert str(tmp_path / 'config.json') in message and 'an earlier version' in message and 'read as version 3' in message
+  assert str(tmp_path / 'config.json') in message and 'an earlier version' in message and 'read as version 4' in message
   assert stored(tmp_path).keys() == V1.keys(), 'reading changes nothing'
 
 
-def test_a_run_of_version_1_goes_on_and_is_stored_as_version_3(tmp_path, caplog):
+def test_a_run_of_version_1_goes_on_and_is_stored_as_the_present_one(tmp_path, caplog):
   write(tmp_path, json.dumps(V1))
   with pytest.raises(ConfigError, match='encoder.kind: vit -> resnet'):
     store_config(tmp_path, upgraded(V1) | {'encoder': {'depth': 2, 'kind': 'resnet'}}, free=())
   store_config(tmp_path, upgraded(V1), free=())
-  assert stored(tmp_path)['version'] == 3
+  assert stored(tmp_path)['version'] == VERSION
   caplog.clear()
   assert load_config(tmp_path) == upgraded(V1) and not caplog.messages
 
 
 def test_a_file_of_a_later_version_asks_for_an_update(tmp_path):
-  write(tmp_path, json.dumps({'version': 4} | CONFIG))
+  write(tmp_path, json.dumps({'version': VERSION + 1} | CONFIG))
   for reading in (lambda: load_config(tmp_path), lambda: store_config(tmp_path, CONFIG, free=())):
-    with pytest.raises(ConfigError, match='config.json: was written by version 4 .*; update maskrep') as failure:
+    with pytest.raises(ConfigError, match='config.json: was written by version 5 .*; update maskrep') as failure:
       reading()
     assert '\n' not in str(failure.value)
-  assert stored(tmp_path)['version'] == 4
+  assert stored(tmp_path)['version'] == VERSION + 1
 
 
 # Damage.
