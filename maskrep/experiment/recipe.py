@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Annotated
 
+import jax.numpy as jnp
+
 from maskrep.schema import OneOf
 from maskrep.train.optim import Optim
 from maskrep.train.schedules import Schedule
@@ -26,4 +28,4 @@ class Recipe(Optim):
 
 
 def _later(schedule: Schedule, steps: int) -> Schedule:
-  return lambda step: schedule(step + steps)
+  return lambda step: schedule(jnp.asarray(step) + steps)

@@ -116,7 +116,8 @@ MUTANTS = {
     'maskrep/augment/views.py', 'return make_view_of(crop_key, colour_key, canvas, size, recipe, blur_key)',
     'return make_view_of(colour_key, colour_key, canvas, size, recipe, blur_key)', 'tests/methods/test_msn_anchors.py'),
   'the learning rate is a step late': (
-    'maskrep/experiment/recipe.py', 'schedule(step + steps)', 'schedule(step)', 'tests/experiment/test_recipe.py'),
+    'maskrep/experiment/recipe.py', 'schedule(jnp.asarray(step) + steps)', 'schedule(step)',
+    'tests/experiment/test_recipe.py'),
   "ExtreMA's class token decays": (
     'maskrep/methods/extrema.py', 'Rule(decay=False, encoder=True)', 'Rule(encoder=True)',
     'tests/methods/test_extrema.py'),
