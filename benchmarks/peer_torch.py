@@ -80,7 +80,10 @@ class Step:
           q = q / q.sum(1, keepdim=True)
       masked = self.represent(self.student, self.anchor, self.keep).reshape(batch, -1, self.config.encoder.width)
       focal = self.represent(self.student, self.focal).reshape(batch, -1, self.config.encoder.width)
-      z = self.student.head(torch.cat([masked, focal], 1).flatten(0, 1))
+      joint = self.config.objective.batch_norm == 'joint'
+      groups = [torch.cat([masked, focal], 1)] if joint else [masked, focal]
+      projected = [self.student.head(each.flatten(0, 1)).unflatten(0, (batch, -1)) for each in groups]
+      z = torch.cat(projected, 1).flatten(0, 1)
     log_p = self.assign(z, self.prototypes, self.config.objective.temperature)
     mean = log_p.exp().mean(0)
     loss = -(q.repeat_interleave(views, 0) * log_p).sum(-1).mean() + (mean * mean.log()).sum()

@@ -8,7 +8,10 @@ from maskrep.configs.base.sections import IMAGENET_MEAN, IMAGENET_STD, imagenet,
 def extrema(
   *, size: str, ratio: float, count: int, epochs: int = 300, loss: str = 'byol'
 ) -> ml_collections.ConfigDict:
-  """ExtreMA on ImageNet-1k, a CaiT with patches of 16 pixels (arXiv:2206.04667, section 4 and appendix)."""
+  """ExtreMA on ImageNet-1k, a CaiT with patches of 16 pixels (arXiv:2206.04667, sections 3, 5.1 and 5.2).
+
+  If the paper is silent, as in the authors' code and README. docs/extrema.md names the source of each setting.
+  """
   config = imagenet(batch_size=2048, epochs=epochs)
   config.method = 'extrema'
   config.views = section(
@@ -17,8 +20,8 @@ def extrema(
   config.masking = section(ratio=ratio, count=count)
   config.encoder = vit(size, 16)
   config.encoder.update(
-    kind='cait', drop_path=0.1, class_depth=2, layer_scale=0.1, instance='class_attention', positions='sincos',
-    trunk_scale=0.0, talking_heads=False)
+    kind='cait', weight_init='xavier', drop_path=0.1, class_depth=2, layer_scale=0.1, instance='class_attention',
+    positions='sincos', trunk_scale=0.0, talking_heads=False)
   config.projector = section(hidden=4096, output=256, layers=3)
   config.predictor = section(hidden=4096, output=256, layers=2)
   config.objective = section(loss_kind=loss, temperature=0.2)

@@ -1,8 +1,7 @@
 """ExtreMA's linear evaluation on ImageNet-1k: LARS, batch 4096, 90 epochs (arXiv:2206.04667, table 14).
 
-Our reading, from MAE's linear probe (arXiv:2111.06377, appendix A.1), which it follows: base learning rate 0.1 for 256
-images, momentum 0.9, a warm-up of 10 epochs, no weight decay, batch norm without scale and bias before the classifier,
-crops and flips. Not run by us yet.
+Base learning rate 0.1 for 256 images, momentum 0.9, a warm-up of 10 epochs, no weight decay, crops. From the authors'
+code: flips, and batch norm without scale and bias before the classifier. Not run by us yet.
 
   maskrep evaluate linear --workdir=DIR --config=linear_extrema
 """

@@ -1,7 +1,7 @@
 """MSN's linear evaluation on ImageNet-1k: features of unit length, batch 16384 (arXiv:2204.07141, appendix A.3).
 
-SGD with Nesterov momentum, 100 epochs, learning rate 6.4. Our reading: momentum 0.9, a cosine schedule without
-warm-up, no weight decay, crops of 8 % to 100 % and flips. --config.train.microbatch=1024 gives the same result with
+SGD with Nesterov momentum, 100 epochs, learning rate 6.4, a cosine schedule without warm-up, no weight decay, crops and
+flips. From the authors' code: momentum 0.9. --config.train.microbatch=1024 gives the same result with
 less memory. Not run by us yet.
 
   maskrep evaluate linear --workdir=DIR --config=linear_msn

@@ -31,6 +31,7 @@ class View:
   size: Count  # pixels
   crop_scale: Scale  # share of the image's area
   crop_ratio: Annotated[tuple[float, float], Rising(math.inf, '(0.75, 1.33)')] = (3 / 4, 4 / 3)  # width over height
+  center_fraction: Probability = 0.0  # not 0: no random crop, but the central square of this share of the shorter side
   flip: Probability
   jitter: Probability
   jitter_strength: tuple[float, float, float, float]  # brightness, contrast, saturation, hue
@@ -49,16 +50,20 @@ class View:
 
 
 def draw_crop(key: Array, size: Array, recipe: View) -> tuple[Array, Array]:
-  """Draws the box of a random resized crop, float32 [4], and its flip, bool."""
+  """Draws the box of a random resized crop, or of the central one, float32 [4], and its flip, bool."""
   box_key, flip_key = jax.random.split(key)
-  box = crop.random_crop_box(box_key, size, scale=recipe.crop_scale, ratio=recipe.crop_ratio)
+  if recipe.center_fraction:
+    box = crop.center_crop_box(size, recipe.size, recipe.center_fraction)
+  else:
+    box = crop.random_crop_box(box_key, size, scale=recipe.crop_scale, ratio=recipe.crop_ratio)
   return box, jax.random.uniform(flip_key) < recipe.flip
 
 
 def crop_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
-  """Random resized crop and flip: uint8 [S, S, 3] and int32 [2] -> float32 [3, size, size] in [0, 1]."""
+  """Crop and flip: uint8 [S, S, 3] and int32 [2] -> float32 [3, size, size] in [0, 1]."""
   box, flip = draw_crop(key, size, recipe)
-  return crop.resample(canvas, box, recipe.size, flip=flip, within=box)
+  within = jnp.concatenate([jnp.zeros(2), size]) if recipe.center_fraction else box
+  return crop.resample(canvas, box, recipe.size, flip=flip, within=within)
 
 
 def colour_view(key: Array, image: Array, recipe: View) -> Array:
@@ -91,9 +96,19 @@ def make_view(key: Array, canvas: Array, size: Array, recipe: View) -> Array:
   return make_view_of(crop_key, colour_key, canvas, size, recipe)
 
 
-def make_view_of(crop_key: Array, colour_key: Array, canvas: Array, size: Array, recipe: View) -> Array:
-  """Like `make_view`, with separate keys for crop and flip and for colours, so that views can share one of them."""
-  image = colour_view(colour_key, crop_view(crop_key, canvas, size, recipe), recipe)
+def make_view_of(
+  crop_key: Array, colour_key: Array, canvas: Array, size: Array, recipe: View, blur_key: Array | None = None
+) -> Array:
+  """Like `make_view`, with separate keys for crop and flip and for colours, so that views can share one of them.
+
+  With `blur_key`, blur and solarisation are those of a view whose colour key it is; jitter and greyscale are not.
+  """
+  image = crop_view(crop_key, canvas, size, recipe)
+  if blur_key is None:
+    image = colour_view(colour_key, image, recipe)
+  else:
+    image = colour_view(colour_key, image, dataclasses.replace(recipe, blur=0.0, solarise=0.0))
+    image = colour_view(blur_key, image, dataclasses.replace(recipe, jitter=0.0, grey=0.0))
   if recipe.rand_layers:
     image = rand_augment(
       jax.random.fold_in(colour_key, 2), image, operations=recipe.rand_operations, layers=recipe.rand_layers,
@@ -128,6 +143,30 @@ def make_views(keys: Array, canvases: Array, sizes: Array, recipe: View, count: 
       keys, canvases, sizes)
 
   # One view at a time bounds the memory in flight. The batch axis may be sharded, so the loop runs over the views.
+  return jnp.moveaxis(jax.lax.map(ith, jnp.arange(count)), 0, 1)
+
+
+def make_recoloured_views(
+  shared_keys: Array, keys: Array, canvases: Array, sizes: Array, recipe: View, count: int
+) -> Array:
+  """Makes `count` views that share crop, flip, blur and solarisation, and have jitter and greyscale of their own.
+
+  Args:
+    shared_keys: [B]: what is shared is that of `make_view(shared_keys[b], ...)`.
+    keys: [B]: jitter and greyscale of view i are those of `make_view(fold_in(keys[b], i), ...)`.
+    canvases, sizes, recipe, count: as of `make_views`.
+
+  Returns:
+    float32 [B, count, size, size, 3].
+  """
+
+  def one(shared_key, key, canvas, size):
+    (crop_key, blur_key), (_, colour_key) = jax.random.split(shared_key), jax.random.split(key)
+    return make_view_of(crop_key, colour_key, canvas, size, recipe, blur_key)
+
+  def ith(i):
+    return jax.vmap(one)(shared_keys, jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i), canvases, sizes)
+
   return jnp.moveaxis(jax.lax.map(ith, jnp.arange(count)), 0, 1)
 
 

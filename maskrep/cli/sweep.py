@@ -21,8 +21,9 @@ from maskrep.workdir.folder import make_writable
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
   define_config(values, argv, 'The config of all runs; change a field of all with --config.SECTION.FIELD=VALUE.')
-  flags.DEFINE_multi_string('grid', None, 'SECTION.FIELD=VALUE,VALUE or encoder=vit_s16,vit_b16; every combination of '
-                            'the grids is run.', flag_values=values)
+  flags.DEFINE_multi_string('grid', None, 'SECTION.FIELD=VALUE,VALUE, encoder=vit_s16,vit_b16, or variant=A,B of a '
+                            'config that has variants, NAME:A; every combination of the grids is run.',
+                            flag_values=values)
   flags.DEFINE_string('workdir', None, 'The folder of the tables, and of one folder per run.', flag_values=values)
   flags.DEFINE_enum('launch', 'here', ['here', 'slurm', 'lines', 'none'], 'here: start the runs one after another; '
                     'slurm: write a SLURM array; lines: write one command per line; none: only collect results.',
@@ -32,6 +33,7 @@ def define(values: flags.FlagValues, argv: list[str]) -> None:
 PAGE = Page(
   usage='maskrep sweep --config=NAME|FILE --grid=FIELD=VALUE,VALUE [--grid=...] --workdir=DIR', doc=__doc__,
   examples=('maskrep sweep --config=msn_digits --grid=masking.ratio=0.15,0.3,0.5 --workdir=runs/ratios',
+            'maskrep sweep --config=msn_ablation --grid=variant=table7_focal,table7_random --workdir=runs/table7',
             'maskrep sweep --config=msn_vitb16 --grid=encoder=vit_s16,vit_b16 --workdir=runs/sizes --launch=slurm'),
   define=define, fields=training_fields)
 

@@ -16,7 +16,7 @@ from maskrep.methods.rules import standard_rules
 from maskrep.models.encoder import EncoderNetwork, Preprocessing, read_encoder, shrink
 from maskrep.models.heads import MLPHead
 from maskrep.schema import Count, NonNegativeInt, OneOf, Positive, Reader, Share, check
-from maskrep.types import Array, Aux, Batch, Network, Params, Views
+from maskrep.types import Array, Aux, Batch, Network, Params, Rule, Views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,6 @@ class ExtreMA:
   temperature: Positive
   microbatch: NonNegativeInt
 
-  rules = staticmethod(standard_rules)
   reads, masked, pooling = ('image', 'size', 'position'), {'student': 'keep_idx'}, 'class_token'
   frozen, exact_microbatches = None, True
 
@@ -88,6 +87,12 @@ class ExtreMA:
     projector = self.projector.init(projector_key, cls)
     predictor = self.predictor.init(predictor_key, self.projector.apply(projector, cls))
     return {'encoder': encoder['params'], 'projector': projector['params'], 'predictor': predictor['params']}, {}
+
+  def rules(self, params: Params):
+    # As in the authors' code: neither the class token nor positions decay.
+    rules = standard_rules(params)
+    kept = {name: Rule(decay=False, encoder=True) for name in ('cls', 'pos') if name in rules['encoder']}
+    return rules | {'encoder': rules['encoder'] | kept}
 
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])

@@ -8,25 +8,37 @@ import jax
 import jax.numpy as jnp
 
 from maskrep import rng
-from maskrep.augment.views import View, make_views
+from maskrep.augment.views import View, make_recoloured_views, make_views
+from maskrep.errors import ConfigError
 from maskrep.masking.tokens import check_ratio, num_kept, random_keep, shared_keep
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_microbatches
 from maskrep.methods.rules import standard_rules
 from maskrep.models.encoder import EncoderNetwork, Preprocessing, check_patches, read_encoder, shrink
 from maskrep.models.heads import ProjectionHead
-from maskrep.schema import Count, NonNegative, NonNegativeInt, Positive, Range, Reader, Scale, Share, check
+from maskrep.schema import Count, NonNegative, NonNegativeInt, OneOf, Positive, Range, Reader, Scale, Share, check
 from maskrep.types import Array, Aux, Batch, Network, Params, Rule, Views
+
+SHARED = 'nothing', 'crop_and_blur', 'all'
+BATCH_NORM = 'by_resolution', 'joint'
+
+Shared = Annotated[str, OneOf(SHARED)]
+BatchNormOf = Annotated[str, OneOf(BATCH_NORM)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SiameseViews(View):
-  """The views of an image: a target view, masked views of the same recipe, and small focal views."""
+  """The views of an image: a target view, masked views of the same recipe, and small focal views.
+
+  `shared` is what the masked views share with the target view (Table 9): 'nothing'; crop, flip and blur, so that jitter
+  and greyscale alone are drawn anew ('crop_and_blur'); or 'all', so that the mask is the only difference.
+  """
 
   focal_size: Count
   focal_crop_scale: Scale
-  num_random: Count
+  num_random: NonNegativeInt
   num_focal: NonNegativeInt
+  shared: Shared
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +60,8 @@ class MSN:
     head: [B, D] -> [B, E], with batch statistics; dropped after pre-training.
     target_view, anchor_view, focal_view: recipes of the target view, the masked views and the focal views.
     preprocessing: preprocessing of images in evaluation and export.
-    num_random, num_focal: number of masked and focal anchors per image (paper: 1 and 10).
+    num_random, num_focal: number of masked and focal anchors per image (paper: 1 and 10); not both 0.
+    shared: what the masked anchors share with the target view, see `SiameseViews`.
     ratio: share of the patches of a masked anchor that is dropped; focal anchors are not masked.
     shared_mask: one mask per batch, as in the authors' code.
     num_prototypes: number of learnable prototypes, as wide as the head's output.
@@ -56,6 +69,8 @@ class MSN:
     sinkhorn_iterations: iterations that balance the targets over the batch; 0 turns it off.
     memax_weight: lambda of equation (1), weight of mean-entropy maximisation.
     entropy_weight: weight of the entropy of each anchor (authors' code; 0 in the paper).
+    batch_norm: 'by_resolution', as in the authors' code: the head normalises masked views by their own statistics, and
+      focal views by theirs. 'joint' normalises both by the statistics of all anchors. Targets always have their own.
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
@@ -65,8 +80,9 @@ class MSN:
   anchor_view: View
   focal_view: View
   preprocessing: Preprocessing
-  num_random: Count
+  num_random: NonNegativeInt
   num_focal: NonNegativeInt
+  shared: Shared
   ratio: Share
   shared_mask: bool
   num_prototypes: Annotated[int, Range(2)]
@@ -75,6 +91,7 @@ class MSN:
   sinkhorn_iterations: NonNegativeInt
   memax_weight: NonNegative
   entropy_weight: NonNegative
+  batch_norm: BatchNormOf
   microbatch: NonNegativeInt
 
   reads, masked, pooling = ('image', 'size', 'position'), {'anchor': 'keep_idx'}, 'class_token'
@@ -104,20 +121,13 @@ class MSN:
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])
     images, sizes = batch['image'], batch['size']
-    patches = (self.anchor_view.size // self.encoder.patch_size) ** 2
-    keep = num_kept(patches, self.ratio)
-    if self.shared_mask:
-      mask_key = jax.random.fold_in(key, batch['position'][0])
-      keep_idx = shared_keep(mask_key, len(images) * self.num_random, patches, keep)
-    else:
-      mask_keys = rng.per_view(rng.fold(keys, 3), self.num_random)
-      keep_idx = random_keep(mask_keys, patches, keep)
-    return {
-      'target': make_views(rng.fold(keys, 0), images, sizes, self.target_view, 1)[:, 0],
-      'anchor': make_views(rng.fold(keys, 1), images, sizes, self.anchor_view, self.num_random),
-      'focal': make_views(rng.fold(keys, 2), images, sizes, self.focal_view, self.num_focal),
-      'keep_idx': keep_idx,
-    }
+    views = {'target': make_views(rng.fold(keys, 0), images, sizes, self.target_view, 1)[:, 0]}
+    if self.num_random:
+      views['anchor'] = self._masked_views(keys, images, sizes, views['target'])
+      views['keep_idx'] = self._keep_idx(key, keys, batch['position'])
+    if self.num_focal:
+      views['focal'] = make_views(rng.fold(keys, 2), images, sizes, self.focal_view, self.num_focal)
+    return views
 
   def loss(
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen: None
@@ -130,12 +140,14 @@ class MSN:
       log_q = losses.log_sinkhorn(log_q, self.sinkhorn_iterations)
     log_q = jax.lax.stop_gradient(log_q)
 
-    # Anchors: masked views, then unmasked focal views, through the head together, to share its batch statistics.
+    # Anchors: masked views, then unmasked focal views.
     masked_key, focal_key = jax.random.split(key)
-    anchors = [self._represent(params, views['anchor'], views['keep_idx'], key=masked_key)]
+    anchors = []
+    if self.num_random:
+      anchors.append(self._represent(params, views['anchor'], views['keep_idx'], key=masked_key))
     if self.num_focal:
       anchors.append(self._represent(params, views['focal'], key=focal_key))
-    anchor, model_state = self._project(params, jnp.concatenate(anchors, axis=1), model_state)
+    anchor, model_state = self._project_anchors(params, anchors, model_state)
     log_p = losses.log_assignments(anchor, params['prototypes'], self.temperature)
 
     # Equation (1): cross-entropy, minus lambda times the entropy of the mean prediction.
@@ -163,6 +175,24 @@ class MSN:
   def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
     return self.encoder.apply({'params': params['encoder']}, images, keep_idx)
 
+  def _masked_views(self, keys, images, sizes, target) -> Array:
+    """The views that masks will be put on, [B, num_random, H, W, 3]."""
+    if self.shared == 'all':
+      return jnp.repeat(target[:, None], self.num_random, axis=1)
+    if self.shared == 'crop_and_blur':
+      return make_recoloured_views(
+        rng.fold(rng.fold(keys, 0), 0), rng.fold(keys, 1), images, sizes, self.anchor_view, self.num_random)
+    return make_views(rng.fold(keys, 1), images, sizes, self.anchor_view, self.num_random)
+
+  def _keep_idx(self, key, keys, position) -> Array:
+    """The patches that the masks keep, [B * num_random, K]."""
+    patches = (self.anchor_view.size // self.encoder.patch_size) ** 2
+    keep = num_kept(patches, self.ratio)
+    if self.shared_mask:
+      mask_key = jax.random.fold_in(key, position[0])
+      return shared_keep(mask_key, len(position) * self.num_random, patches, keep)
+    return random_keep(rng.per_view(rng.fold(keys, 3), self.num_random), patches, keep)
+
   def _represent(self, params, images, keep_idx=None, *, key=None) -> Array:
     """Class tokens of views: float32 [B, ..., H, W, 3] -> [B, ..., D]; with stochastic depth if there is a key."""
     views = images.shape[:-3]
@@ -179,6 +209,16 @@ class MSN:
     out = in_microbatches(represent, self.microbatch, *arrays)
     return out.reshape(*views, -1)
 
+  def _project_anchors(self, params, anchors, model_state) -> tuple[Array, dict]:
+    """Applies the head to kinds of anchors, each [B, V, D] -> [B, all V, E]; the running statistics move with each."""
+    if self.batch_norm == 'joint':
+      anchors = [jnp.concatenate(anchors, axis=1)]
+    projected = []
+    for each in anchors:
+      out, model_state = self._project(params, each, model_state)
+      projected.append(out)
+    return jnp.concatenate(projected, axis=1), model_state
+
   def _project(self, params, representation, model_state) -> tuple[Array, dict]:
     """Applies the head, [..., D] -> [..., E], normalised by statistics of all rows; returns the updated ones too."""
     variables = {'params': params['head'], **model_state}
@@ -193,11 +233,14 @@ def from_config(read: Reader) -> MSN:
   encoder = read_encoder(read, image_size=views.size, drops_patches=True)
   check_patches('views.focal_size', views.focal_size, encoder.patch_size)
   check_ratio('masking.ratio', mask.ratio, size=views.size, patch_size=encoder.patch_size)
+  if not views.num_random + views.num_focal:
+    raise ConfigError('config.views.num_random=0: leaves no anchor, as config.views.num_focal is 0 too; raise either')
   return read(
     'objective', MSN, encoder=encoder, head=read('head', ProjectionHead, dtype=read.dtype), target_view=views,
     anchor_view=views, focal_view=dataclasses.replace(views, size=views.focal_size, crop_scale=views.focal_crop_scale),
     preprocessing=Preprocessing.of(views, read['eval'].crop_fraction), num_random=views.num_random,
-    num_focal=views.num_focal, ratio=mask.ratio, shared_mask=mask.shared, microbatch=read['train'].microbatch)
+    num_focal=views.num_focal, shared=views.shared, ratio=mask.ratio, shared_mask=mask.shared,
+    microbatch=read['train'].microbatch)
 
 
 def tiny(config) -> None:

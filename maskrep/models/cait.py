@@ -105,7 +105,7 @@ class CaiT(nn.Module):
     """
     b, h, w, _ = images.shape
     pos = self._positions((h // self.patch_size, w // self.patch_size))
-    linear = Linear(self.width, self.dtype, self.weight_init, name='embed')
+    linear = Linear(self.width, self.dtype, self.weight_init, 'embed', name='embed')
     x = embed(images, pos, keep_idx, self.patch_size, linear).astype(self.dtype)
 
     if self.instance != 'average':
@@ -127,7 +127,8 @@ class CaiT(nn.Module):
       x = norm(x)
       return {'cls': x.mean(axis=1), 'patches': x}
     for i in range(self.class_depth):
-      block = Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, self.layer_scale, name=f'class_block{i}')
+      block = Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, self.layer_scale, qkv_parts=3,
+                    name=f'class_block{i}')
       cls = block(jnp.concatenate([cls, x], axis=1), (0, 1))
     return {'cls': norm(cls)[:, 0], 'patches': norm(x)}
 

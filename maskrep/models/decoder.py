@@ -52,7 +52,7 @@ class TokenDecoder(nn.Module):
   def __call__(self, visible, fill, keep_idx):
     """Visible patches [B, K, D] at int32 keep_idx [B, K], and the fill of all others [B, D] -> [B, N, output]."""
     x = restore_order(visible, fill, keep_idx, self.patches)
-    pos = self.param('pos', INITIALIZERS[self.weight_init][1], (self.patches, self.width))
+    pos = self.param('pos', INITIALIZERS[self.weight_init].tokens, (self.patches, self.width))
     x = dense(x, *Linear(self.width, self.dtype, self.weight_init, name='embed')(x.shape[-1]))
     x = (x + pos).astype(self.dtype)
     blocks = [Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')

@@ -190,7 +190,7 @@ def represent(
 ) -> jax.Array:
   """Float32 images [B, H, W, 3] -> [B, D], or the last `layers` blocks side by side, in their order, [B, layers * D].
 
-  Each block goes through the encoder's final norm (DINO, arXiv:2104.14294, appendix F.2, and MSN's code).
+  Each block goes through the encoder's final norm (DINO, arXiv:2104.14294, appendix F.2).
 
   Args:
     encoder, variables: the module, and its parameters with running statistics if it has any.

@@ -10,7 +10,7 @@ from maskrep.schema import Count, check_module
 
 
 class ProjectionHead(nn.Module):
-  """MSN's projector, arXiv:2204.07141 appendix C: float [B, D] -> float32 [B, output].
+  """MSN's projector, arXiv:2204.07141 appendix A.1: float [B, D] -> float32 [B, output].
 
   Batch norm and GELU follow every layer but the last. With `train`, statistics of the batch normalise and update
   the running statistics in 'batch_stats'; otherwise the running ones normalise. `dtype` is that of matrix products.
@@ -65,7 +65,8 @@ class LinearClassifier(nn.Module):
 class MLPHead(nn.Module):
   """ExtreMA's projector and predictor, arXiv:2206.04667 section 3: float [..., D] -> float32 [..., output].
 
-  LayerNorm and GELU follow every layer but the last. `dtype` is that of matrix products.
+  LayerNorm and GELU follow every layer but the last; initialised as in the authors' code. `dtype` is that of matrix
+  products.
   """
 
   hidden: Count = 4096
@@ -77,10 +78,10 @@ class MLPHead(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    init = nn.initializers.normal(0.02)
+    init = nn.initializers.xavier_uniform()
     for i in range(1, self.layers):
       x = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name=f'fc{i}')(x)
-      x = nn.gelu(nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name=f'norm{i}')(x), approximate=False)
+      x = nn.gelu(nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=f'norm{i}')(x), approximate=False)
     return nn.Dense(self.output, dtype=self.dtype, kernel_init=init, name=f'fc{self.layers}')(x).astype(jnp.float32)
 
 

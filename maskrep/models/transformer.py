@@ -4,7 +4,7 @@ Shapes: B examples, T tokens, of which S are queries, width D. Norm statistics a
 """
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from flax import linen as nn
 import jax
@@ -13,12 +13,24 @@ import jax.numpy as jnp
 from maskrep import rng
 from maskrep.schema import OneOf, Range
 
-# Initialisers of (matrices, class token and positions). 'normal': as in the papers' code, whose PyTorch
-# trunc_normal_(std=0.02) truncates at +-2, a hundred deviations. 'fan_in': for widths far below the papers', for which
-# 0.02 is too small.
+
+class Initializers(NamedTuple):
+  """The initialisers of a Transformer's matrices, of its class token and positions, and of its patch embedding."""
+
+  matrices: Any
+  tokens: Any
+  embed: Any
+
+
+NORMAL, FAN_IN = nn.initializers.normal(0.02), nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
+# 'kaiming_patches': as in MSN's code, where the patch embedding has the deviation sqrt(2 / (3 P^2)) for patches of P
+# pixels; its trunc_normal_(std=0.02) truncates at +-2, a hundred deviations. 'xavier': as in ExtreMA's code.
+# 'fan_in': for widths far below the papers', for which 0.02 is too small.
 INITIALIZERS = {
-  'normal': (nn.initializers.normal(0.02), nn.initializers.normal(0.02)),
-  'fan_in': (nn.initializers.variance_scaling(1.0, 'fan_in', 'normal'), nn.initializers.normal(1.0)),
+  'normal': Initializers(NORMAL, NORMAL, NORMAL),
+  'kaiming_patches': Initializers(NORMAL, NORMAL, nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')),
+  'xavier': Initializers(nn.initializers.xavier_uniform(), NORMAL, nn.initializers.xavier_uniform()),
+  'fan_in': Initializers(FAN_IN, nn.initializers.normal(1.0), FAN_IN),
 }
 
 WeightInit = Annotated[str, OneOf(INITIALIZERS)]
@@ -42,17 +54,36 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 class Linear(nn.Module):
-  """Parameters of a dense layer: returns a kernel [D, features] and a bias [features]."""
+  """Parameters of a dense layer: returns a kernel [D, features] and a bias [features].
+
+  `kind` is the field of `Initializers` that initialises the kernel. The kernel may be `parts` matrices side by side,
+  each initialised by its own width.
+  """
 
   features: int
   dtype: jnp.dtype = jnp.float32
   weight_init: str = 'normal'
+  kind: str = 'matrices'
+  parts: int = 1
 
   @nn.compact
   def __call__(self, d: int):
-    kernel = self.param('kernel', INITIALIZERS[self.weight_init][0], (d, self.features))
+    init = getattr(INITIALIZERS[self.weight_init], self.kind)
+    kernel = self.param('kernel', _side_by_side(init, self.parts), (d, self.features))
     bias = self.param('bias', nn.initializers.zeros, self.features)
     return kernel.astype(self.dtype), bias.astype(self.dtype)
+
+
+def _side_by_side(init: Any, parts: int) -> Any:
+  """An initialiser of `parts` matrices of equal width, side by side."""
+  if parts == 1:
+    return init
+
+  def several(key, shape, *dtype):
+    keys, one = jax.random.split(key, parts), (shape[0], shape[1] // parts)
+    return jnp.concatenate([init(each, one, *dtype) for each in keys], axis=1)
+
+  return several
 
 
 def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
@@ -83,12 +114,17 @@ def attend_talking(q: jax.Array, k: jax.Array, v: jax.Array, before, after) -> j
 
 
 class Attention(nn.Module):
-  """Multi-head attention of queries [B, S, D], by default all tokens, over tokens x [B, T, D] -> [B, S, D]."""
+  """Multi-head attention of queries [B, S, D], by default all tokens, over tokens x [B, T, D] -> [B, S, D].
+
+  The matrices of queries, keys and values are initialised as one, as in timm, or as `qkv_parts=3`, as in CaiT's class
+  attention: it matters to 'xavier' alone.
+  """
 
   heads: int
   dtype: jnp.dtype = jnp.float32
   weight_init: str = 'normal'
   talking: bool = False
+  qkv_parts: int = 1
 
   @nn.compact
   def __call__(self, x, queries=None):
@@ -99,7 +135,7 @@ class Attention(nn.Module):
       y = y.reshape(*x.shape[:2], -1, self.heads, d // self.heads)
       return [y[:, :, i] for i in range(y.shape[2])]
 
-    kernel, bias = Linear(3 * d, self.dtype, self.weight_init, name='qkv')(d)
+    kernel, bias = Linear(3 * d, self.dtype, self.weight_init, parts=self.qkv_parts, name='qkv')(d)
     if queries is None:
       q, k, v = project(x, kernel, bias)
     else:
@@ -139,7 +175,7 @@ class Block(nn.Module):
 
   Optional: LayerScale (Touvron et al. 2021, arXiv:2103.17239, section 2), if `layer_scale`, its initial value, is not
   0; `dropout` of both branches and of the MLP's hidden units (Dosovitskiy et al. 2021, appendix B); `talking` heads,
-  see `attend_talking`.
+  see `attend_talking`; `qkv_parts`, see `Attention`.
   """
 
   heads: int
@@ -149,6 +185,7 @@ class Block(nn.Module):
   layer_scale: float = 0.0
   dropout: float = 0.0
   talking: bool = False
+  qkv_parts: int = 1
 
   @nn.compact
   def __call__(self, x, part=ALL, *, keep=None, keys=None):
@@ -164,7 +201,7 @@ class Block(nn.Module):
       two *= self.param('scale2', init, x.shape[-1]).astype(self.dtype)
     y = layer_norm(self.dtype, 'norm1')(x)
     queries = None if part == ALL else y[:, slice(*part)]
-    y = Attention(self.heads, self.dtype, self.weight_init, self.talking, name='attn')(y, queries)
+    y = Attention(self.heads, self.dtype, self.weight_init, self.talking, self.qkv_parts, name='attn')(y, queries)
     x = x[:, slice(*part)] + one * drop(0)(y)
     y = Mlp(self.mlp_ratio, self.dtype, self.weight_init, name='mlp')(layer_norm(self.dtype, 'norm2')(x), drop(1))
     return x + two * drop(2)(y)

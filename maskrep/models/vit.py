@@ -65,7 +65,8 @@ class ViT(nn.Module):
     drop_path: rate of stochastic depth at the last block, growing linearly from 0 at the first.
     dropout: rate of dropout in the blocks and of their input; 0 turns it off.
     class_token: whether there is one; without it the average of the patches represents the image.
-    weight_init: 'normal' (deviation 0.02, the papers') or 'fan_in', which narrow encoders need.
+    weight_init: 'normal' (deviation 0.02), 'kaiming_patches' (MSN's), 'xavier' (ExtreMA's), or 'fan_in', which narrow
+      encoders need.
     remat: stores only each block's input for the backward pass, and recomputes the rest.
     scan: compiles one block and loops over it; the parameter tree is unchanged.
     dtype: dtype of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
@@ -126,7 +127,7 @@ class ViT(nn.Module):
     side = self.image_size // self.patch_size
     native = (side, side)
 
-    _, init = INITIALIZERS[self.weight_init]
+    init = INITIALIZERS[self.weight_init].tokens
     slots = int(self.class_token)
     cls = self.param('cls', init, (1, 1, self.width)) if self.class_token else jnp.zeros((1, 0, self.width))
     pos = self.param('pos', init, (slots + native[0] * native[1], self.width))
@@ -134,7 +135,7 @@ class ViT(nn.Module):
     if grid != native:
       pos = jnp.dot(resampling_matrix(grid, native), pos, precision='highest')
 
-    linear = Linear(self.width, self.dtype, self.weight_init, name='embed')
+    linear = Linear(self.width, self.dtype, self.weight_init, 'embed', name='embed')
     x = embed(images, pos, keep_idx, self.patch_size, linear)
     x = jnp.concatenate([jnp.broadcast_to(cls, (b, slots, self.width)), x], axis=1).astype(self.dtype)
     noise = by_block(noise)

@@ -21,6 +21,7 @@ from maskrep.workdir.progress import has_progress
 Parse = Callable[[Sequence[str]], ConfigDict]
 
 ENCODER = 'encoder'  # the grid of encoder sizes and patch sizes, instead of one field
+VARIANT = 'variant'  # the grid of variants of the config file, which stand after a colon in --config
 LONGEST_NAME = 150  # characters; file systems allow 255, and .log is added
 
 
@@ -55,7 +56,7 @@ def runs(given: flags.FlagValues, parse: Parse) -> list[Run]:
   flag = given['config']
   shared = {field: str(_value(given.config, field)) for field in config_flags.get_override_values(flag)}
   base = f'--config={config_flags.get_config_filename(flag)}'
-  grids, taken = {}, set(shared)
+  grids, taken = {}, set(shared) | ({VARIANT} if ':' in base else set())
   for text in given.grid:
     name, values = _grid(text, given.config, (base, *_flags(shared)), parse)
     fields = set().union(*values.values())
@@ -82,6 +83,8 @@ def _run(
   fields = dict(shared)
   for grid, value in values.items():
     fields |= grids[grid][value]
+  if VARIANT in fields:
+    base += f':{fields.pop(VARIANT)}'
   arguments = (base, *_flags(fields))
   try:
     experiment = Experiment.parse(parse(arguments))
@@ -118,6 +121,8 @@ def _grid(
   for value in texts:
     if name == ENCODER:
       fields = _encoder(text, value, config)
+    elif name == VARIANT:
+      fields = {VARIANT: value}
     else:
       _check_field(text, name, config)
       parsed = parse((*arguments, f'--config.{name}={value}'))

@@ -1,4 +1,4 @@
-"""The tables of a sweep, laid out as in MSN's appendix (arXiv:2204.07141, tables 8 and 10).
+"""The tables of a sweep, laid out as MSN's Tables 8 and 10 (arXiv:2204.07141, section 5.4).
 
 Each metric of the encoders by masking ratio, then images per second and memory by masking ratio.
 """

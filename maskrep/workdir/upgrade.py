@@ -1,5 +1,11 @@
 """Configs that an earlier version of maskrep stored."""
 
+# Section and a field that it has for one method alone: the fields of version 4, and what stood for them before.
+NEW = {
+  ('objective', 'memax_weight'): {'batch_norm': 'joint'},
+  ('views', 'num_random'): {'shared': 'nothing'},
+}
+
 
 def upgraded(config: dict) -> dict:
   """A config of version 1, 2 or 3 with the fields of version 4; the argument stays as it is.
@@ -10,10 +16,13 @@ def upgraded(config: dict) -> dict:
     others, whose encoders differ in their fields.
   - The sigma of the high-pass filter is a property of the views: `views.high_pass_sigma`, not `objective.sigma`.
 
-  Of both: what is judged is named, and its options are sections as those of `maskrep evaluate`.
+  Of versions 1 and 2: what is judged is named, and its options are sections as those of `maskrep evaluate`.
 
-  Of all three: whether the supervised stream of supervised + MIM is masked is `masking.supervised`; its mask is that of
-  the other stream, so a `masking.supervised_ratio` above 0, of a mask of its own, stays and is refused.
+  Of all three:
+
+  - `NEW` are the values by which a method does what it did before it had these fields.
+  - Whether the supervised stream of supervised + MIM is masked is `masking.supervised`; its mask is that of the other
+    stream, so a `masking.supervised_ratio` above 0, of a mask of its own, stays and is refused.
   """
   config = dict(config)
   kind = config.pop('encoder_kind', '')
@@ -29,6 +38,9 @@ def upgraded(config: dict) -> dict:
   if isinstance(config.get('masking'), dict) and config['masking'].get('supervised_ratio') == 0:
     config['masking'] = {name: value for name, value in config['masking'].items() if name != 'supervised_ratio'} | {
       'supervised': False}
+  for (section, known), fields in NEW.items():
+    if isinstance(config.get(section), dict) and known in config[section]:
+      config[section] = fields | config[section]
   return config
 
 

@@ -122,6 +122,19 @@ MUTANTS = {
     'maskrep/methods/msn.py', 'Rule(decay=False, clip=False)', 'Rule(clip=False)', 'tests/methods/test_msn.py'),
   'prototypes are clipped': (
     'maskrep/methods/msn.py', 'Rule(decay=False, clip=False)', 'Rule(decay=False)', 'tests/methods/test_msn.py'),
+  'the head normalises masked and focal views together': (
+    'maskrep/methods/msn.py', "if self.batch_norm == 'joint':", 'if True:', 'tests/methods/test_msn_anchors.py'),
+  'an anchor that shares the crop has its own': (
+    'maskrep/augment/views.py', 'return make_view_of(crop_key, colour_key, canvas, size, recipe, blur_key)',
+    'return make_view_of(colour_key, colour_key, canvas, size, recipe, blur_key)', 'tests/methods/test_msn_anchors.py'),
+  'the learning rate is a step late': (
+    'maskrep/experiment/recipe.py', 'schedule(jnp.asarray(step) + steps)', 'schedule(step)',
+    'tests/experiment/test_recipe.py'),
+  "ExtreMA's class token decays": (
+    'maskrep/methods/extrema.py', 'Rule(decay=False, encoder=True)', 'Rule(encoder=True)',
+    'tests/methods/test_extrema.py'),
+  'queries, keys and values are initialised as one matrix': (
+    'maskrep/models/cait.py', 'qkv_parts=3', 'qkv_parts=1', 'tests/models/test_initialisers.py'),
   'nobody misses a section that is not read': (
     'maskrep/schema.py', 'if name not in self._fields:', 'if False:', 'tests/test_schema.py'),
   'a range is not looked at': (

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 import pytest
 
 from maskrep.configs import extrema_vitb16
@@ -91,6 +92,30 @@ def test_microbatches_give_the_whole_batch_s_loss_and_gradient(extrema, drawn):
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   for a, b in zip(*map(jax.tree.leaves, (found, gradient)), strict=True):
     assert np.linalg.norm(a - b) <= 1e-5 * max(np.linalg.norm(b), 1)
+
+
+def test_neither_class_token_nor_positions_decay_as_in_the_authors_code(extrema, drawn):
+  rules = extrema.rules(drawn[1])
+  assert jax.tree.structure(rules) == jax.tree.structure(drawn[1])
+  cls = rules['encoder']['cls']
+  assert not cls.decay and cls.clip and cls.encoder and rules['encoder']['embed']['kernel'].decay
+  learned = dataclasses.replace(extrema, encoder=extrema.encoder.clone(positions='learned'))
+  assert not learned.rules(jax.eval_shape(learned.init, jax.random.key(0))[0])['encoder']['pos'].decay
+
+
+def test_a_central_crop_is_resize_256_and_center_crop_224(extrema):
+  """A picture of 320 x 512 at a view of 16: shorter side to 18, the central 16; neither flip nor chance."""
+  recipe = dataclasses.replace(extrema.view, center_fraction=0.875, flip=0.0, jitter=0.0, grey=0.0)
+  model = dataclasses.replace(extrema, view=recipe, augmentations=1)
+  canvas = np.zeros((1, 64, 64, 3), np.uint8)
+  canvas[0, :40, :64] = np.random.default_rng(0).integers(0, 256, (40, 64, 3))
+  batch = {'image': canvas, 'size': np.array([[40, 64]], np.int32), 'position': np.array([7], np.uint32)}
+  views = jax.jit(model.views)(jax.random.key(0), batch)
+  np.testing.assert_array_equal(views['student'], views['teacher'])
+  resized = Image.fromarray(canvas[0, :40, :64]).resize((28, 18), Image.Resampling.BILINEAR)
+  want = np.asarray(resized)[1:17, 6:22] / 255
+  found = np.asarray(views['student'][0]) * np.array(recipe.std) + np.array(recipe.mean)
+  assert np.abs(found - want).max() < 0.02
 
 
 def test_info_nce_is_lowest_for_an_examples_own_key():

@@ -59,9 +59,10 @@ def loss_of(msn, params, views, teacher, model_state):
                   frozen=None)
 
 
-def test_loss_is_the_papers_in_float64(msn, drawn):
+@pytest.mark.parametrize('batch_norm', ['by_resolution', 'joint'])
+def test_loss_is_the_papers_in_float64(batch_norm, msn, drawn):
   views, params, teacher, model_state = drawn
-  loss, aux = loss_of(msn, params, views, teacher, model_state)
+  loss, aux = loss_of(dataclasses.replace(msn, batch_norm=batch_norm), params, views, teacher, model_state)
 
   as64 = lambda tree: jax.tree.map(lambda x: np.asarray(x, np.float64), tree)  # noqa: E731
   student, teacher64, views64 = as64(params), as64(teacher), as64(views)
@@ -89,7 +90,11 @@ def test_loss_is_the_papers_in_float64(msn, drawn):
     q /= q.sum(1, keepdims=True)
   random = represent(student, views64['anchor'], np.asarray(views['keep_idx'])).reshape(6, 1, -1)
   focal = represent(student, views64['focal']).reshape(6, 2, -1)
-  p = assign(project(student, np.concatenate([random, focal], 1).reshape(18, -1)), 0.1).reshape(6, 3, 7)
+  if batch_norm == 'joint':
+    z = project(student, np.concatenate([random, focal], 1).reshape(18, -1)).reshape(6, 3, -1)
+  else:
+    z = np.concatenate([project(student, x.reshape(-1, 6)).reshape(6, -1, 5) for x in (random, focal)], 1)
+  p = assign(z, 0.1)
 
   cross_entropy = -(q[:, None] * np.log(p)).sum(-1).mean()
   mean = p.reshape(18, 7).mean(0)
@@ -122,9 +127,8 @@ def test_prototypes_learn_from_anchors_only(msn, drawn):
   gradient = jax.grad(loss)(params['prototypes'])
   log_q = losses.log_sinkhorn(losses.log_assignments(
     msn._project(teacher, msn._represent(teacher, views['target']), model_state)[0], params['prototypes'], 0.025), 3)
-  anchors = jnp.concatenate([msn._represent(params, views['anchor'], views['keep_idx']),
-                             msn._represent(params, views['focal'])], 1)
-  z, _ = msn._project(params, anchors, model_state)
+  anchors = [msn._represent(params, views['anchor'], views['keep_idx']), msn._represent(params, views['focal'])]
+  z, _ = msn._project_anchors(params, anchors, model_state)
 
   def anchors_alone(prototypes):
     log_p = losses.log_assignments(z, prototypes, 0.1)

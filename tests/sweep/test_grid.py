@@ -40,6 +40,10 @@ BAD = {
   'unknown size': (['--grid=encoder=vit_x4'], "'vit_x4'"),
   'patches that do not fit': (['--grid=encoder=vit_ti5'], 'patch_size=5'),
   'no encoder of patches': ([f'--config={RESNET}', '--grid=encoder=vit_s4'], 'encoder=vit_s4'),
+  'unknown variant': (['--config=msn_ablation', '--grid=variant=table7_focal,table70'], "variant 'table70'"),
+  'a config without variants': (['--grid=variant=a'], 'get_config() takes 0 positional arguments'),
+  'a variant that is also given': (['--config=msn_ablation:table7_focal', '--grid=variant=table7_random'],
+                                   'variant is set by another'),
   'unknown launch': (['--grid=masking.ratio=0.3', '--launch=moon'], 'moon'),
 }
 
@@ -88,6 +92,15 @@ def test_a_command_line_is_the_run_that_was_checked(tmp_path):
     assert [python, m, maskrep, program] == TRAIN and shlex.split(line)[4:] == arguments
     values = train.parse(['maskrep train', *arguments])
     assert values.config.to_dict() == run.config and values.workdir == str(run.workdir)
+
+
+def test_variants_of_a_config_are_a_grid(tmp_path):
+  given = ['sweep', '--config=msn_ablation', f'--workdir={tmp_path}', '--grid=variant=table7_focal,table7_random']
+  focal, _, random, other = runs(parse([*given, '--grid=seed=0,1', '--config.views.grey=0.1']), parse_config)
+  assert focal.name == 'variant=table7_focal--seed=0' and other.values == {'variant': 'table7_random', 'seed': '1'}
+  assert [focal.config['views']['num_random'], random.config['views']['num_random']] == [0, 1]
+  assert {run.config['views']['grey'] for run in (focal, random)} == {0.1} and other.config['seed'] == 1
+  assert focal.arguments[0] == '--config=msn_ablation:table7_focal', 'the command names the variant'
 
 
 @pytest.mark.parametrize('value', ['folder:/a b/ç', '../up', "('a', 'b')", 'x' * 300, 'a|b;c'])

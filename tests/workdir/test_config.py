@@ -88,9 +88,12 @@ KNN = {'knn': {'neighbours': [20], 'temperature': 0.07}}
   ({'eval': {'labels_per_class': [], 'label_draws': 3} | NEAREST}, {'eval': {'protocols': ['collapse', 'knn']} | KNN}),
   ({'masking': {'ratio': 0.2, 'supervised_ratio': 0.0}}, {'masking': {'ratio': 0.2, 'supervised': False}}),
   ({'masking': {'supervised_ratio': 0.3}}, {'masking': {'supervised_ratio': 0.3}}),
+  ({'objective': {'memax_weight': 1.0}, 'views': {'num_random': 1, 'size': 8}},
+   {'objective': {'memax_weight': 1.0, 'batch_norm': 'joint'},
+    'views': {'num_random': 1, 'size': 8, 'shared': 'nothing'}}),
   ({}, {}),
 ], ids=['its own field', 'resnet', 'cait', 'vit', 'high pass', 'no encoder', 'protocols', 'no low-shot',
-        'one mask', 'two masks', 'empty'])
+        'one mask', 'two masks', 'fields of MSN', 'empty'])
 def test_fields_of_earlier_versions_have_their_present_names(old, new):
   before = copy.deepcopy(old)
   assert upgraded(old) == new and old == before
@@ -100,7 +103,7 @@ def test_fields_of_earlier_versions_have_their_present_names(old, new):
 V1 = CONFIG | {'encoder': {'depth': 2}, 'objective': {'sigma': 0.0}}
 
 
-def test_a_file_without_a_version_is_read_as_version_4_with_a_warning(tmp_path, caplog):
+def test_a_file_without_a_version_is_read_as_the_present_one_with_a_warning(tmp_path, caplog):
   write(tmp_path, json.dumps(V1))
   with caplog.at_level(logging.WARNING):
     found = load_config(tmp_path)
@@ -110,23 +113,23 @@ def test_a_file_without_a_version_is_read_as_version_4_with_a_warning(tmp_path, 
   assert stored(tmp_path).keys() == V1.keys(), 'reading changes nothing'
 
 
-def test_a_run_of_version_1_goes_on_and_is_stored_as_version_4(tmp_path, caplog):
+def test_a_run_of_version_1_goes_on_and_is_stored_as_the_present_one(tmp_path, caplog):
   write(tmp_path, json.dumps(V1))
   with pytest.raises(ConfigError, match='encoder.kind: vit -> resnet'):
     store_config(tmp_path, upgraded(V1) | {'encoder': {'depth': 2, 'kind': 'resnet'}}, free=())
   store_config(tmp_path, upgraded(V1), free=())
-  assert stored(tmp_path)['version'] == 4
+  assert stored(tmp_path)['version'] == VERSION
   caplog.clear()
   assert load_config(tmp_path) == upgraded(V1) and not caplog.messages
 
 
 def test_a_file_of_a_later_version_asks_for_an_update(tmp_path):
-  write(tmp_path, json.dumps({'version': 5} | CONFIG))
+  write(tmp_path, json.dumps({'version': VERSION + 1} | CONFIG))
   for reading in (lambda: load_config(tmp_path), lambda: store_config(tmp_path, CONFIG, free=())):
     with pytest.raises(ConfigError, match='config.json: was written by version 5 .*; update maskrep') as failure:
       reading()
     assert '\n' not in str(failure.value)
-  assert stored(tmp_path)['version'] == 5
+  assert stored(tmp_path)['version'] == VERSION + 1
 
 
 # Damage.

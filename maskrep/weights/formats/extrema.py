@@ -15,8 +15,6 @@ SUFFIXES = ('.tar', '.pth', '.pt')
 LICENCE = 'unknown: see where the file is from'
 PREFIX = 'module.momentum_encoder.'
 NAMES = timm_cait.table('blocks_token')
-# Heads by width. Not for 384: MoCo v3's code has 12, others 6.
-KNOWN = {768: 12, 1024: 16}
 # The names in a torch.nn.Sequential of linear layers, each but the last followed by a norm and a GELU.
 HEADS = {f'{ours}.{layer}{i}': f'{theirs}.{3 * (i - 1) + place}' for ours, theirs in
          (('projector', f'{PREFIX}head'), ('predictor', 'module.predictor'))
@@ -41,7 +39,7 @@ def read(what, path, options):
                       'that it has')
   state = {name: value for name, value in state.items() if not name.startswith('head.')}
   state = channels.three(what, state, 'patch_embed.proj.weight', options)
-  config = timm_cait.sizes(what, NAMES, state, options.heads, KNOWN)
+  config = timm_cait.sizes(what, NAMES, state, options.heads)
   preprocessing = dataclasses.replace(IMAGENET, size=config['image_size'])
   return ForeignNetwork(state, 'cait', config, preprocessing, {'licence': LICENCE})
 

@@ -43,7 +43,7 @@ def from_foreign(state, config, wanted):
 def read(what, path, options):
   state = {name: value for name, value in files.read(path).items() if not name.startswith('head.')}
   state = channels.three(what, state, 'patch_embed.proj.weight', options)
-  config = sizes(what, NAMES, state, options.heads, torch_vit.HEADS)
+  config = sizes(what, NAMES, state, options.heads)
   return ForeignNetwork(state, 'cait', config, *timm_config.beside(what, path, r'cait_.*'))
 
 
@@ -79,11 +79,11 @@ def with_positions(arrays, config):
   return arrays if config['positions'] == 'learned' else arrays | {'pos': sincos((grid, grid), config['width'])}
 
 
-def sizes(what, table, state, heads, known):
+def sizes(what, table, state, heads):
   """The fields of our module, inferred from the arrays. Positions that it would compute, and a LayerScale of 1, go."""
   if talking_heads := 'blocks.0.attn.proj_l.weight' in state:
     heads = len(need(what, state, 'blocks.0.attn.proj_l.weight', 2))
-  vit = torch_vit.sizes(what, table, state, heads, class_slot=0, known=known)
+  vit = torch_vit.sizes(what, table, state, heads, class_slot=0)
   grid, width = vit['image_size'] // vit['patch_size'], vit['width']
   pos = state['pos_embed'][0]
   fixed = width % 4 == 0 and pos.shape[1] == width and np.allclose(pos, sincos((grid, grid), width), atol=1e-5)

@@ -23,15 +23,14 @@ HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 
 
 def sizes(
-  what: str, table: Table, state: Mapping[str, np.ndarray], heads: int | None, *, class_slot: int = 1,
-  known: Mapping[int, int] = HEADS,
+  what: str, table: Table, state: Mapping[str, np.ndarray], heads: int | None, *, class_slot: int = 1
 ) -> dict:
   """The fields of a ViT, inferred from the shapes of its arrays.
 
   Args:
     what: the flag and its value, for errors.
     table: their names.
-    heads: their number, from the user or another file; None takes that of `known` for the width.
+    heads: their number, from the user or another file; None takes that of `HEADS` for the width.
     class_slot: the number of positions that belong to a class token.
 
   Raises:
@@ -52,7 +51,7 @@ def sizes(
                       'other weights')
   hidden = need(what, state, named['block{}.mlp.fc1'].format(0) + '.weight', 2).shape[0]
   return {'patch_size': patch, 'width': width, 'depth': count(named['block{}.norm1'], state),
-          'heads': _heads(what, width, heads, known), 'mlp_ratio': hidden / width, 'image_size': grid * patch}
+          'heads': _heads(what, width, heads), 'mlp_ratio': hidden / width, 'image_size': grid * patch}
 
 
 def vit_sizes(
@@ -75,8 +74,8 @@ def count(template: str, state: Mapping[str, np.ndarray]) -> int:
   return len({match[1] for name in state if (match := pattern.fullmatch(name))})
 
 
-def _heads(what: str, width: int, heads: int | None, known: Mapping[int, int]) -> int:
-  heads = known.get(width) if heads is None else heads
+def _heads(what: str, width: int, heads: int | None) -> int:
+  heads = HEADS.get(width) if heads is None else heads
   if heads is None:
     raise ConfigError(f'{what}: its number of attention heads is not in the file, and not known for its width, {width}'
                       f'; give --heads, for example --heads={max(width // 64, 1)}')
