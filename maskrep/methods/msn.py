@@ -21,7 +21,13 @@ from maskrep.types import Array, Aux, Batch, Network, Params, Rule, Views
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SiameseViews(View):
-  """The views of an image: a target view, masked views of the same recipe, and small focal views."""
+  """The views of an image: a target view, masked views of the same recipe, and small focal views.
+
+  Attributes:
+    focal_size: side of a focal view in pixels.
+    focal_crop_scale: smallest and largest share of the image's area that a focal view covers.
+    num_random, num_focal: number of masked views and of focal views per image.
+  """
 
   focal_size: Count
   focal_crop_scale: Scale
@@ -31,7 +37,12 @@ class SiameseViews(View):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenMask:
-  """The share of patches that a masked view drops, and whether a batch shares one mask."""
+  """The mask of the masked views.
+
+  Attributes:
+    ratio: share of the patches that a masked view drops.
+    shared: whether all images of a batch have the same mask.
+  """
 
   ratio: Share
   shared: bool

@@ -99,7 +99,11 @@ class Preprocessing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FilteredView(View):
-  """A view that its method high-pass filters, after whatever else the method does to it; sigma in pixels, 0 is none."""
+  """A view that is high-pass filtered after everything else that its method does to it.
+
+  Attributes:
+    high_pass_sigma: standard deviation of the filter in pixels; 0 turns it off.
+  """
 
   high_pass_sigma: NonNegative
 
