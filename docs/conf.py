@@ -5,7 +5,7 @@ from pathlib import Path
 import sys
 
 sys.path.insert(0, str(Path(__file__).parent))
-import generate  # noqa: E402
+import generate
 
 project, author, release = 'maskrep', 'the maskrep authors', metadata.version('maskrep')
 project_copyright = f'{author}, Apache License 2.0'
@@ -23,6 +23,7 @@ myst_heading_anchors = 3  # as on GitHub, so that links between pages work on bo
 nb_execution_mode = 'off'  # the notebook is committed with its outputs; tests/docs/test_first_steps.py runs it
 
 autodoc_member_order = 'bysource'
+napoleon_use_ivar = True
 autodoc_typehints = 'none'  # signatures have them, and docstrings describe the arguments
 default_role = 'code'  # of `name` in docstrings
 

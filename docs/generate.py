@@ -1,7 +1,8 @@
 """Writes the generated pages of the site: the fields of every packaged config, and the help of every command."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import contextlib
+import importlib
 import inspect
 import io
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, NamedTuple
 from flax.traverse_util import flatten_dict
 
 from maskrep.cli import commands
-from maskrep.configs import mscn_ablation
 from maskrep.configs.base import small
 from maskrep.experiment import config_file, fields
 from maskrep.schema import describe_field
@@ -30,9 +30,10 @@ TITLES = {
   'msn': 'MSN', 'extrema': 'ExtreMA', 'mscn': 'MSCN', 'mim': 'Supervised + MIM', 'vqgan': 'Tokenizers (VQGAN)',
   'classify': 'Linear, partial and fine-tuning', 'segment': 'Segmentation', 'protocols': 'Protocols on frozen features',
 }
+MOST_VARIANTS = 3
 INTRODUCTION = """\
-Change a field with `--config.FIELD=VALUE`. Each entry has the meaning of the field, its type and range, and its value in
-the packaged configs.
+Change a field with `--config.FIELD=VALUE`. Each entry gives the type and range of a field, its meaning, and its value:
+first the most common one, then the others with the configs that have them.
 """
 
 
@@ -55,11 +56,18 @@ def packaged() -> dict[str, dict[str, Any]]:
   found = {}
   for folder in '', 'evaluation':
     for name in config_file.names((folder,)):
-      variants = small.VARIANTS if name.endswith('_folder') else ('',)
-      for variant in mscn_ablation.VARIANTS if name == 'mscn_ablation' else variants:
+      for variant in _variants('.'.join(filter(None, ['maskrep.configs', folder, name]))):
         each = f'{name}:{variant}' if variant else name
         found[each] = config_file.load(each, (folder,)).to_dict()
   return found
+
+
+def _variants(module_name: str) -> tuple[str, ...]:
+  """The values of the argument of a config's `get_config`; ('',) if it has none."""
+  module = importlib.import_module(module_name)
+  if not inspect.signature(module.get_config).parameters:
+    return ('',)
+  return getattr(module, 'VARIANTS', small.VARIANTS)
 
 
 def page_of(config: Mapping[str, Any]) -> str:
@@ -106,21 +114,30 @@ def values_text(values: Mapping[str, Any], configs: Mapping[str, Any]) -> str:
   """'`0.3`; `0.15` in `msn_vits16`': the most common value, then the others with their configs."""
   by_value: dict[str, list[str]] = {}
   for name, value in values.items():
-    by_value.setdefault(f'`{value_text(value)}`', []).append(f'`{name}`')
+    by_value.setdefault(f'`{value_text(value)}`', []).append(name)
   (common, names), *others = sorted(by_value.items(), key=lambda item: -len(item[1]))
-  first = common if len(values) == len(configs) and len(names) > 1 else f'{common} in {", ".join(names)}'
-  return '; '.join([first, *(f'{value} in {", ".join(names)}' for value, names in others)])
+  first = common if len(values) == len(configs) and len(names) > 1 else f'{common} in {_listed(names)}'
+  return '; '.join([first, *(f'{value} in {_listed(names)}' for value, names in others)])
+
+
+def _listed(names: Iterable[str]) -> str:
+  """Names of configs; more than `MOST_VARIANTS` of one config are counted."""
+  variants: dict[str, list[str]] = {}
+  for name in names:
+    variants.setdefault(name.partition(':')[0], []).append(f'`{name}`')
+  return ', '.join(f'{len(each)} variants of `{config}`' if len(each) > MOST_VARIANTS else ', '.join(each)
+                   for config, each in variants.items())
 
 
 def fields_page(title: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
   """The Markdown page of configs that share their fields."""
-  lines = [f'# {title}', INTRODUCTION, f'Configs: {", ".join(f"`{name}`" for name in configs)}.']
+  lines = [f'# {title}', INTRODUCTION, f'Configs: {_listed(configs)}.']
   sections: dict[str, list[str]] = {}
   for name, field in read_fields(configs).items():
-    section = name.rpartition('.')[0] or 'Outside of sections'
+    section = name.rpartition('.')[0] or 'Top level'
     sections.setdefault(section, []).append(
-      f'`{name}`\n: {field.meaning[0].upper()}{field.meaning[1:].rstrip(".")}.\n'
-      f': {field.kind[0].upper()}{field.kind[1:]}.\n: {values_text(field.values, configs)}')
+      f'`{name}`, {field.kind}\n: {field.meaning[0].upper()}{field.meaning[1:].rstrip(".")}.\n'
+      f': {values_text(field.values, configs)}')
   for section, entries in sections.items():
     lines += [f'## {section}', *entries]
   return '\n\n'.join(lines) + '\n'
