@@ -22,8 +22,6 @@ from maskrep.types import Dataclass
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 WORDS = {1: 'one', 2: 'two', 3: 'three', 4: 'four'}
-
-
 Built = TypeVar('Built', bound=Dataclass)
 
 
