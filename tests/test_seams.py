@@ -10,7 +10,8 @@ from tests.long.mutants import MUTANTS
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'maskrep'
 FILES = sorted(PACKAGE.rglob('*.py'))
-CHECKED = [path for top in ('maskrep', 'configs', 'tests', 'benchmarks', 'docs') for path in sorted((ROOT / top).rglob('*.py'))]
+CHECKED = [path for top in ('maskrep', 'configs', 'tests', 'benchmarks', 'docs')
+           for path in sorted((ROOT / top).rglob('*.py'))]
 ABILITIES = 'Classifies', 'Segments', 'Reconstructs'
 READ_CONFIGS = 'api', 'experiment', 'sweep', 'cli'
 MAX_FILE, MAX_FUNCTION = 300, 60  # lines; of a function without its docstring

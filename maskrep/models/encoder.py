@@ -68,10 +68,11 @@ class Preprocessing:
   Attributes:
     size: height and width in pixels.
     crop_fraction: the central part of the shorter side that is seen (0.875 is 224 of 256).
-    filter: of the resampling, 'bilinear' in all that is trained here.
-    mean, std: of each channel, for pixels in [0, 1].
+    filter: filter of the resampling, 'bilinear' in all that is trained here.
+    mean: mean of each channel, for pixels in [0, 1].
+    std: standard deviation of each channel.
     squash: whether the whole image is resized to a square, and nothing is cropped.
-    high_pass_sigma: of the high-pass filter at the end, in pixels; 0 is none.
+    high_pass_sigma: standard deviation in pixels of the high-pass filter at the end; 0 turns it off.
   """
 
   size: Annotated[int, Range(1, 10_000)]
