@@ -1,10 +1,10 @@
 """Masked image representations in JAX: the names for Python; the same from a shell is `maskrep`.
 
-  encoder = maskrep.load('runs/msn_digits')
-  out = encoder(['a.jpg', 'b.png'])
-  out['cls'], out['patches']
-  maskrep.train('msn_digits', workdir='runs/try', changes={'train.epochs': 2.0})
-  maskrep.evaluate('runs/try', 'knn')['figures']
+>>> encoder = maskrep.load('runs/msn_digits')
+>>> out = encoder(['a.jpg', 'b.png'])
+>>> out['cls'], out['patches']
+>>> maskrep.train('msn_digits', workdir='runs/try', changes={'train.epochs': 2.0})
+>>> maskrep.evaluate('runs/try', 'knn')['figures']
 
 A name is imported when it is first used, so `import maskrep` takes milliseconds and no JAX.
 """

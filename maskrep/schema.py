@@ -22,8 +22,6 @@ from maskrep.types import Dataclass
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 WORDS = {1: 'one', 2: 'two', 3: 'three', 4: 'four'}
-
-
 Built = TypeVar('Built', bound=Dataclass)
 
 
@@ -159,8 +157,8 @@ class Reader:
   """Reads a config: each section once, into a checked object.
 
   `read('views', View)` builds the object of a section, `read['views']` is that object again, for a section that must
-  know of another. `finish` refuses what nobody has read. `annotations` are those of all fields read so far, by their
-  dotted names.
+  know of another. `finish` refuses what nobody has read. Of all that is read so far, `annotations` holds those of the
+  fields, by their dotted names, and `sections` the class of each section.
   """
 
   def __init__(self, config: Mapping[str, Any]):
@@ -168,6 +166,7 @@ class Reader:
                     for name, value in dict(config).items()}
     self._objects, self._fields = {}, []
     self.annotations: dict[str, Any] = {}
+    self.sections: dict[str, type] = {}
 
   def __call__(self, name: str, cls: type[Built], **given: Any) -> Built:
     """The object of a section, see `build`."""
@@ -177,6 +176,7 @@ class Reader:
     """The object of a section, from `fields` that were read with `section`."""
     built = self._objects[name] = build(cls, fields, f'config.{name}', **given)
     self.annotations |= {f'{name}.{field}': _annotations(cls)[field] for field in fields}
+    self.sections[name] = cls
     return built
 
   def __contains__(self, name: str) -> bool:

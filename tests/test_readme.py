@@ -1,4 +1,4 @@
-"""The README keeps its word: its commands exist, its links lead somewhere, its configs are all there are."""
+"""The README keeps its word: its commands exist, and its configs are all there are."""
 
 from pathlib import Path
 import re
@@ -18,10 +18,7 @@ def test_the_two_commands_come_first():
   assert blocks[1] == "pip install -e '.[test]' && python -m pytest\n"
 
 
-def test_links_and_configs_exist():
-  for page in (ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')):
-    for link in re.findall(r'\]\((?!http)([^)#]+)', page.read_text()):
-      assert (page.parent / link).exists(), f'{page.name}: {link}'
+def test_configs_exist():
   for name in re.findall(r'configs/(\w+)\.py', README):
     assert name in CONFIGS
   named = re.findall(r'`((?:msn|extrema|mscn|mim|vqgan)_\w+)`', README.split('## What is here')[1].split('## Why')[0])

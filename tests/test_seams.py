@@ -10,7 +10,8 @@ from tests.long.mutants import MUTANTS
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'maskrep'
 FILES = sorted(PACKAGE.rglob('*.py'))
-CHECKED = [path for top in ('maskrep', 'configs', 'tests', 'benchmarks') for path in sorted((ROOT / top).rglob('*.py'))]
+CHECKED = [path for top in ('maskrep', 'configs', 'tests', 'benchmarks', 'docs')
+           for path in sorted((ROOT / top).rglob('*.py'))]
 ABILITIES = 'Classifies', 'Segments', 'Reconstructs'
 READ_CONFIGS = 'api', 'experiment', 'sweep', 'cli'
 MAX_FILE, MAX_FUNCTION = 300, 60  # lines; of a function without its docstring
@@ -130,7 +131,7 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
   return function.end_lineno - function.lineno + 1 - (docstring.end_lineno - docstring.lineno + 1 if docstring else 0)
 
 
-@pytest.mark.parametrize('top', ['maskrep', 'configs', 'tests', 'benchmarks'])
+@pytest.mark.parametrize('top', ['maskrep', 'configs', 'tests', 'benchmarks', 'docs'])
 def test_files_and_functions_are_short(top):
   files = [path for path in CHECKED if path.is_relative_to(ROOT / top)]
   assert files

@@ -145,12 +145,13 @@ class Encoder:
       keep_idx: int [N, K], the patches that are seen of each image, row by row, class token not counted; None is all.
 
     Returns:
-      Float32 arrays of N images, in the order of `images`; of a folder, sorted by name:
-        cls             [N, D], the class token; of a ResNet, the average of its last feature map
-        patches         [N, P, D], the P patches, or the K that are kept; of a ResNet, the places of that map
-        representation  [N, D], or [N, 2 D]: what represented an image in training, and is judged by `maskrep evaluate`:
-                        the class token, the average of the patches, or both
-      and `names`, str [N]: the paths, and 'image 0', ... of images that have none.
+      Arrays of N images in the order of `images`. Those of a folder are sorted by name.
+
+      - `cls`, float32 [N, D]: the class token; of a ResNet, the average of its last feature map.
+      - `patches`, float32 [N, P, D]: the P patches, or the K that are kept; of a ResNet, the places of that map.
+      - `representation`, float32 [N, D] or [N, 2 D]: the class token, the average of the patches, or both, as in
+        training; `maskrep evaluate` measures it.
+      - `names`, str [N]: the paths, and 'image 0', ... for images that have none.
 
     Raises:
       DataError: an image cannot be read; the message names it.

@@ -55,7 +55,7 @@ def train(
     allow_config_change: dotted fields that may differ from those of the run that goes on.
 
   Returns:
-    The records of the final evaluation, as in evaluations.jsonl: one per protocol and kind of features.
+    The records of the final evaluation as in evaluations.jsonl, one per protocol and kind of features.
 
   Raises:
     RunError: the reason why the run ended before its end.
@@ -82,7 +82,7 @@ def evaluate(
     config: the name or path of the evaluation's config; '' is that of the protocol.
 
   Returns:
-    The record as plain data: `figures` are its results, the other fields are everything that they depend on.
+    The record as plain data. `figures` holds its results, the other fields everything that they depend on.
 
   Raises:
     RunError: the encoder or the data does not exist, or does not fit the protocol.

@@ -26,23 +26,42 @@ from maskrep.types import Array
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class View:
-  """The recipe of a view. `flip`, `jitter`, `grey`, `blur` and `solarise` are probabilities; 0 costs nothing."""
+  """The recipe of a view: a random crop, then colours. An operation of probability 0 costs nothing.
 
-  size: Count  # pixels
-  crop_scale: Scale  # share of the image's area
-  crop_ratio: Annotated[tuple[float, float], Rising(math.inf, '(0.75, 1.33)')] = (3 / 4, 4 / 3)  # width over height
-  center_fraction: Probability = 0.0  # not 0: no random crop, but the central square of this share of the shorter side
+  Attributes:
+    size: side in pixels.
+    crop_scale: smallest and largest share of the image's area that a crop covers.
+    crop_ratio: smallest and largest width over height of a crop.
+    center_fraction: share of the shorter side that the central square has; 0 is a random crop instead.
+    flip: probability of a horizontal flip.
+    jitter: probability of colour jitter.
+    jitter_strength: strength of the jitter of brightness, contrast, saturation and hue.
+    grey: probability of greyscale.
+    blur: probability of Gaussian blur.
+    blur_sigma: smallest and largest standard deviation of the blur, in pixels of the view.
+    solarise: probability of solarisation.
+    rand_layers: number of operations of RandAugment, which come last; 0 is none.
+    rand_operations: their set, one of `randaugment.SETS`.
+    rand_magnitude: their magnitude.
+    rand_deviation: standard deviation of that magnitude.
+    mean, std: mean and standard deviation of each channel, with which pixels in [0, 1] are normalised.
+  """
+
+  size: Count
+  crop_scale: Scale
+  crop_ratio: Annotated[tuple[float, float], Rising(math.inf, '(0.75, 1.33)')] = (3 / 4, 4 / 3)
+  center_fraction: Probability = 0.0
   flip: Probability
   jitter: Probability
-  jitter_strength: tuple[float, float, float, float]  # brightness, contrast, saturation, hue
+  jitter_strength: tuple[float, float, float, float]
   grey: Probability
   blur: Probability
-  blur_sigma: Annotated[tuple[float, float], Rising(math.inf, '(0.1, 2.0)')] = (0.1, 2.0)  # pixels
+  blur_sigma: Annotated[tuple[float, float], Rising(math.inf, '(0.1, 2.0)')] = (0.1, 2.0)
   solarise: Probability
-  rand_layers: NonNegativeInt = 0  # of RandAugment, applied last
-  rand_operations: Annotated[str, OneOf(SETS)] = 'increasing'  # its set
+  rand_layers: NonNegativeInt = 0
+  rand_operations: Annotated[str, OneOf(SETS)] = 'increasing'
   rand_magnitude: NonNegative = 0.0
-  rand_deviation: NonNegative = 0.0  # standard deviation of the magnitude
+  rand_deviation: NonNegative = 0.0
   mean: Colours
   std: Deviations
 

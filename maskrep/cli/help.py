@@ -104,11 +104,11 @@ def training_fields(config: dict[str, Any]) -> dict[str, Any]:
   """`Page.fields` of a training config."""
   from maskrep.experiment.fields import of_training
 
-  return of_training(config)
+  return of_training(config).annotations
 
 
 def evaluation_fields(config: dict[str, Any]) -> dict[str, Any]:
   """`Page.fields` of the config of an evaluation."""
   from maskrep.experiment.fields import of_evaluation
 
-  return of_evaluation(config)
+  return of_evaluation(config).annotations

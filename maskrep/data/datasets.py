@@ -16,16 +16,29 @@ CANVAS = 512  # pixels, of images that no config describes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-  """The images of a run, and how the host reads them."""
+  """The images of a run, and how the host reads them.
 
-  source: str  # digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH, task:NAME
+  Attributes:
+    source: the data set: digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH or task:NAME.
+    train_split: the split that is trained on.
+    eval_split: the split for evaluation; '' for none. For a folder, '10%' holds out a tenth of the images of
+      `train_split`.
+    download: whether tfds may download and prepare a data set that is missing.
+    canvas: side in pixels of the uint8 canvas on which a decoded image lies; larger images are reduced to fit.
+    threads: host threads that read and decode.
+    max_broken_fraction: largest share of images that cannot be read; with more the run ends.
+    stall_timeout_s: seconds without an image before the stacks of all threads are dumped; after twice as long the run
+      ends.
+  """
+
+  source: str
   train_split: str
-  eval_split: str  # '' for none; of a folder, '10%' is a tenth of the images of `train_split`, which has the rest then
+  eval_split: str
   download: bool
-  canvas: Count  # side of the uint8 canvas in pixels; larger images are reduced to fit
-  threads: Count  # that read and decode
+  canvas: Count
+  threads: Count
   max_broken_fraction: Probability
-  stall_timeout_s: Count  # without an image before the stacks are dumped; the run ends after twice as long
+  stall_timeout_s: Count
 
   __post_init__ = check
 

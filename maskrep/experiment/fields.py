@@ -17,22 +17,24 @@ from maskrep.schema import NonNegativeInt, Positive, Reader, describe_field
 from maskrep.weights.pretrained import IMAGENET, Pretrained, described
 
 
-def of_training(config: dict[str, Any]) -> dict[str, Any]:
-  """The annotations of the fields of a training config, by their dotted names.
+def of_training(config: dict[str, Any]) -> Reader:
+  """The reader of a training config, which holds the annotations of its fields and the classes of its sections.
 
   Raises:
     ConfigError: the config is not valid.
   """
   read = Reader(config)
   Experiment.read(config, read)
-  return read.annotations
+  return read
 
 
-def of_evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
-  """As `of_training`, of the config of an evaluation."""
+def of_evaluation(config: Mapping[str, Any]) -> Reader:
+  """As `of_training`, for the config of an evaluation."""
   protocol = config['protocol']
   if protocol not in PROTOCOLS:
-    return of_training(_filled(config)) | {'protocol': str, 'learning_rates': tuple[Positive, ...]}
+    read = of_training(_filled(config))
+    read.annotations |= {'protocol': str, 'learning_rates': tuple[Positive, ...]}
+    return read
   read = Reader(config)
   read.value('protocol', str)
   read.value('seed', NonNegativeInt)
@@ -41,7 +43,7 @@ def of_evaluation(config: Mapping[str, Any]) -> dict[str, Any]:
   read(protocol, PROTOCOLS[protocol].options)
   _ = read.dtype
   read.finish()
-  return read.annotations
+  return read
 
 
 def in_words(config: Mapping[str, Any], annotations: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

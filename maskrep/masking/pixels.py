@@ -19,15 +19,25 @@ from maskrep.types import Array
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PixelMask:
-  """The recipe of a mask. `focal` and `channelwise` are probabilities."""
+  """The recipe of a mask.
 
-  cell: Count  # side, in pixels, of the squares of a grid mask
-  ratio: Share  # share of the squares that a grid mask hides
-  focal: Probability  # of a focal mask instead of a grid mask
-  focal_area: Scale  # share of the image that a focal mask shows
-  focal_aspect: Annotated[tuple[float, float], Rising(math.inf, '(0.75, 1.33)')] = (3 / 4, 4 / 3)  # width over height
-  channelwise: Probability  # that each channel has its own mask
-  noise_std: NonNegative  # standard deviation of the noise that fills hidden pixels; 0 fills zeros
+  Attributes:
+    cell: side in pixels of the squares of a grid mask.
+    ratio: share of the squares that a grid mask hides.
+    focal: probability of a focal mask instead of a grid mask.
+    focal_area: smallest and largest share of the image that a focal mask shows.
+    focal_aspect: smallest and largest width over height of that part.
+    channelwise: probability that each channel has its own mask.
+    noise_std: standard deviation of the noise that fills hidden pixels; 0 fills zeros.
+  """
+
+  cell: Count
+  ratio: Share
+  focal: Probability
+  focal_area: Scale
+  focal_aspect: Annotated[tuple[float, float], Rising(math.inf, '(0.75, 1.33)')] = (3 / 4, 4 / 3)
+  channelwise: Probability
+  noise_std: NonNegative
 
   __post_init__ = check
 

@@ -23,7 +23,9 @@ from maskrep.types import Array, Aux, Batch, Network, Params, Rule, Views
 class PairedViews(View):
   """The views of one image: the student's, of which masks show parts, and the teacher's.
 
-  With 2 augmentations, student and teacher have different colours, and different crops unless shared; with 1, the same.
+  Attributes:
+    augmentations: 1 shows the same view to student and teacher; 2 draws their colours independently.
+    shared_crop: whether both have the same crop if `augmentations` is 2.
   """
 
   augmentations: Annotated[int, OneOf((1, 2))]
@@ -32,7 +34,12 @@ class PairedViews(View):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DisjointMasks:
-  """The share of patches that each mask drops, and the number of disjoint masks per image."""
+  """Disjoint masks.
+
+  Attributes:
+    ratio: share of the patches that each mask drops.
+    count: number of disjoint masks per image.
+  """
 
   ratio: Share
   count: Count

@@ -43,11 +43,17 @@ class StreamMasks:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MIMTarget:
-  """The target of masked image modelling."""
+  """The target of masked image modelling.
+
+  Attributes:
+    kind: 'tokens' of a tokenizer, or normalised 'pixels'.
+    size: side in pixels of the images that the tokenizer reads.
+    weights: workdir of the run that trained the tokenizer, or folder of an import; not read for 'pixels'.
+  """
 
   kind: Annotated[str, OneOf(('tokens', 'pixels'))]
-  size: Count  # side, in pixels, of the images of the tokenizer
-  weights: LocalPath  # workdir of the run that trained the tokenizer, or an import
+  size: Count
+  weights: LocalPath
 
   __post_init__ = check
 

@@ -30,8 +30,12 @@ BatchNormOf = Annotated[str, OneOf(BATCH_NORM)]
 class SiameseViews(View):
   """The views of an image: a target view, masked views of the same recipe, and small focal views.
 
-  `shared` is what the masked views share with the target view (Table 9): 'nothing'; crop, flip and blur, so that jitter
-  and greyscale alone are drawn anew ('crop_and_blur'); or 'all', so that the mask is the only difference.
+  Attributes:
+    focal_size: side of a focal view in pixels.
+    focal_crop_scale: smallest and largest share of the image's area that a focal view covers.
+    num_random, num_focal: number of masked views and of focal views per image.
+    shared: what the masked views share with the target view (Table 9): 'nothing'; crop, flip and blur, so that jitter
+      and greyscale alone are drawn anew ('crop_and_blur'); or 'all', so that the mask is the only difference.
   """
 
   focal_size: Count
@@ -43,7 +47,12 @@ class SiameseViews(View):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenMask:
-  """The share of patches that a masked view drops, and whether a batch shares one mask."""
+  """The mask of the masked views.
+
+  Attributes:
+    ratio: share of the patches that a masked view drops.
+    shared: whether all images of a batch have the same mask.
+  """
 
   ratio: Share
   shared: bool

@@ -33,7 +33,11 @@ class CaiT(nn.Module):
   """Patches, without a class token, through pre-norm blocks; then a class token that attends to them.
 
   Attributes:
-    patch_size, width, depth, heads, mlp_ratio: architecture of the trunk.
+    patch_size: side of a patch in pixels.
+    width: width of a token.
+    depth: number of blocks of the trunk.
+    heads: attention heads per block.
+    mlp_ratio: hidden width of an MLP over `width`.
     class_depth, layer_scale: number of class-attention blocks, and the initial value of their LayerScale.
     instance: the representation of the image: 'class_attention', the paper's; or one of two that fail in the paper
       (Figure 5): a 'class_token' in the trunk, as in a ViT, or the 'average' of the patches.
@@ -41,6 +45,9 @@ class CaiT(nn.Module):
     positions, image_size: 'sincos'; or, as in CaiT, 'learned' for square images of this size, and resampled for others.
     trunk_scale, talking_heads: initial value of LayerScale in the trunk, and talking-heads attention, as in CaiT;
       ExtreMA has neither.
+    weight_init: 'normal' (deviation 0.02) or 'fan_in', which narrow encoders need.
+    remat: stores only each block's input for the backward pass, and recomputes the rest.
+    scan: compiles one block and loops over it; the parameter tree is unchanged.
     dtype: dtype of the computation. Parameters, norm statistics, softmax and the returned arrays are float32.
   """
 

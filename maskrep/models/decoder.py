@@ -30,7 +30,10 @@ class TokenDecoder(nn.Module):
 
   Attributes:
     patches, output: number of patches, and of outputs per patch: logits of tokens or values of pixels.
-    width, depth, heads, mlp_ratio: architecture of the transformer.
+    width: width of a token.
+    depth: number of blocks.
+    heads: attention heads per block.
+    mlp_ratio: hidden width of an MLP over `width`.
     dtype: dtype of the computation. Parameters and the returned array are float32.
   """
 

@@ -12,6 +12,12 @@ class PatchDiscriminator(nn.Module):
 
   Strided 4x4 convolutions, each twice as wide as the one before, and leaky ReLU. Group norm replaces the paper's batch
   norm, so that images are independent; zero padding leaves at least one logit for a small image.
+
+  Attributes:
+    width: channels of the first layer.
+    layers: number of strided convolutions.
+    groups: groups of the group norms; must divide `width`.
+    dtype: dtype of the computation.
   """
 
   width: Count

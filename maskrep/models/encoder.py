@@ -70,10 +70,11 @@ class Preprocessing:
   Attributes:
     size: height and width in pixels.
     crop_fraction: the central part of the shorter side that is seen (0.875 is 224 of 256).
-    filter: of the resampling, 'bilinear' in all that is trained here.
-    mean, std: of each channel, for pixels in [0, 1].
+    filter: filter of the resampling, 'bilinear' in all that is trained here.
+    mean: mean of each channel, for pixels in [0, 1].
+    std: standard deviation of each channel.
     squash: whether the whole image is resized to a square, and nothing is cropped.
-    high_pass_sigma: of the high-pass filter at the end, in pixels; 0 is none.
+    high_pass_sigma: standard deviation in pixels of the high-pass filter at the end; 0 turns it off.
   """
 
   size: Annotated[int, Range(1, 10_000)]
@@ -101,7 +102,11 @@ class Preprocessing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FilteredView(View):
-  """A view that its method high-pass filters, after whatever else the method does to it; sigma in pixels, 0 is none."""
+  """A view that is high-pass filtered after everything else that its method does to it.
+
+  Attributes:
+    high_pass_sigma: standard deviation of the filter in pixels; 0 turns it off.
+  """
 
   high_pass_sigma: NonNegative
 

@@ -13,7 +13,13 @@ class ProjectionHead(nn.Module):
   """MSN's projector, arXiv:2204.07141 appendix A.1: float [B, D] -> float32 [B, output].
 
   Batch norm and GELU follow every layer but the last. With `train`, statistics of the batch normalise and update
-  the running statistics in 'batch_stats'; otherwise the running ones normalise. `dtype` is that of matrix products.
+  the running statistics in 'batch_stats'; otherwise the running ones normalise.
+
+  Attributes:
+    hidden: width of all layers but the last.
+    output: width of the last layer.
+    layers: number of layers.
+    dtype: dtype of the matrix products.
   """
 
   hidden: Count = 2048
@@ -65,8 +71,13 @@ class LinearClassifier(nn.Module):
 class MLPHead(nn.Module):
   """ExtreMA's projector and predictor, arXiv:2206.04667 section 3: float [..., D] -> float32 [..., output].
 
-  LayerNorm and GELU follow every layer but the last; initialised as in the authors' code. `dtype` is that of matrix
-  products.
+  LayerNorm and GELU follow every layer but the last; initialised as in the authors' code.
+
+  Attributes:
+    hidden: width of all layers but the last.
+    output: width of the last layer.
+    layers: number of layers.
+    dtype: dtype of the matrix products.
   """
 
   hidden: Count = 4096
@@ -88,8 +99,14 @@ class MLPHead(nn.Module):
 class SiameseHead(nn.Module):
   """SimCLR's and BYOL's projector and BYOL's predictor: float [B, D] -> float32 [B, output].
 
-  Batch norm and ReLU follow every layer but the last; `norm_output` adds batch norm after that one too. `train` and
-  `dtype` are as in `ProjectionHead`.
+  Batch norm and ReLU follow every layer but the last. `train` is as in `ProjectionHead`.
+
+  Attributes:
+    hidden: width of all layers but the last.
+    output: width of the last layer.
+    layers: number of layers.
+    norm_output: whether batch norm follows the last layer too.
+    dtype: dtype of the matrix products.
   """
 
   hidden: Count = 4096

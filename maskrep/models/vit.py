@@ -59,7 +59,11 @@ class ViT(nn.Module):
   """Patches and a class token through pre-norm blocks and a final LayerNorm.
 
   Attributes:
-    patch_size, width, depth, heads, mlp_ratio: architecture.
+    patch_size: side of a patch in pixels.
+    width: width of a token.
+    depth: number of blocks.
+    heads: attention heads per block.
+    mlp_ratio: hidden width of an MLP over `width`.
     image_size: side of the square images for which position embeddings are learned; they are resampled bicubically for
       others.
     drop_path: rate of stochastic depth at the last block, growing linearly from 0 at the first.

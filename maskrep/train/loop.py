@@ -31,13 +31,24 @@ IN_FLIGHT = 2  # batches being transferred to the devices
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-  """Length of a run, its use of memory, and how often it logs and saves."""
+  """Length of a run, its use of memory, and how often it logs and saves.
+
+  Attributes:
+    epochs: passes over the training split.
+    init_from: workdir of a run, or folder of an import, whose encoder a new run starts with; '' for none.
+    freeze_encoder_steps: number of steps at the start in which that encoder is not updated.
+    microbatch: images of the global batch that the encoder processes at once; 0 is all.
+    fsdp: devices over which parameters, EMA and optimiser state are sharded; 1 replicates them.
+    log_every_steps: steps between two lines of metrics.
+    checkpoint_every_steps: steps between two checkpoints.
+    keep_checkpoints: number of checkpoints that are kept, the newest.
+  """
 
   epochs: Positive
-  init_from: LocalPath  # workdir of a run, whose EMA encoder a new run starts with, or of an import; '' for none
-  freeze_encoder_steps: NonNegativeInt  # the first steps, in which that encoder is not updated
-  microbatch: NonNegativeInt  # images of the global batch that the encoder sees at once; 0 is all
-  fsdp: Count  # devices over which parameters, EMA and optimiser state are sharded; 1 replicates them
+  init_from: LocalPath
+  freeze_encoder_steps: NonNegativeInt
+  microbatch: NonNegativeInt
+  fsdp: Count
   log_every_steps: Count
   checkpoint_every_steps: Count
   keep_checkpoints: Count

@@ -89,10 +89,10 @@ def test_every_field_of_a_config_with_type_and_range(capsys):
 
 
 def test_fields_of_every_packaged_config_have_a_range_or_type():
-  for folder, annotations in ('', fields.of_training), ('evaluation', fields.of_evaluation):
+  for folder, read in ('', fields.of_training), ('evaluation', fields.of_evaluation):
     for name in config_file.names((folder,)):
       config = config_file.load(name, (folder,)).to_dict()
-      assert flatten_dict(config, sep='.').keys() <= annotations(config).keys(), name
+      assert flatten_dict(config, sep='.').keys() <= read(config).annotations.keys(), name
 
 
 def test_configs_by_name_from_any_folder(tmp_path, monkeypatch):

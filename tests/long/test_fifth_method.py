@@ -1,13 +1,13 @@
 """A method outside the repository does all that one of ours does, by its dotted name, and no file here knows of it.
 
-Its package is a copy of tests/support/outside, in a folder that only PYTHONPATH leads to.
+Its package, its config and the commands are those of docs/add_a_method.md, followed as its reader does.
 """
 
 import importlib.util
 import json
 import os
 from pathlib import Path
-import shutil
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,27 +25,28 @@ from maskrep.errors import ConfigError, Preempted
 from maskrep.experiment.experiment import Experiment, known_methods
 from maskrep.train.stop import Stop
 from maskrep.weights.pretrained import flat
+from tests.support import walk
 from tests.support.processes import ROOT, records, saved
 from tests.support.stored import final_state
 
-METHOD = 'outside.patch_colours'
+METHOD = 'mine.patch_colours'
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
   """A folder with the package, on the path of this process too."""
   folder = tmp_path_factory.mktemp('home')
-  shutil.copytree(ROOT / 'tests' / 'support' / 'outside', folder / 'outside')
+  walk.write(folder)
   with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(folder)
     yield folder
-  for name in [name for name in sys.modules if name.partition('.')[0] == 'outside']:
+  for name in [name for name in sys.modules if name.partition('.')[0] == 'mine']:
     del sys.modules[name]
 
 
 @pytest.fixture(scope='module')
 def config(folder):
-  spec = importlib.util.spec_from_file_location('digits', folder / 'outside' / 'digits.py')
+  spec = importlib.util.spec_from_file_location('digits', folder / 'mine' / 'digits.py')
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module.get_config()
@@ -54,16 +55,16 @@ def config(folder):
 @pytest.fixture(scope='module')
 def workdir(folder):
   """A run that nothing disturbed, in a process of its own, as the method's author starts it."""
-  path = os.pathsep.join([str(folder), *filter(None, [os.environ.get('PYTHONPATH')])])
+  path = os.pathsep.join([str(folder), str(ROOT)])
   done = subprocess.run(
-    [sys.executable, 'main.py', *flags(folder), f'--workdir={folder}/run'], cwd=ROOT, capture_output=True, text=True,
+    [sys.executable, '-m', *shlex.split(walk.COMMANDS['train'])], cwd=folder, capture_output=True, text=True,
     env=os.environ | {'PYTHONPATH': path})
   assert done.returncode == 0, done.stderr
-  return folder / 'run'
+  return folder / 'runs' / 'patch_colours'
 
 
 def flags(folder: Path) -> list[str]:
-  return [f'--config={folder}/outside/digits.py']
+  return [f'--config={folder}/mine/digits.py']
 
 
 def test_it_learns(workdir):
@@ -98,27 +99,28 @@ def test_stopped_and_resumed_is_undisturbed(folder, workdir, config, monkeypatch
   assert losses[0] == losses[1] and len(losses[0]) == 30
 
 
-def test_it_is_evaluated(workdir):
-  knn = ['--config.knn.neighbours=(1,5)', '--config.encoding.batch_size=120']
-  assert main(['maskrep', 'evaluate', 'knn', f'--workdir={workdir}', *knn]) == 0
+def test_it_is_evaluated(folder, workdir, monkeypatch):
+  monkeypatch.chdir(folder)
+  assert main(shlex.split(walk.COMMANDS['evaluate'])) == 0
   record = records(workdir, 'evaluations.jsonl')[-1]
   assert record['encoder']['method'] == METHOD and record['encoding']['pooling'] == 'average'
   assert len(record['figures']) == 3 and all(figure['value'] > 0.5 for figure in record['figures'])
 
 
-def test_its_masks_are_shown(folder, capsys):
+def test_its_masks_are_shown(folder, monkeypatch, capsys):
   """Three quarters of the patches are grey."""
-  assert main(['maskrep', 'show', 'masks', *flags(folder), f'--output={folder}/masks.png']) == 0
-  assert capsys.readouterr().out == f'{folder}/masks.png: masked image\n'
+  monkeypatch.chdir(folder)
+  assert main(shlex.split(walk.COMMANDS['show'])) == 0
+  assert capsys.readouterr().out == 'masks.png: masked image\n'
   pixels = np.asarray(Image.open(folder / 'masks.png').convert('RGB'))
   grey = (pixels == 128).all(-1).sum() / (4 * 96**2)  # of four images, drawn 96 pixels wide
   assert grey == pytest.approx(0.75, abs=0.03)
 
 
-def test_its_encoder_is_exported(folder, workdir, config):
-  file = folder / 'export' / 'encoder.safetensors'
-  file.parent.mkdir()
-  assert main(['maskrep', 'export', f'--workdir={workdir}', '--format=safetensors', f'--output={file}']) == 0
+def test_its_encoder_is_exported(folder, workdir, config, monkeypatch):
+  monkeypatch.chdir(folder)
+  assert main(shlex.split(walk.COMMANDS['export'])) == 0
+  file = folder / 'patch_colours.safetensors'
   expected = flat({'encoder': final_state(workdir, config).ema_params['encoder']})
   found = load_file(file)
   assert found.keys() == expected.keys()
@@ -129,11 +131,11 @@ def test_its_encoder_is_exported(folder, workdir, config):
 
 
 @pytest.mark.parametrize(('method', 'says'), [
-  ('outside.missing', "cannot be imported (No module named 'outside.missing')"),
+  ('mine.missing', "cannot be imported (No module named 'mine.missing')"),
   ('nowhere.patch_colours', "cannot be imported (No module named 'nowhere')"),
   ('patch_colours', "cannot be imported (No module named 'maskrep.methods.patch_colours')"),
   ('.patch_colours', "cannot be imported (No module named 'maskrep.methods.')"),
-  ('outside.digits', 'outside.digits is no method, as it has no from_config'),
+  ('mine.digits', 'mine.digits is no method, as it has no from_config'),
   ('losses', 'maskrep.methods.losses is no method, as it has no from_config')])
 def test_what_is_no_method_is_one_line(method, says, folder, tmp_path, capsys):
   assert train.main(['main.py', *flags(folder), f'--workdir={tmp_path}/run', f'--config.method={method}']) == 2
@@ -144,11 +146,11 @@ def test_what_is_no_method_is_one_line(method, says, folder, tmp_path, capsys):
 
 def test_an_objective_that_lacks_something_is_refused_before_it_trains(folder, config):
   """And not when a run that took days is evaluated."""
-  text = (folder / 'outside' / 'patch_colours.py').read_text()
+  text = (folder / 'mine' / 'patch_colours.py').read_text()
   text = text.replace('masked, pooling = ', 'masked, pooled_by = ').replace('def rules', 'def rule')
-  (folder / 'outside' / 'half.py').write_text(text)
+  (folder / 'mine' / 'half.py').write_text(text)
   config = config.copy_and_resolve_references()
-  config.method = 'outside.half'
+  config.method = 'mine.half'
   with pytest.raises(ConfigError, match='its objective, a PatchColours, has no pooling and no rules; see'):
     Experiment.parse(config)
 

@@ -13,7 +13,11 @@ from maskrep.schema import NotEmpty, Share, check
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaskSimilarity:
-  """The options of mask similarity; `ratios` are shares of the patches that are dropped."""
+  """The options of mask similarity.
+
+  Attributes:
+    ratios: shares of the patches that are dropped, with one result each.
+  """
 
   ratios: Annotated[tuple[Share, ...], NotEmpty('(0.3, 0.7)')]
 
