@@ -25,9 +25,14 @@ def read(what, path, options):
 
 
 def peer(state, config, side):
+  return model(state, config, side).peer
+
+
+def model(state, config, side):
+  """timm's class with these arrays, for square images of `side` pixels."""
   timm = peers.library('timm')
-  model = timm.models.VisionTransformer(
+  layers = timm.models.VisionTransformer(
     side, config['patch_size'], num_classes=0, global_pool='', embed_dim=config['width'], depth=config['depth'],
     num_heads=config['heads'], mlp_ratio=config['mlp_ratio'])
-  model.load_state_dict(peers.tensors(peers.positioned(state, config, side, class_slot=1)))
-  return f'timm {timm.__version__}, VisionTransformer', peers.tokens(model.eval())
+  layers.load_state_dict(peers.tensors(peers.positioned(state, config, side, class_slot=1)))
+  return peers.TorchModel(f'timm {timm.__version__}, VisionTransformer', layers.eval(), peers.tokens)
