@@ -126,6 +126,20 @@ def test_configs_end_in_the_experiment():
               if any(name.partition('.')[0] == 'ml_collections' for name in imported(node))]
 
 
+UNSTABLE = 'jax._src', 'jax.core', 'jax.extend', 'jax.interpreters', 'jaxlib'
+
+
+def test_one_file_uses_what_jax_may_change():
+  """By import; `jax.core.Jaxpr` and the like as attributes too."""
+  found = set()
+  for path in FILES:
+    for node in ast.walk(parsed(path)):
+      names = {ast.unparse(node)} if isinstance(node, ast.Attribute) else imported(node)
+      if any(f'{name}.'.startswith(f'{unstable}.') for name in names for unstable in UNSTABLE):
+        found.add(path.relative_to(PACKAGE).as_posix())
+  assert found == {'jax_internals.py'}
+
+
 def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
   docstring = function.body[0] if ast.get_docstring(function) else None
   return function.end_lineno - function.lineno + 1 - (docstring.end_lineno - docstring.lineno + 1 if docstring else 0)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 import math
 
 import jax
-from jax.extend.core import jaxprs_in_params
-from jax.interpreters import partial_eval
+
+from maskrep.jax_internals import inner_equations, live_equations
 
 
 def matmul_flops(function: Callable, *arguments) -> int:
@@ -15,9 +15,7 @@ def matmul_flops(function: Callable, *arguments) -> int:
   whose length is unknown, counts once; of a `cond`, the most expensive branch counts. Dead code is left out, as by the
   compiler.
   """
-  jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-  live, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-  return _count(live)
+  return _count(live_equations(function, *arguments))
 
 
 def memory(compiled: jax.stages.Compiled) -> tuple[int, int] | None:
@@ -37,9 +35,9 @@ def peak_bytes() -> int | None:
   return max((each['peak_bytes_in_use'] for each in stats if 'peak_bytes_in_use' in each), default=None)
 
 
-def _count(jaxpr) -> int:
+def _count(equations) -> int:
   total = 0
-  for equation in jaxpr.eqns:
+  for equation in equations:
     kind, params = equation.primitive.name, equation.params
     if kind == 'dot_general':
       (contracted, _), _ = params['dimension_numbers']
@@ -49,10 +47,7 @@ def _count(jaxpr) -> int:
       kernel = equation.invars[1].aval.shape
       outputs = params['dimension_numbers'].rhs_spec[0]
       total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // kernel[outputs]
-    elif kind == 'scan':
-      total += params['length'] * _count(params['jaxpr'].jaxpr)
-    elif kind == 'cond':
-      total += max(_count(branch.jaxpr) for branch in params['branches'])
     else:
-      total += sum(_count(getattr(inner, 'jaxpr', inner)) for inner in jaxprs_in_params(params))
+      inner = [_count(each) for each in inner_equations(equation)]
+      total += max(inner) if kind == 'cond' else sum(inner) * (params['length'] if kind == 'scan' else 1)
   return total

@@ -6,7 +6,7 @@ from pathlib import Path
 from maskrep.errors import ConfigError
 from maskrep.weights import parity
 from maskrep.weights.formats.table import FORMATS, FORWARD_FORMATS
-from maskrep.weights.pretrained import ImportOptions, Pretrained, RunState, encoder_only, forward, module, variables
+from maskrep.weights.pretrained import ImportOptions, Pretrained, RunState, encoder_only
 from maskrep.weights.staged import staged
 
 
@@ -53,7 +53,6 @@ def _write_arrays(name: str, path: Path, pretrained: Pretrained, run: RunState |
 def _write_forward(name: str, path: Path, pretrained: Pretrained, run: RunState | None) -> str:
   encoder_only(name, run)
   side, fmt = pretrained.sides[0], FORWARD_FORMATS[name]
-  encode = functools.partial(forward(module(pretrained.kind, pretrained.config)), variables(pretrained.arrays))
-  file = fmt.export(encode, side, path)
+  file = fmt.export(pretrained, side, path)
   parity.certify(pretrained, lambda side: fmt.peer(path), file, (side,))
   return f'a {pretrained.kind} for images of {side} x {side} pixels'

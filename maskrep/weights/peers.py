@@ -1,14 +1,18 @@
-"""Running the other library's model: importing it, converting arrays, a forward with our inputs and outputs."""
+"""The other library's model: importing the library, converting arrays, a forward with our inputs and outputs."""
 
 from collections.abc import Callable
 import importlib
 import importlib.util
 from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from maskrep.models.position import resampling_matrix, sincos
 from maskrep.weights.names import Arrays
+
+if TYPE_CHECKING:
+  import torch
 
 # The name of the model, and its forward: float32 images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}.
 Peer = tuple[str, Callable[[np.ndarray], dict[str, np.ndarray]]]
@@ -20,8 +24,26 @@ class PeerMissing(Exception):
   """The other library is not installed, or has no such model; the message has the remedy."""
 
 
-def library(name: str) -> ModuleType:
-  """Imports a module of another library.
+class TorchModel(NamedTuple):
+  """A model of PyTorch with the arrays of a network.
+
+  Attributes:
+    name: the library, its version and the class.
+    layers: float32 images [B, 3, H, W] -> an output of its own.
+    split: that output -> {'cls': [B, D], 'patches': [B, N, D]}.
+  """
+
+  name: str
+  layers: 'torch.nn.Module'
+  split: Callable[['torch.Tensor'], dict[str, 'torch.Tensor']]
+
+  @property
+  def peer(self) -> Peer:
+    return self.name, forward(self.layers, self.split)
+
+
+def library(name: str, extra: str = 'test') -> ModuleType:
+  """Imports a module of another library, which the extra `extra` of ours installs.
 
   Raises:
     PeerMissing: it is not installed, or does not load.
@@ -32,7 +54,7 @@ def library(name: str) -> ModuleType:
     return importlib.import_module(name)
   except (ImportError, RuntimeError) as error:
     reason = ' '.join(str(error).split())[:120]
-    raise PeerMissing(f"{name} cannot be imported ({reason}); pip install -e '.[test]'") from error
+    raise PeerMissing(f"{name} cannot be imported ({reason}); pip install -e '.[{extra}]'") from error
 
 
 def tensors(state: Arrays) -> dict:
@@ -41,26 +63,26 @@ def tensors(state: Arrays) -> dict:
   return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in state.items()}
 
 
-def forward(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
-  """A function of float32 NCHW tensors as one of NHWC arrays, without gradients."""
+def forward(function: Callable, split: Callable) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+  """A function of NCHW tensors, and the named parts of its output, as one function of NHWC arrays."""
   torch = library('torch')
 
   def run(images):
     with torch.no_grad():
-      return function(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
+      parts = split(function(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())))
+    return {name: value.numpy() for name, value in parts.items()}
 
   return run
 
 
-def tokens(function: Callable) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-  """As `forward`, for a function that returns tokens [B, 1 + N, D], the class token first."""
-  run = forward(function)
+def tokens(out: 'torch.Tensor') -> dict[str, 'torch.Tensor']:
+  """The parts of tokens [B, 1 + N, D], the class token first."""
+  return {'cls': out[:, 0], 'patches': out[:, 1:]}
 
-  def split(images):
-    out = run(images)
-    return {'cls': out[:, 0], 'patches': out[:, 1:]}
 
-  return split
+def maps(out: 'torch.Tensor') -> dict[str, 'torch.Tensor']:
+  """The parts of feature maps [B, D, h, w]: their mean, and their places row by row."""
+  return {'cls': out.mean((2, 3)), 'patches': out.flatten(2).transpose(1, 2)}
 
 
 def positioned(state: Arrays, config: dict, side: int, class_slot: int) -> Arrays:

@@ -67,6 +67,9 @@ MUTANTS = {
   'a NaN is certified': (
     'maskrep/weights/parity.py', 'float(np.max([np.abs(got[part] - want[part]).max() for part in want]))',
     'max(0.0, *(float(np.abs(got[part] - want[part]).max()) for part in want))', 'tests/weights/test_parity.py'),
+  'an ONNX file takes the number of images that it was traced with': (
+    'maskrep/weights/formats/onnx.py', "dynamic_shapes=({0: torch.export.Dim('batch')},), ", '',
+    'tests/weights/formats/test_onnx.py'),
   'a warm start compares no heads': (
     'maskrep/experiment/stored.py', '    check_fields(what, part, network, described(module))', '    pass',
     'tests/weights/test_runs.py'),

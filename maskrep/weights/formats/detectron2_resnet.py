@@ -47,7 +47,8 @@ def write(path, state, pretrained, run):
 
 def peer(state, config, side):
   """detectron2 is not in any package index; torchvision's ResNet has the same layers."""
-  name, forward = torchvision_resnet.load_peer(state, config, renamed)
+  torchvision_resnet.check_published(config)
+  name, forward = torchvision_resnet.model(state, config, side, renamed).peer
   return f'{name} in place of detectron2', forward
 
 

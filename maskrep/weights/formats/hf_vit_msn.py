@@ -89,7 +89,7 @@ def peer(state, config, side):
     Path(folder, 'config.json').write_text(json.dumps(_config_json(config)))
     model = classes.ViTMSNModel.from_pretrained(folder).eval()
   return (f'transformers {transformers.__version__}, ViTMSNModel',
-          peers.tokens(lambda x: model(x, interpolate_pos_encoding=True).last_hidden_state))
+          peers.forward(lambda x: model(x, interpolate_pos_encoding=True).last_hidden_state, peers.tokens))
 
 
 def _config_json(config):

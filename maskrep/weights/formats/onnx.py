@@ -1,68 +1,81 @@
-"""An encoder as an ONNX file, by jax2onnx, which translates the operations of jax one by one.
+"""An encoder as an ONNX file: timm's or torchvision's class with our arrays, exported by PyTorch.
 
-It may translate wrongly without an error: with jax 0.10.2, jax2onnx 0.13 and 0.17.1 lose the padding of max-pooling,
-so that ResNets with the ImageNet stem fail. So a file is kept only if ONNX Runtime computes the same, see `peer`.
-TensorFlow's converter, tf2onnx 1.17, is not an alternative: it does not know XlaCallModule, the operation that a
-SavedModel of jax consists of.
+These are the classes that certify the array formats. ONNX Runtime runs each file, and its outputs are compared with our
+encoder's, see `peer`.
 """
 
-from collections.abc import Callable
-import logging
 from pathlib import Path
-
-import jax
-import jax.numpy as jnp
+import warnings
 
 from maskrep.errors import ConfigError
-from maskrep.weights.peers import Peer
+from maskrep.weights import peers
+from maskrep.weights.formats import timm_cait, timm_vit, torchvision_resnet
+from maskrep.weights.pretrained import Pretrained
 from maskrep.workdir.files import write_atomic
 
-KINDS = 'vit', 'cait', 'resnet'
+CLASSES = {'vit': timm_vit, 'cait': timm_cait, 'resnet': torchvision_resnet}
+KINDS = tuple(CLASSES)
 SUFFIXES = ('.onnx',)
+OPSET = 18  # the oldest to which PyTorch translates without converting from another; of 2022
+MOST = 2_000_000_000  # bytes: one Protocol Buffers message holds at most 2 GiB
+LIBRARIES = 'torch', 'torchvision', 'timm', 'onnx', 'onnxscript', 'onnxruntime'
 
-Encode = Callable[[jax.Array], dict[str, jax.Array]]
 
+def export(pretrained: Pretrained, size: int, path: Path) -> Path:
+  """Writes an ONNX file for any batch size; returns its path.
 
-def export(encode: Encode, size: int, path: Path) -> Path:
-  """Writes an ONNX file with the input `images`, for any batch size; returns its path.
-
-  Args:
-    encode: float32 `images` [B, size, size, 3] -> named arrays [B, ...], the outputs of the file. Arrays that it closes
-      over are stored in the file. B is symbolic during tracing: use `images.shape[0]`, not `len`.
-    size: height and width of the images.
-    path: of the file.
+  Its input is float32 `images` [B, size, size, 3], its outputs are `cls` and `patches` as of `Pretrained.encode`.
 
   Raises:
-    ConfigError: jax2onnx or ONNX Runtime is not installed, or it cannot translate `encode`.
+    ConfigError: a library of the extra `onnx` is not installed, the encoder has no such class, or it is too large.
   """
-  # It logs tracebacks about operations of other libraries that it cannot translate.
-  logging.getLogger('jax2onnx').setLevel(logging.ERROR)
-  to_onnx, _ = _libraries(path)
-  names = sorted(jax.eval_shape(encode, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)))
-  try:
-    model = to_onnx(encode, [('batch', size, size, 3)], input_names=['images'], output_names=names).SerializeToString()
-  except Exception as error:  # of any type: an unknown operation, or more than 2 GB
-    reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
-    raise ConfigError(f'{path}: jax2onnx cannot translate this ({reason}); choose --format=saved_model') from error
-  write_atomic(path, model)
+  _check_libraries(path)
+  if (stored := sum(array.nbytes for array in pretrained.arrays.values())) > MOST:
+    raise ConfigError(f'{path}: an ONNX file holds at most 2 GB, and this encoder has {stored / 1e9:.1f}; choose '
+                      '--format=saved_model')
+  form = CLASSES[pretrained.kind]
+  model = form.model(form.to_foreign(pretrained.arrays, pretrained.config), pretrained.config, size)
+  torch = peers.library('torch', 'onnx')
+  with warnings.catch_warnings(action='ignore', category=FutureWarning):  # of PyTorch about its own code
+    # Two images: PyTorch takes a length of 1 for a constant.
+    program = torch.onnx.export(
+      _with_our_axes(model), (torch.zeros(2, size, size, 3),), dynamo=True, opset_version=OPSET, verbose=False,
+      dynamic_shapes=({0: torch.export.Dim('batch')},), input_names=['images'], output_names=['cls', 'patches'])
+  for node in program.model.graph.all_nodes():
+    node.metadata_props.clear()  # the stack trace of each, with the paths of this machine
+  write_atomic(path, program.model_proto.SerializeToString())
   return path
 
 
-def peer(path: Path) -> Peer:
+def peer(path: Path) -> peers.Peer:
   """The file, run by ONNX Runtime."""
-  _, onnxruntime = _libraries(path)
-  session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+  runtime = peers.library('onnxruntime', 'onnx')
+  session = runtime.InferenceSession(path, providers=['CPUExecutionProvider'])
   names = [output.name for output in session.get_outputs()]
-  return (f'ONNX Runtime {onnxruntime.__version__}',
+  return (f'ONNX Runtime {runtime.__version__}',
           lambda images: dict(zip(names, session.run(names, {'images': images}), strict=True)))
 
 
-def _libraries(path):
+def _check_libraries(path):
   try:
-    # Extras.
-    from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
-    import onnxruntime  # pyright: ignore[reportMissingImports]
-  except ImportError as error:
-    raise ConfigError(f"{path}: ONNX is written with jax2onnx and onnxruntime, which are not installed ({error}); "
-                      "pip install -e '.[onnx]'") from error
-  return to_onnx, onnxruntime
+    for name in LIBRARIES:
+      peers.library(name, 'onnx')
+  except peers.PeerMissing as missing:
+    raise ConfigError(f'{path}: an ONNX file is written with {", ".join(LIBRARIES)}; {missing}') from missing
+
+
+def _with_our_axes(model: peers.TorchModel):
+  """A module of images [B, H, W, 3] that returns the class features and those of patches."""
+  nn = peers.library('torch', 'onnx').nn
+
+  class Encoder(nn.Module):
+
+    def __init__(self):
+      super().__init__()
+      self.layers = model.layers
+
+    def forward(self, images):
+      parts = model.split(self.layers(images.permute(0, 3, 1, 2)))
+      return parts['cls'], parts['patches']
+
+  return Encoder().eval()

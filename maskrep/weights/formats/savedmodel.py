@@ -5,19 +5,15 @@ the same, but its StableHLO for `erf` (and so for GELU) is newer than TensorFlow
 orbax-export is built on jax2tf.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
-from jax import core
-from jax.interpreters import mlir
 import jax.numpy as jnp
-from jaxlib.mlir import passmanager
-from jaxlib.mlir.dialects import stablehlo
-import numpy as np
 
 from maskrep.errors import ConfigError
+from maskrep.jax_internals import portable
 from maskrep.weights.peers import Peer
+from maskrep.weights.pretrained import Pretrained, forward, module, variables
 
 PLATFORMS = 'cpu', 'cuda', 'tpu'
 KINDS = 'vit', 'cait', 'resnet'
@@ -25,17 +21,11 @@ SUFFIXES = ()
 STABLEHLO = '1.13.7'  # the newest that TensorFlow 2.21 reads; later versions read it too
 SIGNATURE = 'serving_default'
 
-Encode = Callable[[jax.Array], dict[str, jax.Array]]
 
-
-def export(encode: Encode, size: int, folder: Path) -> Path:
+def export(pretrained: Pretrained, size: int, folder: Path) -> Path:
   """Writes a SavedModel with one signature, `serving_default`, for any batch size; returns the folder.
 
-  Args:
-    encode: float32 `images` [B, size, size, 3] -> named arrays [B, ...], the outputs of the signature. Arrays that it
-      closes over become variables of the SavedModel. B is symbolic during tracing: use `images.shape[0]`, not `len`.
-    size: height and width of the images.
-    folder: where to write it.
+  Its input is float32 `images` [B, size, size, 3], its outputs those of `Pretrained.encode`, its variables the arrays.
 
   Raises:
     ConfigError: TensorFlow is not installed.
@@ -46,24 +36,23 @@ def export(encode: Encode, size: int, folder: Path) -> Path:
 
   images = jax.ShapeDtypeStruct((*jax.export.symbolic_shape('batch'), size, size, 3), jnp.float32)
   # Weights are passed as arguments, so that they become variables: a graph cannot be larger than 2 GB.
-  closed, outputs = jax.make_jaxpr(encode, return_shape=True)(images)
-  weights = [np.asarray(weight) for weight in closed.consts]
-  program = jax.jit(lambda weights, images: core.eval_jaxpr(closed.jaxpr, weights, images))
-  exported = jax.export.export(program, platforms=PLATFORMS)(weights, images)
-  module = _portable(exported)
+  weights = variables(pretrained.arrays)
+  encode = jax.jit(forward(module(pretrained.kind, pretrained.config)))
+  exported = jax.export.export(encode, platforms=PLATFORMS)(weights, images)
+  program = portable(exported, STABLEHLO)
 
   served = tf.Module()
-  served.weights = [tf.Variable(weight, trainable=False) for weight in weights]
+  served.weights = [tf.Variable(weight, trainable=False) for weight in jax.tree.leaves(weights)]
 
   @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32, 'images')], autograph=False)
   def serve(images):
     arguments = [*served.weights, images]
     made = xla.call_module(
-      [arguments[i] for i in exported.module_kept_var_idx], module=module, version=exported.calling_convention_version,
+      [arguments[i] for i in exported.module_kept_var_idx], module=program, version=exported.calling_convention_version,
       platforms=[platform.upper() for platform in exported.platforms],
       Tout=[aval.dtype for aval in exported.out_avals],
       Sout=[[d if isinstance(d, int) else None for d in aval.shape] for aval in exported.out_avals])
-    return jax.tree.unflatten(jax.tree.structure(outputs), made)
+    return jax.tree.unflatten(exported.out_tree, made)
 
   served.serve = serve
   tf.saved_model.save(served, str(folder), signatures={SIGNATURE: serve})
@@ -90,14 +79,3 @@ def _tensorflow(folder):
     raise ConfigError(f"{folder}: a SavedModel is written with TensorFlow, which is not installed ({error}); "
                       "pip install -e '.[tensorflow]'") from error
   return tf, xla
-
-
-def _portable(exported: jax.export.Exported) -> bytes:
-  """The program in a version of StableHLO that TensorFlow reads."""
-  stablehlo.register_stablehlo_passes()
-  with mlir.make_ir_context():
-    module = mlir.ir.Module.parse(exported.mlir_module())
-    # TensorFlow does not propagate the batch size into composites, such as that for erf.
-    passes = 'func.func(stablehlo-legalize-composite-to-call),inline'
-    passmanager.PassManager.parse(f'builtin.module({passes})').run(module.operation)
-    return stablehlo.serialize_portable_artifact(module, STABLEHLO)

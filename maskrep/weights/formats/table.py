@@ -71,8 +71,8 @@ class ForwardFormat(Protocol):
   @property
   def SUFFIXES(self) -> tuple[str, ...]: ...
 
-  def export(self, encode: Callable, size: int, path: Path, /) -> Path:
-    """Writes a function of images of this size; returns the path of the file or folder."""
+  def export(self, pretrained: Pretrained, size: int, path: Path, /) -> Path:
+    """Writes an encoder for square images of `size` pixels; returns the path of the file or folder."""
     ...
 
   def peer(self, path: Path, /) -> Peer:

@@ -48,14 +48,19 @@ def read(what, path, options):
 
 
 def peer(state, config, side):
+  return model(state, config, side).peer
+
+
+def model(state, config, side):
+  """timm's class with these arrays, for square images of `side` pixels."""
   timm = peers.library('timm')
   attention = timm.models.cait.TalkingHeadAttn if config['talking_heads'] else timm.layers.Attention
-  model = timm.models.cait.Cait(
+  layers = timm.models.cait.Cait(
     side, config['patch_size'], num_classes=0, global_pool='', embed_dim=config['width'], depth=config['depth'],
     num_heads=config['heads'], mlp_ratio=config['mlp_ratio'], mlp_ratio_token_only=config['mlp_ratio'],
     depth_token_only=config['class_depth'], attn_block=attention)
-  model.load_state_dict(peers.tensors(peers.positioned(state, config, side, class_slot=0)))
-  return f'timm {timm.__version__}, Cait with {attention.__name__}', peers.tokens(model.eval())
+  layers.load_state_dict(peers.tensors(peers.positioned(state, config, side, class_slot=0)))
+  return peers.TorchModel(f'timm {timm.__version__}, Cait with {attention.__name__}', layers.eval(), peers.tokens)
 
 
 def units(config):
@@ -74,7 +79,7 @@ def with_positions(arrays, config):
   """
   if config['instance'] != 'class_attention':
     raise ConfigError(f'--workdir: its encoder.instance is {config["instance"]!r}, and these formats have class '
-                      'attention; choose --format=safetensors or npz')
+                      'attention; choose --format=saved_model, safetensors or npz')
   grid = config['image_size'] // config['patch_size']
   return arrays if config['positions'] == 'learned' else arrays | {'pos': sincos((grid, grid), config['width'])}
 

@@ -30,14 +30,19 @@ def read(what, path, options):
 
 
 def peer(state, config, side):
-  timm, class_token = peers.library('timm'), config['class_token']
-  model = timm.models.VisionTransformer(
+  return model(state, config, side).peer
+
+
+def model(state, config, side):
+  """timm's class with these arrays, for square images of `side` pixels."""
+  timm, slots = peers.library('timm'), int(config['class_token'])
+  layers = timm.models.VisionTransformer(
     side, config['patch_size'], num_classes=0, embed_dim=config['width'], depth=config['depth'],
-    num_heads=config['heads'], mlp_ratio=config['mlp_ratio'], class_token=class_token,
-    global_pool='token' if class_token else 'avg', fc_norm=False)
-  model.load_state_dict(peers.tensors(peers.positioned(state, config, side, class_slot=int(class_token))))
-  model.eval()
-  tokens, pooled = peers.forward(model.forward_features), peers.forward(model)
-  how = '' if class_token else "(class_token=False, global_pool='avg', fc_norm=False)"
-  return (f'timm {timm.__version__}, VisionTransformer{how}',
-          lambda images: {'cls': pooled(images), 'patches': tokens(images)[:, int(class_token):]})
+    num_heads=config['heads'], mlp_ratio=config['mlp_ratio'], class_token=bool(slots),
+    global_pool='token' if slots else 'avg', fc_norm=False)
+  layers.load_state_dict(peers.tensors(peers.positioned(state, config, side, class_slot=slots)))
+  layers.forward = layers.forward_features  # all tokens, which `forward_head` pools
+  how = '' if slots else "(class_token=False, global_pool='avg', fc_norm=False)"
+  return peers.TorchModel(
+    f'timm {timm.__version__}, VisionTransformer{how}', layers.eval(),
+    lambda out: {'cls': layers.forward_head(out), 'patches': out[:, slots:]})

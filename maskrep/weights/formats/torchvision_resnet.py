@@ -36,29 +36,40 @@ def read(what, path, options):
 
 
 def peer(state, config, side):
-  return load_peer(state, config, lambda name: name)
+  check_published(config)
+  return model(state, config, side).peer
 
 
-def load_peer(state, config, rename):
-  """torchvision's model with the arrays of `state`, whose names are `rename(torchvision's name)`."""
-  torchvision, torch = peers.library('torchvision'), peers.library('torch')
+def check_published(config):
+  """Raises PeerMissing if torchvision's function for this depth has another width or stem."""
   if (config['width'], config['stem']) != (1.0, 'imagenet'):
     raise peers.PeerMissing(f'torchvision has no ResNet of width {config["width"]} with the {config["stem"]} stem, '
                             'only of width 1.0 with the imagenet stem')
-  resnet = torchvision.models.resnet
+
+
+def model(state, config, side, rename=lambda name: name):
+  """torchvision's class with these arrays, whose names are `rename(torchvision's name)`.
+
+  For another width or stem than torchvision's, its layers are replaced by others of the same classes.
+  """
+  torchvision, nn = peers.library('torchvision'), peers.library('torch').nn
+  resnet, stages = torchvision.models.resnet, STAGES[config['depth']]
   block = resnet.Bottleneck if BOTTLENECK[config['depth']] else resnet.BasicBlock
-  model = resnet.ResNet(block, list(STAGES[config['depth']]))
-  model.fc = torch.nn.Identity()
-  wanted = [name for name in model.state_dict() if not NOT_OURS.fullmatch(name)]
-  model.load_state_dict(peers.tensors({name: state[rename(name)] for name in wanted}))
-  layers = torch.nn.Sequential(*list(model.eval().children())[:-2])  # without the mean and the classifier
-  run = peers.forward(layers)
-
-  def features(images):
-    maps = run(images)
-    return {'cls': maps.mean((2, 3)), 'patches': maps.reshape(*maps.shape[:2], -1).swapaxes(1, 2)}
-
-  return f'torchvision {torchvision.__version__}, ResNet-{config["depth"]}', features
+  layers = resnet.ResNet(block, list(stages))
+  if config['width'] != 1:
+    layers.inplanes = channels = round(64 * config['width'])
+    layers.conv1, layers.bn1 = nn.Conv2d(3, channels, 7, 2, padding=3, bias=False), nn.BatchNorm2d(channels)
+    for i, blocks in enumerate(stages):
+      stage = layers._make_layer(block, channels * 2**i, blocks, stride=2 if i else 1)
+      setattr(layers, f'layer{i + 1}', stage)
+  if config['stem'] == 'small':
+    layers.conv1 = nn.Conv2d(3, layers.bn1.num_features, 3, padding=1, bias=False)
+    layers.maxpool = nn.Identity()
+  layers.fc = nn.Identity()
+  wanted = [name for name in layers.state_dict() if not NOT_OURS.fullmatch(name)]
+  layers.load_state_dict(peers.tensors({name: state[rename(name)] for name in wanted}))
+  layers = nn.Sequential(*list(layers.eval().children())[:-2])  # without the mean and the classifier
+  return peers.TorchModel(f'torchvision {torchvision.__version__}, ResNet-{config["depth"]}', layers, peers.maps)
 
 
 def sizes(what, state):

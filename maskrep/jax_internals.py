@@ -1,0 +1,38 @@
+"""Every name of jax that its API does not promise to keep, so that a new version of jax changes this file alone.
+
+Tested with jax 0.10, where a `ClosedJaxpr` wraps a `Jaxpr`, and with 0.12, where both are one class.
+"""
+
+from collections.abc import Callable, Iterator
+
+import jax
+from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
+from jax.interpreters import mlir, partial_eval
+from jaxlib.mlir import passmanager
+from jaxlib.mlir.dialects import stablehlo
+
+
+def live_equations(function: Callable, *arguments) -> list[JaxprEqn]:
+  """The equations of a function, traced for these arguments, on which a result depends, in inner programs too."""
+  traced = jax.make_jaxpr(function)(*arguments)
+  # Both classes have these attributes. The program inside a `ClosedJaxpr` has a name that jax is about to delete.
+  program = Jaxpr(traced.constvars, traced.invars, traced.outvars, traced.eqns, traced.effects, traced.debug_info)
+  live, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
+  return live.eqns
+
+
+def inner_equations(equation: JaxprEqn) -> Iterator[list[JaxprEqn]]:
+  """The equations of each program that an equation runs: the body of a loop, the branches of a condition."""
+  for inner in jaxprs_in_params(equation.params):
+    yield inner.eqns
+
+
+def portable(exported: jax.export.Exported, version: str) -> bytes:
+  """An exported program as StableHLO of this version, without composites."""
+  stablehlo.register_stablehlo_passes()
+  with mlir.make_ir_context():
+    module = mlir.ir.Module.parse(exported.mlir_module())
+    # TensorFlow does not propagate the batch size into composites, such as that for erf.
+    passes = 'func.func(stablehlo-legalize-composite-to-call),inline'
+    passmanager.PassManager.parse(f'builtin.module({passes})').run(module.operation)
+    return stablehlo.serialize_portable_artifact(module, version)
