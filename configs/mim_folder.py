@@ -18,7 +18,7 @@ from maskrep.configs.base.small import SIZES, check_variant, on_folder, on_two_c
 def get_config(variant: str = ''):
   check_variant('mim_folder', variant)
   size = SIZES.get(variant)
-  config = supervised_mim(size='S', epochs=20 if size else 300, augreg=not size)
+  config = supervised_mim(size='S', epochs=40 if size else 300, augreg=not size)
   config.target.kind = 'pixels'
   config.decoder.update(width=384, heads=6)
   if not size:

@@ -19,10 +19,11 @@ def get_config(variant: str = ''):
     return on_folder(mscn(epochs=300), warmup=0.05)
   size = SIZES[variant]
   config = on_two_cores(mscn(epochs=40), size=size)
-  config.views.update(crop_scale=(0.5, 1.0), jitter=0.0, grey=0.0, blur=0.0, high_pass_sigma=2.0)
+  config.views.update(crop_scale=(0.5, 1.0), jitter=0.0, grey=0.0, blur=0.0, high_pass_sigma=size / 4)
   config.first_mask.cell = config.second_mask.cell = size // 8
   config.encoder.update(
-    depth=18, width=0.25, stem='small' if variant == 'tiny' else 'imagenet', zero_init_residual=False)
+    depth=18, width=0.25, stem='imagenet', zero_init_residual=False)
+  config.objective.num_masks = 1
   config.projector.update(hidden=256, output=128, layers=3)  # the paper's has two
   config.optim.update(
     optimizer_kind='adamw', weight_decay=1e-2, final_weight_decay=1e-2, ema_momentum=0.0, final_ema_momentum=0.0)

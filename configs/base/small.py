@@ -42,7 +42,7 @@ def on_two_cores(config: ml_collections.ConfigDict, *, size: int) -> ml_collecti
 
 
 def small_vit(size: int) -> ml_collections.ConfigDict:
-  """The section of a ViT of 64 patches, whatever the size of the view."""
+  """The section of a ViT of 16 patches, whatever the size of the view: four times the epochs of 64 in the same time."""
   return section(
-    kind='vit', patch_size=size // 8, width=128, depth=3, heads=4, mlp_ratio=4.0, drop_path=0.0, weight_init='fan_in',
+    kind='vit', patch_size=size // 4, width=128, depth=3, heads=4, mlp_ratio=4.0, drop_path=0.0, weight_init='fan_in',
     remat=False, scan=False)
