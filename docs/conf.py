@@ -20,6 +20,7 @@ html_show_sphinx = False
 
 myst_enable_extensions = ['deflist']
 myst_heading_anchors = 3  # as on GitHub, so that links between pages work on both
+nb_output_stderr, nb_merge_streams = 'remove', True  # progress
 nb_execution_mode = 'off'  # the notebook is committed with its outputs; tests/docs/test_first_steps.py runs it
 
 autodoc_member_order = 'bysource'

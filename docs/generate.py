@@ -64,10 +64,8 @@ def packaged() -> dict[str, dict[str, Any]]:
 
 def _variants(module_name: str) -> tuple[str, ...]:
   """The values of the argument of a config's `get_config`; ('',) if it has none."""
-  module = importlib.import_module(module_name)
-  if not inspect.signature(module.get_config).parameters:
-    return ('',)
-  return getattr(module, 'VARIANTS', small.VARIANTS)
+  variants = small.VARIANTS if module_name.endswith('_folder') else ('',)
+  return getattr(importlib.import_module(module_name), 'VARIANTS', variants)
 
 
 def page_of(config: Mapping[str, Any]) -> str:

@@ -11,13 +11,13 @@ from maskrep.cli.commands import main
 
 NOTEBOOK = Path(__file__).parent.parent.parent / 'docs' / 'first_steps.ipynb'
 CELLS = json.loads(NOTEBOOK.read_text())['cells']
-COMMAND = re.compile('!(maskrep .*)')
+COMMAND = re.compile(r'%%bash\n(maskrep .*)')
 QUICK = ['--config.train.epochs=0.5', '--config.eval.baselines=()', "--config.eval.protocols=('collapse',)"]
 
 
 def text_of(cell: dict) -> str:
-  """What a cell has printed and returned."""
-  return ''.join(line for output in cell['outputs']
+  """What a cell has printed and returned, without progress and warnings."""
+  return ''.join(line for output in cell['outputs'] if output.get('name') != 'stderr'
                  for line in output.get('text', output.get('data', {}).get('text/plain', ())))
 
 
