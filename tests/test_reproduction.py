@@ -1,4 +1,4 @@
-"""The pages of reproduction: every table and figure has a row, and every command on them can still be built."""
+"""The page of reproduction: every table and figure has a row, and every command on them can still be built."""
 
 import functools
 import importlib
@@ -29,15 +29,16 @@ FIRST = {}  # method -> the first of its configs, from which these are taken
 def sections() -> dict[str, list[list[str]]]:
   """Heading of a paper -> the cells of its rows."""
   found = {}
-  for page in sorted(DOCS.glob('reproduction*.md')):
-    for heading, *rest in (part.splitlines() for part in re.split(r'^## ', page.read_text(), flags=re.M)[1:]):
-      rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in rest if line.startswith('|')]
-      assert rows[0] == COLUMNS, heading
-      found[heading] = rows[2:]
+  page = (DOCS / 'reproduction.md').read_text()
+  for heading, *rest in (part.splitlines() for part in re.split(r'^## ', page, flags=re.M)[1:]):
+    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in rest if line.startswith('|')]
+    assert rows[0] == COLUMNS, heading
+    found[heading] = rows[2:]
   return found
 
 
 PAPERS = sections()
+MODULES = {'Supervised + MIM': 'mim'}
 ROWS = {f'{paper}, {row[0]}': row for paper, rows in PAPERS.items() for row in rows}
 
 
@@ -50,7 +51,9 @@ def numbers(items: list[str], kind: str) -> list[int]:
 
 
 def test_every_table_and_figure_has_its_row():
-  for paper, (tables, figures) in {'MSN': (16, 9), 'ExtreMA': (14, 9)}.items():
+  counts = {'MSN': (16, 9), 'ExtreMA': (14, 9), 'MSCN': (10, 5), 'Supervised + MIM': (6, 5)}
+  assert PAPERS.keys() == counts.keys()
+  for paper, (tables, figures) in counts.items():
     items = [row[0] for row in PAPERS[paper]]
     assert sorted(numbers(items, 'Table')) == list(range(1, tables + 1))
     assert sorted(numbers(items, 'Figure')) == list(range(1, figures + 1))
@@ -65,11 +68,11 @@ def test_a_row_is_whole(name):
   assert (row['how'] == 'variant') <= ('_ablation' in row['commands'])
 
 
-@pytest.mark.parametrize('paper', ['msn', 'extrema'])
+@pytest.mark.parametrize('paper', PAPERS)
 def test_every_variant_stands_on_the_page_with_its_figure(paper):
-  module = importlib.import_module(f'maskrep.configs.{paper}_ablation')
-  rows = PAPERS[{'msn': 'MSN', 'extrema': 'ExtreMA'}[paper]]
-  for variant, (_, _, figure) in module.ROWS.items():
+  module = importlib.import_module(f'maskrep.configs.{MODULES.get(paper, paper.lower())}_ablation')
+  rows = PAPERS[paper]
+  for variant, (*_, figure) in module.ROWS.items():
     of_it = [row for row in rows if re.search(rf'\b{variant}\b', row[COLUMNS.index('commands')])]
     number = re.match(r'(table|figure)(\d+)', variant)
     assert number, variant
