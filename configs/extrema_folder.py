@@ -6,7 +6,7 @@ InfoNCE, because BYOL's collapsed on the digits (docs/extrema.md).
   python main.py --config=configs/extrema_folder.py --workdir=runs/mine --config.data.source=folder:PATH
   python main.py --config=configs/extrema_folder.py:small --workdir=runs/mine --config.data.source=folder:PATH
 
-No run of ours has been finished with these settings, see docs/small_data.md.
+What they reach, and what they do not, is in docs/small_data.md. The GPU run has not been run by us.
 """
 
 from maskrep.configs.base.extrema import extrema
@@ -18,7 +18,7 @@ def get_config(variant: str = ''):
   if not variant:
     return on_folder(extrema(size='S', ratio=0.8, count=5), warmup=0.1)
   size = SIZES[variant]
-  config = on_two_cores(extrema(size='Ti', ratio=0.75, count=4, epochs=40, loss='infonce'), size=size)
+  config = on_two_cores(extrema(size='Ti', ratio=0.75, count=4, epochs=60, loss='infonce'), size=size)
   config.encoder.update(small_vit(size).to_dict() | {'kind': 'cait', 'class_depth': 1})
   config.views.update(crop_scale=(0.6, 1.0), jitter=0.0, grey=0.0, shared_crop=False)
   config.projector.update(hidden=256, output=128)

@@ -19,7 +19,7 @@ def get_config(variant: str = ''):
   if not variant:
     return on_folder(msn(size='S', patch_size=16, ratio=0.15, epochs=300), warmup=0.05)
   size = SIZES[variant]
-  config = on_two_cores(msn(size='Ti', patch_size=16, ratio=0.3, epochs=40), size=size)
+  config = on_two_cores(msn(size='Ti', patch_size=16, ratio=0.3, epochs=60), size=size)
   config.encoder = small_vit(size)
   # Whole and focal views show things at the same magnification, see docs/msn.md.
   config.views.update(
