@@ -3,14 +3,8 @@
 import json
 import logging
 from pathlib import Path
-import time
 
-from tensorboardX.event_file_writer import EventsWriter
-
-# Protobuf makes these classes at run time.
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
-
+from maskrep.train.event_file import EventFile
 from maskrep.workdir.files import append_json, write_atomic
 
 log = logging.getLogger(__name__)
@@ -33,15 +27,11 @@ class MetricWriter:
       self.lost_seconds = sum(record.get('seconds', 0) for record in lost)
       kept = (line for line, record in zip(lines, records, strict=True) if record not in lost)
       write_atomic(self._path, b''.join(kept))
-    # Not through SummaryWriter: its thread dies if the disk is full, and then adding to its queue blocks for ever.
-    self._events = EventsWriter(str(workdir / 'events'))
-    self._events.write_event(Event(step=start_step + 1, session_log=SessionLog(status=SessionLog.START)))
+    self._events = EventFile(workdir, start_step + 1)
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     append_json(self._path, {'step': step} | metrics)
-    values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-    self._events.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
-    self._events.flush()
+    self._events.scalars(step, metrics)
 
 
 def _whole_lines(path: Path) -> tuple[list[bytes], list[dict]]:

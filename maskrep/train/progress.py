@@ -10,6 +10,7 @@ from tqdm import tqdm
 from maskrep.data.loader import Loader
 from maskrep.errors import NonFiniteError
 from maskrep.train.clock import Clock
+from maskrep.train.metrics import MetricWriter
 from maskrep.train.program import Program
 from maskrep.workdir.events import record_event
 
@@ -29,9 +30,6 @@ class Progress:
     self._workdir, self._program, self._loader, self._clock = workdir, program, loader, clock
     self._start, self._every = start, log_every_steps
     writes = jax.process_index() == 0
-    if writes:
-      # Not above: tensorboardX imports PyTorch if it is installed, for seconds, and only training needs it.
-      from maskrep.train.metrics import MetricWriter
     self._metrics = MetricWriter(workdir, start) if writes else None
     # In a file, one line per 10 s is enough.
     self._bar = tqdm(initial=start, total=program.total_steps, unit='step', dynamic_ncols=True, file=sys.stderr,
