@@ -67,6 +67,8 @@ def test_variants_for_small_data(name, variant):
 
 
 def check_step(config: ConfigDict, *, traced: bool) -> None:
+  if 'scan' in config.get('encoder', ()):
+    config.encoder.scan = True  # traced sooner
   program = Experiment.parse(config).program(1_281_167, make_mesh())
   if traced:
     state, batch = program.state, program.batch(config.data.canvas)

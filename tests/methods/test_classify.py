@@ -175,7 +175,7 @@ def test_the_rest_keeps_every_bit(kind, trained, labelled):
   params, stats = jax.eval_shape(classify.init, jax.random.key(0))
   rules = classify.rules(params)
   optimizer = optim.optimizer(values, rules)
-  first = state = jax.jit(lambda: init_state(classify, optimizer, seed=0))()
+  first = state = jax.jit(lambda: init_state(classify.init, optimizer, seed=0))()
   step = jax.jit(make_step(classify, optimizer, values['ema_momentum'], 0, rules))
   for _ in range(2):
     state, _ = step(state, labelled)

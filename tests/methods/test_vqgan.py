@@ -224,7 +224,7 @@ def test_it_learns_the_digits(objective):
   objective = dataclasses.replace(
     objective, discriminator_start_step=30, discriminator_weight=0.01, entropy_weight=0.02, entropy_temperature=0.05)
   optimizer = optax.adam(3e-3)
-  state = init_state(objective, optimizer, 0)
+  state = init_state(objective.init, optimizer, 0)
   rules = standard_rules(jax.eval_shape(objective.init, jax.random.key(0))[0])
   step = jax.jit(make_step(objective, optimizer, schedules.linear(0.9, 0.9, 100), 0, rules))
   source = Digits('train')
