@@ -3,10 +3,13 @@
 import struct
 
 import numpy as np
+import pytest
 from tensorboardX.crc32c import crc32c as peers_crc32c
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from maskrep.train.event_file import EventFile, crc32c
+
+pytestmark = pytest.mark.quick
 
 
 def events(folder) -> list[Event]:
