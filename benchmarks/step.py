@@ -77,7 +77,7 @@ class Stepper:
 
   def __init__(self, objective, optimizer, momentum, rules, batch):
     step = make_step(objective, optimizer, momentum, 0, rules)
-    self.state = jax.jit(lambda: init_state(objective, optimizer, 0))()
+    self.state = jax.jit(lambda: init_state(objective.init, optimizer, 0))()
     self.frozen = random_like(objective.frozen.shapes if objective.frozen else None)
     self.flops = matmul_flops(step, self.state, batch, self.frozen)
     start = time.perf_counter()

@@ -1,5 +1,6 @@
 """Test time is compile time: little optimisation, and a compilation cache that the processes of tests share."""
 
+import gc
 from importlib.metadata import version
 import os
 from pathlib import Path
@@ -13,9 +14,12 @@ CACHE = Path(tempfile.gettempdir()) / f'maskrep-test-cache-{os.getuid()}'
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.1')
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
-# Halves the time that XLA compiles for a CPU. A version that does not know a flag would end the process.
+# The first halves the time that XLA compiles for a CPU; the second takes a fifth off, as a module that is compiled in
+# parts, for many cores, is loaded by each.
+# A version that does not know a flag would end the process.
 if version('jaxlib').startswith('0.10.'):
-  os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_cpu_use_fusion_emitters=false'
+  os.environ['XLA_FLAGS'] = (f'{os.environ.get("XLA_FLAGS", "")} --xla_cpu_use_fusion_emitters=false '
+                             '--xla_cpu_parallel_codegen_split_count=1')
 # Else each process that a test starts compiles all that it imports, for some four seconds.
 os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
 sys.dont_write_bytecode = False
@@ -26,6 +30,8 @@ LONG = 'test_elastic', 'test_configs', 'test_distributed', 'test_durability', 't
 # Examples of new shapes compile anew; time limits have no place on shared machines.
 settings.register_profile('maskrep', max_examples=20, deadline=None, derandomize=True)
 settings.load_profile('maskrep')
+
+COMPILED = '/jax/core/compile/backend_compile_duration'
 
 
 @pytest.fixture(scope='session')
@@ -39,5 +45,33 @@ def torchvision():
     pytest.skip(str(missing))
 
 
+@pytest.fixture(scope='module', autouse=True)
+def compiles_nothing(request):
+  """What is marked as quick may not become slow: it fails if XLA compiles."""
+  if 'quick' not in request.node.keywords:
+    yield
+    return
+  import jax
+
+  compiled = []
+  listener = lambda event, *_, **__: compiled.append(event) if event == COMPILED else None  # noqa: E731
+  jax.monitoring.register_event_duration_secs_listener(listener)
+  yield
+  jax.monitoring.unregister_event_duration_listener(listener)
+  assert not compiled, f'XLA compiled {len(compiled)} programs: take the mark off, or what compiles out'
+
+
+def pytest_ignore_collect(collection_path, config):
+  """With -m quick other files are not even imported, which takes longer than the tests."""
+  if config.getoption('markexpr') == 'quick' and collection_path.match('test_*.py'):
+    return 'pytest.mark.quick' not in collection_path.read_text() or None
+
+
 def pytest_collection_modifyitems(items):
   items.sort(key=lambda item: item.path.stem not in LONG)
+
+
+def pytest_collection_finish():
+  """What is imported stays: without it the garbage collector, which tracing calls often, has far less to look at."""
+  gc.collect()
+  gc.freeze()

@@ -10,6 +10,8 @@ import time
 import pytest
 import yaml
 
+pytestmark = pytest.mark.quick
+
 LAUNCH = Path(__file__).parent.parent / 'launch'
 CONFIG, EXTRA = 'msn_vitb16', '--config.views.mean=(0.5, 0.5, 0.5)'
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parent.parent / 'maskrep'
 FLOORS = {
   'configs': 0, 'errors': 0, 'types': 0, 'rng': 0, 'schema': 0, 'jax_internals': 0, 'process': 0,

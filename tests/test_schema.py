@@ -24,6 +24,8 @@ from maskrep.schema import (
   check,
 )
 
+pytestmark = pytest.mark.quick
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:

@@ -1,11 +1,14 @@
 """The seams that let a method be one file, as far as the text of the source shows them."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
 
 from tests.long.mutants import MUTANTS
+
+pytestmark = pytest.mark.quick
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'maskrep'
@@ -19,6 +22,7 @@ MAX_FILE, MAX_FUNCTION = 300, 60  # lines; of a function without its docstring
 KINDS = {'weights': {'vqgan'}, 'models': {'vqgan'}}
 
 
+@functools.cache
 def parsed(path: Path) -> ast.Module:
   return ast.parse(path.read_text())
 

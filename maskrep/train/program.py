@@ -66,11 +66,12 @@ def make_program(
   total_steps = max(schedules.epochs_to_steps(epochs, examples, batch_size), 1)
   warmup_steps = schedules.epochs_to_steps(optim.warmup_epochs, examples, batch_size)
   values = optim.schedules(total_steps=total_steps, warmup_steps=warmup_steps)
-  rules = objective.rules(jax.eval_shape(objective.init, jax.random.key(0))[0])
+  initial = jax.jit(objective.init)  # so that all that follows shares one trace of it
+  rules = objective.rules(initial.eval_shape(jax.random.key(0))[0])
   optimizer = optim.optimizer(values, rules)
 
   def init() -> TrainState:
-    return init_state(objective, optimizer, seed)
+    return init_state(initial, optimizer, seed)
 
   shapes = jax.eval_shape(init)
   sharding = state_sharding(mesh, shapes)

@@ -12,9 +12,11 @@ from maskrep.train.schedules import Schedule
 from maskrep.types import Array, Batch, Objective, Params, TrainState
 
 
-def init_state(objective: Objective, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
-  """The state before the first step; the teacher starts as a copy of the student."""
-  params, model_state = objective.init(rng.stream(seed, 'init'))
+def init_state(
+  init: Callable[[Array], tuple[Params, Any]], optimizer: optax.GradientTransformation, seed: int,
+) -> TrainState:
+  """The state before the first step, with the weights of `Objective.init`; the teacher is a copy of the student."""
+  params, model_state = init(rng.stream(seed, 'init'))
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,

@@ -14,6 +14,8 @@ from maskrep.schema import build
 from maskrep.train.loop import Train
 from tests.support.processes import ROOT
 
+pytestmark = pytest.mark.quick
+
 DIGITS = f'--config={ROOT}/configs/msn_digits.py'
 COMMANDS = {
   'train': ([DIGITS], 'workdir'),

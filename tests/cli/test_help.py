@@ -18,6 +18,8 @@ from maskrep.errors import ConfigError
 from maskrep.experiment import config_file, fields
 from maskrep.weights.formats import ARRAYS, FORWARD
 
+pytestmark = pytest.mark.quick
+
 MODULES = {name: importlib.import_module(f'maskrep.cli.{commands.MODULES.get(name, name)}')
            for name in commands.COMMANDS}
 

@@ -11,6 +11,8 @@ from maskrep.data.loader import ATTEMPTS, in_order
 from maskrep.errors import DataError
 from tests.support.records import READS, Numbers, joined, labels, loader
 
+pytestmark = pytest.mark.quick
+
 
 def test_a_broken_record_is_replaced_and_counted_and_all_else_stays():
   sound, damaged = loader(Numbers(500)), loader(Numbers(500, broken=range(20), lost=[20]))

@@ -15,7 +15,8 @@ from maskrep.data import limits
 from maskrep.data.decode import BrokenImage, Measured, decode, measure
 from tests.support.pictures import encode, gradient, png, png16
 
-pytestmark = pytest.mark.filterwarnings('ignore:::PIL')  # Pillow warns of what these tests feed it
+# Pillow warns of what these tests feed it.
+pytestmark = [pytest.mark.quick, pytest.mark.filterwarnings('ignore:::PIL')]
 
 RGB = gradient(48, 64)
 GREY = np.asarray(Image.fromarray(RGB).convert('L'))

@@ -19,6 +19,8 @@ from maskrep.errors import ConfigError, DataError
 from tests.support.pictures import encode, gradient, prepare
 from tests.support.records import READS
 
+pytestmark = pytest.mark.quick
+
 SAME = lookup(MapValues(range(254)))
 
 

@@ -14,7 +14,7 @@ from maskrep.data.decode import BrokenImage, decode, decode_label_map
 from maskrep.data.sources.folder import SUFFIXES
 from tests.support.pictures import encode, gradient, png
 
-pytestmark = pytest.mark.filterwarnings('ignore:::PIL')
+pytestmark = [pytest.mark.quick, pytest.mark.filterwarnings('ignore:::PIL')]
 
 RGB = gradient(48, 64)
 TINY = {kind: encode(gradient(9, 9), kind) for kind in ('JPEG', 'PNG')}

@@ -6,6 +6,8 @@ from maskrep.data.sources.folder import Folder
 from maskrep.errors import ConfigError
 from tests.support.pictures import encode
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def folder(tmp_path):

@@ -13,6 +13,8 @@ from maskrep.errors import ConfigError
 from tests.support.pictures import encode, gradient
 from tests.support.records import READS, Numbers, joined, labels, loader
 
+pytestmark = pytest.mark.quick
+
 
 def assert_equal(ours, theirs):
   assert ours.keys() == theirs.keys()

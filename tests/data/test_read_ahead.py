@@ -12,6 +12,8 @@ from maskrep.data.loader import in_order
 from maskrep.errors import Stalled
 from tests.support.records import READS, Numbers, loader
 
+pytestmark = pytest.mark.quick
+
 
 class Slow(Numbers):
   def __getitem__(self, index):

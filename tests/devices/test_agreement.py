@@ -8,6 +8,8 @@ from maskrep.errors import DataError
 from maskrep.experiment import same
 from maskrep.workdir.starts import describe_start
 
+pytestmark = pytest.mark.quick
+
 HOSTS = ['a', 'b', 'c']
 
 

@@ -12,6 +12,8 @@ from maskrep.devices import distributed, meeting
 from maskrep.devices.meeting import Hello
 from maskrep.errors import ConfigError
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):

@@ -4,6 +4,8 @@ import pytest
 from maskrep.evaluation.cache import cached
 from maskrep.evaluation.features import Features
 
+pytestmark = pytest.mark.quick
+
 KEY = {'weights': 'abc', 'asked': {'size': 12, 'mean': (0.5, 0.5)}, 'images': 'digits:test:359'}
 FOUND = Features(np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, -1, 0, 2], np.int32))
 

@@ -11,6 +11,8 @@ from maskrep.cli.report import main
 from maskrep.evaluation import curves
 from maskrep.evaluation.report import newest, picture, png, read
 
+pytestmark = pytest.mark.quick
+
 RECORD = {
   'time': '2026-01-02T10:00:00+0000', 'protocol': 'lowshot', 'seconds': 12.34,
   'figures': [{'name': '1 label', 'value': 0.4321, 'std': 0.0123, 'each': [0.42, 0.44]},

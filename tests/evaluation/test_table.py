@@ -1,6 +1,10 @@
 """The table that ends a run."""
 
+import pytest
+
 from maskrep.evaluation.result import Result, from_repetitions, heading, render, render_rows
+
+pytestmark = pytest.mark.quick
 
 KNN, RECALL = Result('20 neighbours', 0.9634, metric='knn'), Result('Recall@1', 0.975, metric='recall_at_1')
 SHOTS = from_repetitions('1 label per class', (0.7, 0.8), metric='labels_1')

@@ -8,6 +8,8 @@ from maskrep.configs import msn_digits, vqgan_digits
 from maskrep.evaluation.result import Result
 from maskrep.evaluation.verdict import verdict
 
+pytestmark = pytest.mark.quick
+
 LOGGED = [{'step': 50, 'loss': 2.9, 'feature_std': 0.2}, {'step': 100, 'loss': 1.5, 'feature_std': 0.3, 'kl': 0.25}]
 
 

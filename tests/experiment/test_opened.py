@@ -9,6 +9,8 @@ from maskrep.experiment.experiment import Experiment
 from maskrep.experiment.opened import open_experiment
 from tests.support.pictures import encode, gradient
 
+pytestmark = pytest.mark.quick
+
 PICTURE = gradient(8, 8)
 
 

@@ -14,6 +14,8 @@ from maskrep.models.encoder import Preprocessing
 from maskrep.weights.pretrained import Pretrained
 from tests.support.tiny import VIT
 
+pytestmark = pytest.mark.quick
+
 DIGITS = dict(source='digits', train_split='train', eval_split='test', download=False, canvas=8, threads=1,
               max_broken_fraction=0.0, stall_timeout_s=60)
 ENCODER = Pretrained(

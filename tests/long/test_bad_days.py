@@ -68,7 +68,7 @@ run_process('maskrep.cli.train', ['main.py', *sys.argv[1:]])
 
 
 def test_told_to_stop_while_it_evaluates_it_saves_first(tmp_path):
-  process = start(tmp_path, '--config.eval.every_steps=3', program=('-c', EVALUATES))
+  process = start(tmp_path, *LONG, '--config.eval.every_steps=3', program=('-c', EVALUATES))
   wait_for((tmp_path / 'evaluating').exists, process)
   process.send_signal(signal.SIGINT)
   _, said = process.communicate(timeout=10)
@@ -79,9 +79,9 @@ def test_told_to_stop_while_it_evaluates_it_saves_first(tmp_path):
 
 def test_a_sweep_that_is_killed_takes_its_run_with_it(tmp_path):
   sweep = subprocess.Popen(
-    [sys.executable, '-m', 'maskrep', 'sweep', *SMALL, *LONG, '--grid=seed=1', f'--workdir={tmp_path}'], cwd=ROOT,
+    [sys.executable, '-m', 'maskrep', 'sweep', *SMALL, *LONG, '--grid=seed=0', f'--workdir={tmp_path}'], cwd=ROOT,
     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-  run = tmp_path / 'seed=1'
+  run = tmp_path / 'seed=0'
   wait_for_step(run, sweep, 2)
   pid = records(run, 'events.jsonl')[0]['process']
   sweep.kill()

@@ -1,5 +1,6 @@
 """Every shipped config can be built at its real size, and, made small, it resumes bit for bit."""
 
+import functools
 import importlib.util
 import itertools
 import json
@@ -67,6 +68,8 @@ def test_variants_for_small_data(name, variant):
 
 
 def check_step(config: ConfigDict, *, traced: bool) -> None:
+  if 'scan' in config.get('encoder', ()):
+    config.encoder.scan = True  # traced sooner
   program = Experiment.parse(config).program(1_281_167, make_mesh())
   if traced:
     state, batch = program.state, program.batch(config.data.canvas)
@@ -155,6 +158,21 @@ RESUMED = ['msn_vitb16', 'extrema_vitb16_90x8', 'mim_finetune_in1k', 'mscn_resne
            *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
+@pytest.fixture
+def compiled_once(monkeypatch):
+  """Runs of one method, which in a test must be of one config, share one program, traced and compiled once."""
+  make, found = Experiment.program, {}
+
+  def program(self, examples, mesh):
+    if self.method not in found:
+      found[self.method] = one = make(self, examples, mesh)
+      object.__setattr__(one, 'lower', functools.cache(one.lower))
+    return found[self.method]
+
+  monkeypatch.setattr(Experiment, 'program', program)
+
+
+@pytest.mark.usefixtures('compiled_once')
 @pytest.mark.parametrize('name', RESUMED)
 def test_interrupted_is_uninterrupted(name, request, tmp_path, monkeypatch):
   """2 steps, stop, 2 more = 4 straight: every leaf and every loss, bit for bit."""

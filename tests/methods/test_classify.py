@@ -175,7 +175,7 @@ def test_the_rest_keeps_every_bit(kind, trained, labelled):
   params, stats = jax.eval_shape(classify.init, jax.random.key(0))
   rules = classify.rules(params)
   optimizer = optim.optimizer(values, rules)
-  first = state = jax.jit(lambda: init_state(classify, optimizer, seed=0))()
+  first = state = jax.jit(lambda: init_state(classify.init, optimizer, seed=0))()
   step = jax.jit(make_step(classify, optimizer, values['ema_momentum'], 0, rules))
   for _ in range(2):
     state, _ = step(state, labelled)
@@ -199,7 +199,7 @@ def test_no_gradient_reaches_what_is_frozen(images):
   views = {'image': images, 'target': targets()}
   for trained in ('head', 'all'):
     classify = dataclasses.replace(TINY, trained=trained)
-    gradient = jax.grad(lambda p, classify=classify: loss_of(classify, p, model_state, views)[0])(params)
+    gradient = jax.jit(jax.grad(lambda p, classify=classify: loss_of(classify, p, model_state, views)[0]))(params)
     assert bool(gradient['encoder']['kernel'].any()) == (trained == 'all')
     assert gradient['classifier']['dense']['bias'].any()
 
@@ -224,7 +224,8 @@ def test_views_and_preprocessing_are_filtered_alike(labelled):
   filtered = dataclasses.replace(VIT, view=dataclasses.replace(VIEW, high_pass_sigma=1.5))
   plain, passed = (jax.jit(each.views)(jax.random.key(2), labelled)['image'] for each in (VIT, filtered))
   np.testing.assert_allclose(passed, high_pass_images(plain, 1.5), atol=1e-5)
-  whole, seen = (Preprocessing.of(VIEW, 1.0, sigma)(labelled['image'], labelled['size']) for sigma in (0.0, 1.5))
+  whole, seen = (
+    jax.jit(Preprocessing.of(VIEW, 1.0, sigma))(labelled['image'], labelled['size']) for sigma in (0.0, 1.5))
   np.testing.assert_allclose(seen, high_pass_images(whole, 1.5), atol=1e-5)
 
 

@@ -24,8 +24,8 @@ def extrema():
 
 @pytest.fixture(scope='module')
 def drawn(extrema, batch):
-  params, model_state = extrema.init(jax.random.key(0))
-  teacher, _ = extrema.init(jax.random.key(1))
+  init = jax.jit(extrema.init)
+  (params, model_state), (teacher, _) = init(jax.random.key(0)), init(jax.random.key(1))
   return jax.jit(extrema.views)(jax.random.key(2), batch), params, teacher, model_state
 
 
@@ -38,17 +38,24 @@ def loss_of(extrema, params, views, teacher, model_state):
 def test_loss_is_the_papers_in_float64(kind, extrema, drawn):
   views, params, teacher, model_state = drawn
   extrema = dataclasses.replace(extrema, loss_kind=kind)
-  loss, _ = loss_of(extrema, params, views, teacher, model_state)
+  loss = jax.jit(lambda p: loss_of(extrema, p, views, teacher, model_state)[0])(params)
 
-  def head(name, p, x):
-    return np.asarray(getattr(extrema, name).apply({'params': p[name]}, x), np.float64)
+  @jax.jit
+  def project(p, images, keep_idx=None):
+    return extrema.projector.apply({'params': p['projector']}, extrema.encode(p, {}, images, keep_idx)['cls'])
 
-  unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
-  target = unit(head('projector', teacher, extrema.encode(teacher, {}, views['teacher'])['cls']))
+  @jax.jit
+  def predict(p, keep_idx):
+    return extrema.predictor.apply({'params': p['predictor']}, project(p, views['student'], keep_idx))
+
+  def unit(x):
+    x = np.asarray(x, np.float64)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+  target = unit(project(teacher, views['teacher']))
   found = []
   for i in range(extrema.num_masks):
-    cls = extrema.encode(params, {}, views['student'], views['keep_idx'][:, i])['cls']
-    predicted = unit(head('predictor', params, head('projector', params, cls).astype(np.float32)))
+    predicted = unit(predict(params, views['keep_idx'][:, i]))
     if kind == 'byol':
       found.append(((predicted - target) ** 2).sum(-1))
     else:

@@ -40,8 +40,12 @@ def params(mim):
 
 @pytest.fixture(scope='module')
 def frozen(mim):
-  images = jnp.zeros((1, 16, 16, 3))
-  return mim.tokenizer.init(jax.random.key(5), images)['params']
+  return jax.jit(mim.tokenizer.init)(jax.random.key(5), jnp.zeros((1, 16, 16, 3)))['params']
+
+
+@pytest.fixture(scope='module')
+def views(mim, batch):
+  return jax.jit(mim.views)(jax.random.key(2), batch)
 
 
 def loss_of(mim, params, views, frozen):
@@ -51,7 +55,7 @@ def loss_of(mim, params, views, frozen):
 @pytest.mark.parametrize(('kind', 'masked_only', 'reduction'), [
   ('tokens', False, 'mean'), ('tokens', True, 'sum'), ('tokens', False, 'sum'), ('pixels', False, 'mean'),
   ('pixels', True, 'mean')])
-def test_loss_is_the_papers_in_float64(kind, masked_only, reduction, mim, params, frozen, batch):
+def test_loss_is_the_papers_in_float64(kind, masked_only, reduction, mim, params, frozen, views):
   mim = dataclasses.replace(mim, masked_only=masked_only, mim_reduction=reduction, mim_weight=0.7)
   if kind == 'pixels':
     decoder = mim.decoder.clone(output=48)
@@ -59,24 +63,26 @@ def test_loss_is_the_papers_in_float64(kind, masked_only, reduction, mim, params
     predict = {'kernel': jnp.asarray(kernel, jnp.float32), 'bias': jnp.zeros(48)}
     params = params | {'decoder': params['decoder'] | {'predict': predict}}
     mim = dataclasses.replace(mim, tokenizer=None, decoder=decoder)
-  views = jax.jit(mim.views)(jax.random.key(2), batch)
-  loss, aux = jax.jit(lambda p: loss_of(mim, p, views, frozen))(params)
 
-  whole = mim.encoder.apply({'params': params['encoder']}, views['supervised'])
-  logits = np.asarray(mim.classify(params, whole['patches'].mean(1)), np.float64)
+  @jax.jit
+  def found(params):
+    whole = mim.encoder.apply({'params': params['encoder']}, views['supervised'])
+    seen = mim.encoder.apply({'params': params['encoder']}, views['image'], views['keep_idx'])['patches']
+    predicted = mim.decoder.apply({'params': params['decoder']}, seen, seen.mean(1), views['keep_idx'])
+    return loss_of(mim, params, views, frozen), mim.classify(params, whole['patches'].mean(1)), predicted
+
+  (loss, aux), logits, predicted = found(params)
+  logits, predicted = np.asarray(logits, np.float64), np.asarray(predicted, np.float64)
   target = np.asarray(views['target'], np.float64)
   assert target.sum(1) == pytest.approx(1, abs=1e-5) and ((target > 0.2).sum(1) <= 2).all()
   probability = 1 / (1 + np.exp(-logits))
   classification = -(target * np.log(probability) + (1 - target) * np.log(1 - probability)).sum(1).mean()
 
-  seen = mim.encoder.apply({'params': params['encoder']}, views['image'], views['keep_idx'])
-  predicted = np.asarray(mim.decoder.apply(
-    {'params': params['decoder']}, seen['patches'], seen['patches'].mean(1), views['keep_idx']), np.float64)
   if kind == 'tokens':
     pixels = np.clip(np.asarray(views['image']) * 0.38 + 0.3, 0, 1)
-    ids = np.asarray(mim.tokenizer.apply({'params': frozen}, jnp.asarray(pixels), method='ids')).reshape(6, -1)
+    ids = jax.jit(lambda x: mim.tokenizer.apply({'params': frozen}, x, method='ids'))(pixels).reshape(6, -1)
     log_p = predicted - np.log(np.exp(predicted).sum(-1, keepdims=True))
-    each = -np.take_along_axis(log_p, ids[..., None], -1)[..., 0]
+    each = -np.take_along_axis(log_p, np.asarray(ids)[..., None], -1)[..., 0]
   else:
     patches = np.asarray(views['image'], np.float64).reshape(6, 4, 4, 4, 4, 3).swapaxes(2, 3).reshape(6, 16, 48)
     normal = (patches - patches.mean(-1, keepdims=True)) / np.sqrt(patches.var(-1, keepdims=True) + 1e-6)
@@ -92,8 +98,7 @@ def test_loss_is_the_papers_in_float64(kind, masked_only, reduction, mim, params
   np.testing.assert_allclose(aux.metrics['classification'], classification, rtol=1e-5)
 
 
-def test_gradient_reaches_every_parameter_and_never_the_tokenizer(mim, params, frozen, batch):
-  views = jax.jit(mim.views)(jax.random.key(2), batch)
+def test_gradient_reaches_every_parameter_and_never_the_tokenizer(mim, params, frozen, views):
   grads, tokenizer = jax.jit(jax.grad(lambda p, f: loss_of(mim, p, views, f)[0], argnums=(0, 1)))(params, frozen)
   still = {name for name, g in jax.tree_util.tree_leaves_with_path(grads) if np.abs(g).max() < 1e-9}
   # Average pooling reads the patches alone, but they see the class token.
@@ -101,8 +106,7 @@ def test_gradient_reaches_every_parameter_and_never_the_tokenizer(mim, params, f
   assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(tokenizer))
 
 
-def test_the_mim_stream_sees_the_unmixed_image(mim, batch):
-  views = jax.jit(mim.views)(jax.random.key(2), batch)
+def test_the_mim_stream_sees_the_unmixed_image(mim, batch, views):
   plain = jax.jit(dataclasses.replace(
     mim, regularisation=dataclasses.replace(mim.regularisation, mixup_alpha=0.0)).views)(jax.random.key(2), batch)
   np.testing.assert_array_equal(views['image'], plain['image'])
@@ -177,9 +181,7 @@ def test_a_decoder_that_is_carried_over_needs_a_run_and_a_loss():
     Experiment.parse(config)
 
 
-def test_microbatches_give_the_whole_batch_s_loss_and_gradient(mim, params, frozen, batch):
-  views = jax.jit(mim.views)(jax.random.key(2), batch)
-
+def test_microbatches_give_the_whole_batch_s_loss_and_gradient(mim, params, frozen, views):
   def loss_and_gradient(objective):
     return jax.jit(jax.value_and_grad(lambda p: loss_of(objective, p, views, frozen)[0]))(params)
 

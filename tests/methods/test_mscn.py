@@ -42,7 +42,7 @@ INFONCE = MSCN(
 BYOL = dataclasses.replace(INFONCE, projector=SiameseHead(12, 7), predictor=SiameseHead(13, 7), loss_kind='byol')
 BOTH = pytest.mark.parametrize('mscn', [INFONCE, BYOL], ids=lambda mscn: mscn.loss_kind)
 
-INITIAL = INFONCE.init(jax.random.key(0))[1]['student']['encoder']
+INITIAL = {'bn': {'mean': np.zeros(32, np.float32), 'var': np.ones(32, np.float32)}}  # of the encoder
 
 
 @pytest.fixture(scope='module')
@@ -51,8 +51,8 @@ def drawn(batch):
 
   @functools.cache
   def draw(mscn):
-    params, model_state = mscn.init(jax.random.key(0))
-    teacher, _ = mscn.init(jax.random.key(1))
+    init = jax.jit(mscn.init)
+    (params, model_state), (teacher, _) = init(jax.random.key(0)), init(jax.random.key(1))
     return jax.jit(mscn.views)(jax.random.key(2), batch), params, teacher, model_state
 
   return draw
@@ -63,10 +63,11 @@ def loss_of(mscn, params, views, teacher, model_state):
                    frozen=None)
 
 
-def features_of(mscn, params, images):
-  out, moved = mscn.encoder.apply(
+@jax.jit
+def features_of(params, images):
+  out, moved = INFONCE.encoder.apply(
     {'params': params['encoder'], 'batch_stats': INITIAL}, images, train=True, mutable=['batch_stats'])
-  return np.asarray(out['cls'], np.float64), moved['batch_stats']
+  return out['cls'], moved['batch_stats']
 
 
 def head64(p, x):
@@ -100,8 +101,8 @@ def test_loss_is_the_papers_in_float64(mscn, microbatch, drawn):
     parts = 3 if microbatch else 1
     features, stats = np.zeros((*images.shape[:2], 32)), []
     for m in range(parts):
-      found, moved = features_of(mscn, p, images[m::parts].reshape(-1, *images.shape[2:]))
-      features[m::parts] = found.reshape(-1, images.shape[1], 32)
+      found, moved = features_of(p, np.asarray(images)[m::parts].reshape(-1, *images.shape[2:]))
+      features[m::parts] = np.asarray(found, np.float64).reshape(-1, images.shape[1], 32)
       stats.append(moved)
     embedded, projector = head64(p['projector'], features.reshape(-1, 32))
     return embedded, {'encoder': jax.tree.map(lambda *s: np.mean(s, axis=0), *stats), 'projector': projector}
@@ -191,13 +192,14 @@ def test_an_example_s_views_depend_on_its_position_alone(batch):
 
 
 @BOTH
-def test_evaluation_uses_the_statistics_of_its_weights(mscn):
-  params, model_state = mscn.init(jax.random.key(0))
+def test_evaluation_uses_the_statistics_of_its_weights(mscn, drawn):
+  _, params, _, model_state = drawn(mscn)
   last = 'teacher' if mscn.loss_kind == 'byol' else 'student'
-  model_state[last]['encoder'] = jax.tree.map(lambda x: x + 0.3, model_state[last]['encoder'])
+  moved = jax.tree.map(lambda x: x + 0.3, model_state[last]['encoder'])
+  model_state = model_state | {last: model_state[last] | {'encoder': moved}}
   images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)), jnp.float32)
-  want = mscn.encoder.apply({'params': params['encoder'], 'batch_stats': model_state[last]['encoder']}, images)
-  got = mscn.encode(params, model_state, images)
+  want = jax.jit(mscn.encoder.apply)({'params': params['encoder'], 'batch_stats': moved}, images)
+  got = jax.jit(mscn.encode)(params, model_state, images)
   np.testing.assert_allclose(got['cls'], want['cls'], atol=1e-5)
   assert got['patches'].shape == (2, 4, 32)
   with pytest.raises(ValueError, match='sees all pixels'):
@@ -205,8 +207,9 @@ def test_evaluation_uses_the_statistics_of_its_weights(mscn):
 
 
 def test_evaluation_filters_as_training_does(batch):
-  plain, filtered = (Preprocessing.of(VIEW, 1.0, sigma)(batch['image'], batch['size']) for sigma in (0.0, 1.5))
-  np.testing.assert_allclose(filtered, jnp.stack([high_pass(image, 1.5) for image in plain]), atol=1e-5)
+  plain, filtered = (
+    jax.jit(Preprocessing.of(VIEW, 1.0, sigma))(batch['image'], batch['size']) for sigma in (0.0, 1.5))
+  np.testing.assert_allclose(filtered, jax.jit(jax.vmap(lambda x: high_pass(x, 1.5)))(plain), atol=1e-5)
   config = shrink(mscn_digits.get_config())
   objective = Experiment.parse(config).objective
   assert objective.preprocessing.high_pass_sigma == objective.view.high_pass_sigma == config.views.high_pass_sigma > 0

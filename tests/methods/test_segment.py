@@ -78,7 +78,7 @@ def test_the_loss_is_the_mean_over_pixels_with_a_class_in_float64(segment, param
 def test_pixels_of_no_class_have_no_loss_and_no_gradient():
   logits = jax.random.normal(jax.random.key(0), (2, 3, 3, 4))
   label_map = np.array([[[0, 1, 255], [2, 255, 3], [0, 0, 0]], [[255] * 3] * 3], np.uint8)
-  sums, gradient = jax.value_and_grad(lambda x: pixel_sums(x, label_map)[:, 0].sum())(logits)
+  sums, gradient = jax.jit(jax.value_and_grad(lambda x: pixel_sums(x, label_map)[:, 0].sum()))(logits)
   assert np.isfinite(sums) and pixel_sums(logits, label_map)[:, 2].tolist() == [7, 0]
   assert (np.asarray(gradient)[label_map == 255] == 0).all() and np.abs(gradient[0, 0, 0]).max() > 0
 
@@ -125,7 +125,8 @@ def test_views_and_preprocessing_are_filtered_alike(segment, batch):
   plain, passed = (jax.jit(each.views)(jax.random.key(2), batch) for each in (segment, filtered))
   np.testing.assert_allclose(passed['image'], high_pass_images(plain['image'], 2.0), atol=1e-5)
   np.testing.assert_array_equal(passed['label_map'], plain['label_map'])
-  whole, seen = (Preprocessing.of(segment.view, 1.0, sigma)(batch['image'], batch['size']) for sigma in (0.0, 2.0))
+  whole, seen = (
+    jax.jit(Preprocessing.of(segment.view, 1.0, sigma))(batch['image'], batch['size']) for sigma in (0.0, 2.0))
   np.testing.assert_allclose(seen, high_pass_images(whole, 2.0), atol=1e-5)
 
 
@@ -152,7 +153,7 @@ def test_it_learns_scenes(segment):
     (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), length=60)
     return params, losses
 
-  params, losses = learn(objective.init(jax.random.key(0))[0])
+  params, losses = learn(jax.jit(objective.init)(jax.random.key(0))[0])
   confusion = judging.jit_confusion(
     objective.segment, Preprocessing.of(objective.view, 1.0), classes=11, mesh=make_mesh(devices=jax.devices()[:1]))
   found = judging.scores(np.asarray(confusion(params, batch['image'], batch['size'], label_map), np.int64))

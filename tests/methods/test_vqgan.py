@@ -43,7 +43,7 @@ def batch():
 
 @pytest.fixture(scope='module')
 def drawn(objective, batch):
-  params, _ = objective.init(jax.random.key(0))
+  params, _ = jax.jit(objective.init)(jax.random.key(0))
   return jax.jit(objective.views)(jax.random.key(2), batch), params
 
 
@@ -62,7 +62,8 @@ def test_loss_is_its_terms_in_float64(kind, objective, drawn):
   loss, aux = jax.jit(lambda p: loss_of(objective, p, views))(params)
 
   images = np.asarray(views['image'], np.float64)
-  apply = lambda name, model, *a, **k: model.apply({'params': params[name]}, *a, **k)  # noqa: E731
+  apply = lambda name, model, x, **k: jax.jit(  # noqa: E731
+    lambda p, x: model.apply({'params': p}, x, **k))(params[name], x)
   z = np.asarray(apply('tokenizer', objective.tokenizer, views['image'], method='encode'), np.float64)
   codebook = np.asarray(params['tokenizer']['codebook'], np.float64)
   distances = ((z[..., None, :] - codebook) ** 2).sum(-1).reshape(-1, 19)
@@ -106,7 +107,7 @@ def test_gradient_reaches_every_parameter(objective, drawn):
 def test_each_side_learns_from_its_own_term(objective, drawn):
   views, params = drawn
   alone = dataclasses.replace(objective, discriminator_weight=0.0)
-  assert 'discriminator' not in alone.init(jax.random.key(0))[0]
+  assert 'discriminator' not in jax.eval_shape(alone.init, jax.random.key(0))[0]
   _, without = loss_and_gradient(alone, {'tokenizer': params['tokenizer']}, views)
   _, before = loss_and_gradient(objective, params, views, step=START - 1)
   _, one = loss_and_gradient(objective, params, views)
@@ -124,7 +125,7 @@ def test_each_side_learns_from_its_own_term(objective, drawn):
     made = objective.reconstruct(params, views['image'])
     return (jnp.mean(jax.nn.relu(1 - see(views['image']))) + jnp.mean(jax.nn.relu(1 + see(made)))) / 2
 
-  near(one['discriminator'], jax.grad(own)(params['discriminator']))
+  near(one['discriminator'], jax.jit(jax.grad(own))(params['discriminator']))
   # The tokenizer learns from the generator's term alone, in proportion to its weight, and not from the other.
   steps = [jax.tree.map(lambda a, b: a - b, g['tokenizer'], without['tokenizer']) for g in (one, two)]
   near(jax.tree.map(lambda g: 2 * g, steps[0]), steps[1])
@@ -139,7 +140,8 @@ def test_codes_follow_the_encoder_and_the_encoder_its_codes(objective, drawn):
   plain = dataclasses.replace(objective, entropy_weight=0.0, discriminator_weight=0.0)
   params = {'tokenizer': params['tokenizer']}
   _, gradient = loss_and_gradient(plain, params, views)
-  z = np.asarray(plain.tokenizer.apply({'params': params['tokenizer']}, views['image'], method='encode'), np.float64)
+  encode = jax.jit(lambda p, x: plain.tokenizer.apply({'params': p}, x, method='encode'))
+  z = np.asarray(encode(params['tokenizer'], views['image']), np.float64)
   z = z.reshape(-1, 6)
   codebook = np.asarray(params['tokenizer']['codebook'], np.float64)
   ids = ((z[:, None] - codebook) ** 2).sum(-1).argmin(1)
@@ -148,7 +150,7 @@ def test_codes_follow_the_encoder_and_the_encoder_its_codes(objective, drawn):
   np.testing.assert_allclose(gradient['tokenizer']['codebook'], want, atol=1e-6)
   # With beta 0 the encoder follows the reconstruction alone; with more it is drawn to the codes, and they stay.
   _, free = loss_and_gradient(dataclasses.replace(plain, commitment_weight=0.0), params, views)
-  alone = jax.grad(lambda p: jnp.mean((plain.reconstruct(p, views['image']) - views['image']) ** 2))(params)
+  alone = jax.jit(jax.grad(lambda p: jnp.mean((plain.reconstruct(p, views['image']) - views['image']) ** 2)))(params)
   for a, b in zip(*(jax.tree.leaves(g['tokenizer']['encoder']) for g in (free, alone)), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-6)
   np.testing.assert_allclose(free['tokenizer']['codebook'], want, atol=1e-6)
@@ -176,8 +178,9 @@ def test_views_are_pixels_that_differ_by_position(objective, batch):
 
 def test_encode_gives_codes_row_by_row_and_their_mean(objective, drawn):
   views, params = drawn
-  out = objective.encode(params, {}, views['image'])
-  ids = objective.tokenizer.apply({'params': params['tokenizer']}, views['image'], method='ids')
+  out = jax.jit(objective.encode)(params, {}, views['image'])
+  ids = jax.jit(lambda p, x: objective.tokenizer.apply({'params': p}, x, method='ids'))(
+    params['tokenizer'], views['image'])
   assert out['cls'].shape == (6, 6) and out['patches'].shape == (6, 16, 6)
   np.testing.assert_array_equal(out['patches'][:, 5], params['tokenizer']['codebook'][ids[:, 1, 1]])
   np.testing.assert_allclose(out['cls'], np.asarray(out['patches']).mean(1), atol=1e-6)
@@ -224,7 +227,7 @@ def test_it_learns_the_digits(objective):
   objective = dataclasses.replace(
     objective, discriminator_start_step=30, discriminator_weight=0.01, entropy_weight=0.02, entropy_temperature=0.05)
   optimizer = optax.adam(3e-3)
-  state = init_state(objective, optimizer, 0)
+  state = jax.jit(lambda: init_state(objective.init, optimizer, 0))()
   rules = standard_rules(jax.eval_shape(objective.init, jax.random.key(0))[0])
   step = jax.jit(make_step(objective, optimizer, schedules.linear(0.9, 0.9, 100), 0, rules))
   source = Digits('train')
@@ -242,5 +245,5 @@ def test_it_learns_the_digits(objective):
   assert last['codes_in_use'] > 10 and all(m['skipped_updates'] == 0 for m in seen)
 
   images = canvases[:5] / np.float32(255)
-  made = objective.reconstruct(state.ema_params, images)
+  made = jax.jit(objective.reconstruct)(state.ema_params, images)
   assert made.shape == images.shape and np.mean((made - images) ** 2) < 0.7 * images.var()

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parent.parent.parent
 START = 'import sys; from maskrep.process.entry import run_process; run_process("program", sys.argv)'
 SPEAKS = r'''

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parent.parent.parent
 START = 'import sys; from maskrep.process.entry import run_process; run_process("program", sys.argv)'
 # `compute` is one call that does not return to Python, as a compilation: 20 s and more.

@@ -15,6 +15,8 @@ from maskrep.sweep import launch
 from maskrep.sweep.grid import run_name, runs
 from maskrep.workdir.config import store_config
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parent.parent.parent
 TRAIN = ['python', '-m', 'maskrep', 'train']
 DIGITS, RESNET = 'configs/msn_digits.py', 'configs/mscn_digits.py'

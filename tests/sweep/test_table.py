@@ -18,6 +18,8 @@ from maskrep.sweep.grid import Run
 from maskrep.sweep.outcome import Outcome, ends, outcome
 from maskrep.sweep.table import as_csv, as_markdown, columns_grid
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parent.parent.parent
 EARLY, LATE = '2026-01-01T10:00:00+0000', '2026-01-01T11:30:00+0100'  # half an hour later
 

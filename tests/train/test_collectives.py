@@ -1,6 +1,10 @@
 """Collectives are found in HLO text, and counted as often as their loops run."""
 
+import pytest
+
 from maskrep.train.collectives import Collective, collectives
+
+pytestmark = pytest.mark.quick
 
 HLO = """HloModule jit_step, entry_computation_layout={(f32[4]{0})->f32[4]{0}}
 

@@ -10,6 +10,8 @@ import pytest
 from maskrep.train.clock import Clock
 from maskrep.train.progress import COLLAPSED_STEPS, Progress
 
+pytestmark = pytest.mark.quick
+
 PROGRAM = types.SimpleNamespace(total_steps=200, batch_size=8, schedules={})
 
 

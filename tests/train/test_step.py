@@ -15,7 +15,7 @@ from tests.support.tiny import shrink
 def made():
   objective, optimizer, rules, values, batches = parts()
   step = jax.jit(make_step(objective, optimizer, values['ema_momentum'], 0, rules))
-  return step, init_state(objective, optimizer, seed=0), batches, values
+  return step, init_state(objective.init, optimizer, seed=0), batches, values
 
 
 def parts():
@@ -46,7 +46,7 @@ def test_a_frozen_encoder_keeps_every_bit_and_gathers_moments():
   objective, optimizer, rules, values, batches = parts()
   free, frozen = (jax.jit(make_step(objective, optimizer, values['ema_momentum'], 0, rules, freeze_encoder_steps=steps))
                   for steps in (0, 2))
-  state = first = init_state(objective, optimizer, seed=0)
+  state = first = init_state(objective.init, optimizer, seed=0)
   for batch in batches:
     expected, (state, _) = free(state, batch)[0], frozen(state, batch)
     for tree, before in ((state.params, first.params), (state.ema_params, first.ema_params)):

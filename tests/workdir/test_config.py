@@ -10,6 +10,8 @@ from maskrep.errors import CheckpointError, ConfigError
 from maskrep.workdir.config import VERSION, changes, load_config, store_config
 from maskrep.workdir.upgrade import upgraded
 
+pytestmark = pytest.mark.quick
+
 CONFIG = {'seed': 0, 'batch_size': 8, 'optim': {'learning_rate': 0.1}, 'eval': {'every_steps': 5},
           'train': {'fsdp': 1, 'epochs': 2.0}, 'views': {'mean': (0.5, 0.5)}}
 FREE = 'eval.', 'train.fsdp'

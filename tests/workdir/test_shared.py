@@ -5,6 +5,8 @@ import pytest
 from maskrep.errors import CheckpointError
 from maskrep.workdir import shared
 
+pytestmark = pytest.mark.quick
+
 
 def test_the_file_of_process_0_is_found_also_if_it_comes_late(tmp_path):
   workdir = tmp_path / 'run'

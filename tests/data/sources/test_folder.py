@@ -14,6 +14,8 @@ from maskrep.errors import ConfigError
 from tests.support.evaluator import DATA
 from tests.support.pictures import encode, gradient, png16
 
+pytestmark = pytest.mark.quick
+
 
 def fails(action, remedy: str) -> str:
   """The message, of one line."""

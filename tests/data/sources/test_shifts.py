@@ -12,6 +12,8 @@ from maskrep.data.sources.shifts import ALEXNET_ERRORS, SETS, SEVERITIES
 from maskrep.errors import ConfigError
 from tests.support.pictures import encode, prepare
 
+pytestmark = pytest.mark.quick
+
 CORRUPTIONS = [f'imagenet2012_corrupted/{name}_{severity}' for name in ALEXNET_ERRORS for severity in SEVERITIES]
 
 

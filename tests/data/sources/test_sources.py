@@ -18,6 +18,8 @@ from maskrep.data.sources.tfds import IN_MEMORY, TFDS
 from maskrep.errors import ConfigError, DataError
 from tests.support.pictures import encode, prepare
 
+pytestmark = pytest.mark.quick
+
 FEATURES = {'picture': tfds.features.Image(shape=(None, None, 3)),
             'kind': tfds.features.ClassLabel(names=['cat', 'dog', 'eel'])}
 

@@ -4,8 +4,12 @@ import logging
 import os
 import socket
 
+import pytest
+
 from maskrep.data.sources.folder import Folder
 from tests.support.pictures import encode, gradient
+
+pytestmark = pytest.mark.quick
 
 
 def test_what_is_no_file_is_counted_by_kind_in_one_line_and_never_opened(tmp_path, caplog, monkeypatch):

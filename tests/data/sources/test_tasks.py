@@ -17,6 +17,8 @@ from maskrep.data.sources.tasks import TASKS, VTAB
 from maskrep.errors import ConfigError
 from tests.support.pictures import encode, prepare
 
+pytestmark = pytest.mark.quick
+
 # Classes, and examples of each split that a task is cut from: VTAB's table of data sets, and tfds's catalogue.
 TFDS = {
   'caltech101': (102, {'train': 3060, 'test': 6084}),

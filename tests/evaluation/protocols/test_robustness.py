@@ -16,6 +16,8 @@ from maskrep.schema import build
 from tests.support.evaluator import PixelEvaluator, pixels
 from tests.support.pictures import encode, prepare
 
+pytestmark = pytest.mark.quick
+
 ALL = tuple(ALEXNET_ERRORS)
 
 
