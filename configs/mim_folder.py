@@ -7,8 +7,8 @@ seen every training label: compare them with pixels on few labels in that light.
   python main.py --config=configs/mim_folder.py --workdir=runs/mine --config.data.source=folder:PATH
   python main.py --config=configs/mim_folder.py:small --workdir=runs/mine --config.data.source=folder:PATH
 
-`:small` has views of 64 pixels and `:tiny` of 32; what they reach is in docs/small_data.md. The GPU run has not been run
-by us. The paper predicts the tokens of a VQGAN; the variants mask 50 % and not its 20 %.
+`:small` has views of 64 pixels and `:tiny` of 32; what they reach is in docs/small_data.md. The GPU run is not run yet.
+The paper predicts the tokens of a VQGAN; the variants mask 50 % and not its 20 %.
 """
 
 from maskrep.configs.base.mim import supervised_mim

@@ -74,7 +74,7 @@ def test_every_method_shows_the_views_it_draws(method, drawn):
 @pytest.mark.parametrize(('method', 'expected'), [
   ('msn', {'masked anchor 1': 5, 'masked anchor 2': 5}),  # of 16 patches: ratio 0.3 keeps 11
   ('extrema', {f'masked student {i}': 12 for i in (1, 2, 3)}),
-  ('mim', {'masked image': 4, 'masked supervised': 8}),
+  ('mim', {'masked image': 8, 'masked supervised': 8}),
 ])
 def test_as_many_patches_are_grey_as_the_masks_drop(method, expected, drawn):
   objective, views = drawn(method)
