@@ -1,5 +1,6 @@
 """The page of reproduction: every table and figure has a row, and every command on them can still be built."""
 
+from collections.abc import Callable
 import functools
 import importlib
 import json
@@ -94,7 +95,7 @@ def _tuples(value):
   return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def check_training(config: dict) -> None:
+def check_step(config: dict) -> None:
   """Builds the experiment at its size, and the step of the same experiment made small, once per shape."""
   Experiment.parse(config)
   small = shrink(ConfigDict(config)).to_dict()
@@ -104,18 +105,18 @@ def check_training(config: dict) -> None:
   traced(json.dumps(small | {name: some[name] for name in NUMBERS}, sort_keys=True))
 
 
-def build(command: str) -> None:
-  """Does with a command line what can be done without data."""
+def build(command: str, check: Callable[[dict], object]) -> None:
+  """Does with a command line what can be done without data; `check` is for the configs that it trains."""
   maskrep, program, *arguments = shlex.split(command)
   assert maskrep == 'maskrep'
   argv = [program, *arguments]
   if program == 'train':
-    check_training(train.parse(argv).config.to_dict())
+    check(train.parse(argv).config.to_dict())
   elif program == 'cost':
-    check_training(cost.parse(argv).config.to_dict())
+    check(cost.parse(argv).config.to_dict())
   elif program == 'sweep':
     for run in runs(sweep.parse(argv), sweep.parse_config):
-      check_training(run.config)
+      check(run.config)
   elif program == 'evaluate':
     _, values = evaluate.parse(argv)
     fields.of_evaluation(values.config.to_dict())
@@ -127,7 +128,9 @@ def build(command: str) -> None:
 
 
 @pytest.mark.parametrize('name', [name for name, row in ROWS.items() if commands(row)])
-def test_every_command_can_be_built(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize('check', [Experiment.parse, pytest.param(check_step, marks=pytest.mark.slow)],
+                         ids=['config', 'step'])
+def test_every_command_can_be_built(check, name, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   for command in commands(ROWS[name]):
-    build(command)
+    build(command, check)

@@ -38,7 +38,7 @@ BAD = {
   'size no multiple of the patch': ([DIGITS, '--config.views.size=18'], 'views.size=18'),
   'focal size no multiple': ([DIGITS, '--config.views.focal_size=9'], 'views.focal_size=9'),
   'width no multiple of the heads': ([DIGITS, '--config.encoder.heads=5'], 'encoder.heads=5'),
-  'unknown initial weights': ([DIGITS, '--config.encoder.weight_init=xavier'], 'weight_init'),
+  'unknown initial weights': ([DIGITS, '--config.encoder.weight_init=orthogonal'], 'weight_init'),
   'zero patch': ([DIGITS, '--config.encoder.patch_size=0'], 'encoder.patch_size=0'),
   'batch of nothing': ([DIGITS, '--config.batch_size=0'], 'batch_size=0'),
   'batch above the data': ([DIGITS, '--config.batch_size=4096'], 'batch_size=4096'),

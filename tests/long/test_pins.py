@@ -13,8 +13,7 @@ from tests.support.pins import FILE, measure
 from tests.support.tiny import shrink
 
 PINS = json.loads(FILE.read_text())
-# Their programs are compiled for test_configs.py too. The losses of MIM are in on_eight_devices.py.
-QUICK = 'msn_vitb16', 'extrema_vitb16_90x8', 'mscn_resnet50_byol'
+QUICK = 'msn_digits', 'mim_digits', 'mscn_digits'  # the other methods' losses are in tests/long/on_eight_devices.py too
 
 
 def test_every_training_config_has_pins():

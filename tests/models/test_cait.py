@@ -1,5 +1,7 @@
 """ExtreMA's encoder: class attention against timm's, and what each representation may depend on."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,11 @@ def randomised(module, *arguments):
   shapes = jax.eval_shape(module.init, jax.random.key(0), *arguments)
   rng = np.random.default_rng(0)
   return jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.2, s.shape), s.dtype), shapes)
+
+
+@functools.cache
+def jitted(model):
+  return jax.jit(model.apply, static_argnames='part')
 
 
 def images(b=2, side=20):
@@ -44,13 +51,13 @@ def test_class_attention_is_timms(torchvision):
   peer.load_state_dict(state)
   with torch.no_grad():
     want = peer(torch.from_numpy(np.array(x[:, 1:])), torch.from_numpy(np.array(x[:, :1])))
-  np.testing.assert_allclose(block.apply(params, x, (0, 1)), want.numpy(), atol=2e-6)
+  np.testing.assert_allclose(jitted(block)(params, x, part=(0, 1)), want.numpy(), atol=2e-6)
 
 
 def test_layer_scale_starts_at_its_value():
-  params = Block(3, layer_scale=0.1).init(jax.random.key(0), jnp.zeros((1, 2, 24)))['params']
+  params = jax.jit(Block(3, layer_scale=0.1).init)(jax.random.key(0), jnp.zeros((1, 2, 24)))['params']
   np.testing.assert_array_equal(params['scale1'], np.full(24, 0.1, np.float32))
-  assert 'scale1' not in Block(3).init(jax.random.key(0), jnp.zeros((1, 2, 24)))['params']
+  assert 'scale1' not in jax.eval_shape(Block(3).init, jax.random.key(0), jnp.zeros((1, 2, 24)))['params']
 
 
 @pytest.mark.parametrize('instance', INSTANCE)
@@ -58,11 +65,11 @@ def test_any_grid_and_any_mask(instance):
   model = CaiT(**TINY, instance=instance)
   params = randomised(model, images())
   assert ('cls' in params['params']) == (instance != 'average')
-  out = model.apply(params, images(side=12))
+  out = jitted(model)(params, images(side=12))
   assert out['cls'].shape == (2, 24) and out['patches'].shape == (2, 9, 24) and out['cls'].dtype == jnp.float32
-  whole = model.apply(params, images())
+  whole = jitted(model)(params, images())
   order = jnp.asarray(np.random.default_rng(0).permuted(np.tile(np.arange(25), (2, 1)), axis=1))
-  shuffled = model.apply(params, images(), order)
+  shuffled = jitted(model)(params, images(), order)
   np.testing.assert_allclose(shuffled['cls'], whole['cls'], atol=1e-5)
   np.testing.assert_allclose(shuffled['patches'], jnp.take_along_axis(whole['patches'], order[..., None], 1), atol=1e-5)
 
@@ -72,7 +79,7 @@ def test_the_trunk_does_not_see_the_class_token():
   params = randomised(model, images())
   moved = jax.tree.map(lambda x: x, params)
   moved['params']['cls'] = moved['params']['cls'][..., ::-1]
-  a, b = model.apply(params, images()), model.apply(moved, images())
+  a, b = jitted(model)(params, images()), jitted(model)(moved, images())
   np.testing.assert_array_equal(a['patches'], b['patches'])
   assert np.abs(a['cls'] - b['cls']).max() > 1e-3
 
@@ -81,12 +88,14 @@ def test_dropped_pixels_change_nothing():
   model = CaiT(**TINY)
   params = randomised(model, images())
   keep_idx = jnp.asarray([[0, 3, 7], [1, 2, 24]])
-  gradient = jax.grad(lambda x: model.apply(params, x, keep_idx)['cls'].sum())(images())
+  gradient = jax.jit(jax.grad(lambda x: model.apply(params, x, keep_idx)['cls'].sum()))(images())
   touched = np.abs(np.asarray(gradient)).reshape(2, 5, 4, 5, 4, 3).max((2, 4, 5)).reshape(2, 25) > 0
   assert [list(np.flatnonzero(row)) for row in touched] == keep_idx.tolist()
 
 
-@pytest.mark.parametrize('options', [{'remat': True}, {'scan': True}, {'remat': True, 'scan': True}], ids=str)
+@pytest.mark.parametrize('options', [
+  {'remat': True, 'scan': True}, *(pytest.param({name: True}, marks=pytest.mark.slow) for name in ('remat', 'scan'))],
+  ids=str)
 def test_remat_and_scan_change_nothing_but_the_cost(options):
   params = randomised(CaiT(**TINY), images())
   noise = {'keep': jnp.asarray([[[1, 0], [2, 1]], [[0, 1], [1, 2]]], jnp.float32)}

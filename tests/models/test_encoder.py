@@ -24,20 +24,22 @@ def test_layers_are_what_a_shallower_encoder_ends_with(pooling, class_token):
   images = jax.random.normal(jax.random.key(0), (2, 12, 12, 3))
   keep_idx = jnp.array([[0, 4, 7], [1, 2, 8]])
   encoder = ViT(**SIZES, depth=3, scan=True, class_token=class_token)
-  variables = encoder.init(jax.random.key(1), images)
+  variables = jax.jit(encoder.init)(jax.random.key(1), images)
   variables['params']['norm'] = jax.tree.map(lambda leaf: leaf + 0.3, variables['params']['norm'])
-  found = represent(encoder, variables, images, keep_idx, pooling=pooling, layers=3)
-  expected = [represent(ViT(**SIZES, depth=depth, class_token=class_token), first_blocks(variables, depth), images,
-                        keep_idx, pooling=pooling, layers=1) for depth in (1, 2, 3)]
+  see = jax.jit(represent, static_argnums=0, static_argnames=('pooling', 'layers'))
+  found = see(encoder, variables, images, keep_idx, pooling=pooling, layers=3)
+  expected = [see(ViT(**SIZES, depth=depth, class_token=class_token), first_blocks(variables, depth), images,
+                  keep_idx, pooling=pooling, layers=1) for depth in (1, 2, 3)]
   np.testing.assert_allclose(found, np.concatenate(expected, axis=-1), atol=1e-5)
 
 
 def test_without_a_class_token_the_average_represents_the_image_in_every_pooling():
   images = jax.random.normal(jax.random.key(0), (2, 12, 12, 3))
   encoder = ViT(**SIZES, depth=2, class_token=False)
-  variables = encoder.init(jax.random.key(1), images)
-  average, token = (represent(encoder, variables, images, pooling=pooling, layers=1)
-                    for pooling in ('average', 'class_token'))
+  variables = jax.jit(encoder.init)(jax.random.key(1), images)
+  average, token = (
+    jax.jit(lambda v, pooling=pooling: represent(encoder, v, images, pooling=pooling, layers=1))(variables)
+    for pooling in ('average', 'class_token'))
   np.testing.assert_array_equal(average, token)
   assert variables['params']['pos'].shape == (9, 16) and describe(encoder)[1]['class_token'] is False
 

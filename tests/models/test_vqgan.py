@@ -1,6 +1,7 @@
 """The VQGAN tokenizer: both designs against PyTorch, the nearest code against float64, sizes, gradients."""
 
 import dataclasses
+import functools
 import math
 
 from flax.traverse_util import flatten_dict
@@ -39,6 +40,12 @@ def randomised(module, *arguments):
     return jnp.asarray(rng.normal(name == 'scale', scale, leaf.shape), leaf.dtype)
 
   return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(module.init, jax.random.key(0), *arguments))
+
+
+@functools.cache
+def jitted(model, method=None):
+  """A function (variables, input) -> what the method makes of it."""
+  return jax.jit(lambda variables, x: model.apply(variables, x, method=method))
 
 
 class Peer:
@@ -129,9 +136,9 @@ def tiny(request):
 def test_designs_are_those_of_pytorch(size, tiny):
   model, variables = tiny
   peer, x = Peer(variables, model), images(*size)
-  z = model.apply(variables, x, method='encode')
-  ids = model.apply(variables, x, method='ids')
-  made = model.apply(variables, ids, method='decode')
+  z = jitted(model, 'encode')(variables, x)
+  ids = jitted(model, 'ids')(variables, x)
+  made = jitted(model, 'decode')(variables, ids)
   with peer.torch.no_grad():
     want = peer.encode(x)
     want_ids = peer.ids(want)
@@ -161,8 +168,8 @@ def test_taming_is_the_tokenizer_of_janus(torchvision):
   peer = janus.JanusVQVAE(config).eval()
   peer.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
   assert peer.state_dict().keys() == state.keys()
-  z = model.apply(variables, x, method='encode')
-  codes, ids = model.apply(variables, z, method='quantise')
+  z = jitted(model, 'encode')(variables, x)
+  codes, ids = jitted(model, 'quantise')(variables, z)
   with torch.no_grad():
     seen = torch.from_numpy(np.array(2 * x - 1)).permute(0, 3, 1, 2)
     want = peer.quant_conv(peer.encoder(seen)).permute(0, 2, 3, 1)
@@ -170,7 +177,7 @@ def test_taming_is_the_tokenizer_of_janus(torchvision):
     grid = torch.from_numpy(np.array(codes)).permute(0, 3, 1, 2)
     made = (peer.decoder(peer.post_quant_conv(grid)).permute(0, 2, 3, 1) + 1) / 2
   np.testing.assert_array_equal(ids, want_ids)
-  apart = np.abs(z - want.numpy()).max(), np.abs(model.apply(variables, codes, method='decode') - made.numpy()).max()
+  apart = np.abs(z - want.numpy()).max(), np.abs(jitted(model, 'decode')(variables, codes) - made.numpy()).max()
   print(f'Janus: encoder {apart[0]:.1e}, decoder {apart[1]:.1e}')
   assert max(apart) < 1e-4
 
@@ -214,31 +221,31 @@ def test_code_is_the_nearest_in_float64(seed, scale, offset):
 def test_quantise_picks_codes_and_lets_the_gradient_through(tiny):
   model, variables = tiny
   z = jnp.asarray(np.random.default_rng(2).normal(size=(2, 3, 5, 12)), jnp.float32)
-  codes, ids = model.apply(variables, z, method='quantise')
+  codes, ids = jitted(model, 'quantise')(variables, z)
   np.testing.assert_allclose(codes, variables['params']['codebook'][ids], atol=1e-6)
   assert ids.dtype == jnp.int32
   weights = jnp.asarray(np.random.default_rng(3).normal(size=z.shape), jnp.float32)
-  gradient = jax.grad(lambda z: (weights * model.apply(variables, z, method='quantise')[0]).sum())(z)
+  gradient = jax.jit(jax.grad(lambda z: (weights * model.apply(variables, z, method='quantise')[0]).sum()))(z)
   np.testing.assert_array_equal(gradient, weights)
-  to_codes = jax.grad(lambda c: (weights * straight_through(z, c)).sum())(codes)
+  to_codes = jax.jit(jax.grad(lambda c: (weights * straight_through(z, c)).sum()))(codes)
   np.testing.assert_array_equal(to_codes, np.zeros_like(to_codes))
 
 
 def test_calling_it_reconstructs(tiny):
   model, variables = tiny
   x = images()
-  ids = model.apply(variables, x, method='ids')
-  codes = model.apply(variables, model.apply(variables, x, method='encode'), method='quantise')[0]
-  want = model.apply(variables, codes, method='decode')
-  np.testing.assert_allclose(model.apply(variables, x), want, atol=1e-5)
-  np.testing.assert_allclose(model.apply(variables, ids, method='decode'), want, atol=1e-4)
+  ids = jitted(model, 'ids')(variables, x)
+  codes = jitted(model, 'quantise')(variables, jitted(model, 'encode')(variables, x))[0]
+  want = jitted(model, 'decode')(variables, codes)
+  np.testing.assert_allclose(jitted(model)(variables, x), want, atol=1e-5)
+  np.testing.assert_allclose(jitted(model, 'decode')(variables, ids), want, atol=1e-4)
 
 
 def test_bfloat16_returns_float32(tiny):
   model, variables = dataclasses.replace(tiny[0], dtype=jnp.bfloat16), tiny[1]
-  z = model.apply(variables, images(), method='encode')
-  assert z.dtype == model.apply(variables, images()).dtype == jnp.float32
-  exact = tiny[0].apply(variables, images(), method='encode')
+  z = jitted(model, 'encode')(variables, images())
+  assert z.dtype == jax.eval_shape(model.apply, variables, images()).dtype == jnp.float32
+  exact = jitted(tiny[0], 'encode')(variables, images())
   assert 1e-4 < np.abs(z - exact).max() < 0.3
 
 
@@ -246,7 +253,7 @@ def test_bfloat16_returns_float32(tiny):
 def test_other_sizes_are_refused(size, tiny):
   model, variables = tiny
   with pytest.raises(ValueError, match=f'{size[0]}x{size[1]} is not a multiple of the stride 4'):
-    model.apply(variables, images(*size), method='ids')
+    jitted(model, 'ids')(variables, images(*size))
 
 
 @pytest.mark.parametrize(('field', 'value', 'match'), [
@@ -261,6 +268,6 @@ def test_discriminator_sees_patches_of_one_image():
   module = PatchDiscriminator(width=8, layers=2, groups=4)
   variables = randomised(module, images())
   x = images(16, 24)
-  logits = module.apply(variables, x)
+  logits = jitted(module)(variables, x)
   assert logits.shape == (2, 4, 6) and logits.dtype == jnp.float32
-  np.testing.assert_allclose(module.apply(variables, x[1:]), logits[1:], atol=1e-5)
+  np.testing.assert_allclose(jitted(module)(variables, x[1:]), logits[1:], atol=1e-5)
