@@ -4,6 +4,7 @@ Tested with jax 0.10, where a `ClosedJaxpr` wraps a `Jaxpr`, and with 0.12, wher
 """
 
 from collections.abc import Callable, Iterator
+import importlib
 
 import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
@@ -36,3 +37,12 @@ def portable(exported: jax.export.Exported, version: str) -> bytes:
     passes = 'func.func(stablehlo-legalize-composite-to-call),inline'
     passmanager.PassManager.parse(f'builtin.module({passes})').run(module.operation)
     return stablehlo.serialize_portable_artifact(module, version)
+
+
+def topology_devices(platform: str, **asked: str) -> list[jax.Device]:
+  """Devices to compile for that are not here; raises ImportError if the compiler is not installed."""
+  from jax.experimental import topologies
+
+  libraries = {'tpu': 'libtpu', 'cuda': 'jax_plugins'}
+  importlib.import_module(libraries[platform])
+  return list(topologies.get_topology_desc(platform=platform, **asked).devices)

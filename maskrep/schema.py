@@ -13,9 +13,9 @@ import typing
 from typing import Annotated, Any, TypeVar
 
 from flax import linen as nn
-import jax
 import jax.numpy as jnp
 
+from maskrep.compiled_for import platform
 from maskrep.errors import ConfigError
 from maskrep.process.paths import ON_THIS_MACHINE
 from maskrep.types import Dataclass
@@ -103,7 +103,7 @@ Dtype = Annotated[str, OneOf(('auto', *DTYPES))]
 def dtype_of(name: str) -> jnp.dtype:
   """A `Dtype` by its name; 'auto' is bfloat16 on an accelerator and float32 on a CPU, whose bfloat16 is slow."""
   if name == 'auto':
-    return jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16
+    return jnp.float32 if platform() == 'cpu' else jnp.bfloat16
   return DTYPES[name]
 
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.quick
 
 ROOT = Path(__file__).parent.parent / 'maskrep'
 FLOORS = {
-  'configs': 0, 'errors': 0, 'types': 0, 'rng': 0, 'schema': 0, 'jax_internals': 0, 'process': 0,
+  'configs': 0, 'errors': 0, 'types': 0, 'rng': 0, 'schema': 0, 'jax_internals': 0, 'compiled_for': 0, 'process': 0,
   'devices': 1, 'workdir': 1, 'data': 1,
   'augment': 2, 'masking': 3, 'models': 3,
   'methods': 4, 'train': 4,

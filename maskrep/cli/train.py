@@ -28,6 +28,8 @@ def define(values: flags.FlagValues, argv: list[str]) -> None:
                     flag_values=values)
   flags.DEFINE_integer('devices', None, 'With --dry_run: the number of devices, simulated on the CPU.',
                        lower_bound=1, flag_values=values)
+  flags.DEFINE_string('topology', None, 'With --dry_run: accelerators that are not here, see maskrep cost --help.',
+                      flag_values=values)
 
 
 PAGE = Page(
@@ -44,8 +46,8 @@ def parse(argv: list[str]) -> flags.FlagValues:
     ConfigError: a flag or a config field does not exist, or a value has another type.
   """
   values = command.parse(argv, PAGE)
-  if values.devices and not values.dry_run:
-    raise ConfigError(f'--devices={values.devices}: is for --dry_run; a run uses all devices')
+  if (values.devices or values.topology) and not values.dry_run:
+    raise ConfigError('--devices and --topology: are for --dry_run; a run uses all devices of this machine')
   if values.config is None or (values.workdir is None and not values.dry_run):
     raise ConfigError(f'--config and --workdir: both are needed, as in {PAGE.examples[0]}')
   return values
@@ -56,7 +58,7 @@ def train(argv: list[str]) -> None:
   values = parse(argv)
   allocator.keep_pages()
   if values.dry_run:
-    cost(values.config, values.devices)
+    cost(values.config, values.devices, values.topology)
     return
   # Imported only now: after the allocator is set, and so that a misspelt flag is reported at once.
   from maskrep.devices import distributed

@@ -1,6 +1,7 @@
 """The cost of a run before it runs: compiles the step of the real config, without data."""
 
 from collections import Counter
+from collections.abc import Iterator
 import math
 import os
 import statistics
@@ -10,13 +11,15 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from maskrep.compiled_for import compiling_for
 from maskrep.data.datasets import Data, open_source
 from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
+from maskrep.devices.topology import Topology, topology
 from maskrep.errors import RunError
 from maskrep.experiment.experiment import Experiment
 from maskrep.process.working import working
-from maskrep.train import cost
+from maskrep.train import cost, estimate
 from maskrep.train.collectives import collectives
 from maskrep.train.program import Program
 
@@ -26,28 +29,38 @@ ELSEWHERE = 'tfds', 'folder', 'ade20k', 'task'  # kinds of sources that may lie 
 TIMED_STEPS = 5
 
 
-def dry_run(config: ConfigDict) -> str:
-  """The report, for the devices that are there.
+def dry_run(config: ConfigDict, machine: str | None = None) -> str:
+  """The report, for the devices of this process, or those of a topology, see `devices.topology`.
 
   Raises:
-    ConfigError: the config cannot be right, or does not fit the devices.
+    ConfigError: the config cannot be right, or does not fit the devices; there is no such topology.
   """
+  if machine is None:
+    return _report(config, None)
+  there = topology(machine)
+  with compiling_for(there.machine.platform):
+    return _report(config, there)
+
+
+def _report(config: ConfigDict, there: Topology | None) -> str:
   experiment = Experiment.parse(config)
-  experiment.check_devices()
+  devices = there.devices if there else jax.devices()
+  experiment.check_devices(len(devices))
   data = experiment.data
   examples, known = _examples(data)
-  program = experiment.program(examples or experiment.batch_size, make_mesh(experiment.train.fsdp))
+  program = experiment.program(examples or experiment.batch_size, make_mesh(experiment.train.fsdp, devices))
   started = time.perf_counter()
-  lowered = program.lower(data.canvas)
-  flops = cost.matmul_flops(program.step, *lowered.in_avals[0])
+  traced = program.trace(data.canvas)
+  flops = cost.matmul_flops(program.step, *traced.in_avals[0])
+  lowered = traced.lower(lowering_platforms=(there.machine.platform,)) if there else traced.lower()
   with working('compiling the training step'):
     compiled = lowered.compile()
   lines = [
-    device_table(),
+    f'{len(devices)} x {devices[0].device_kind}, not here: compiled for' if there else device_table(),
     _line('parameters', _parameters(program)),
     _line('computation', f'{_si(flops / experiment.batch_size)}FLOP per image, {_si(flops)}FLOP per step of '
           f'{experiment.batch_size}, in {jnp.dtype(experiment.dtype).name} (matrix products and convolutions)'),
-    _line('memory', _memory(compiled)),
+    _line('memory', _memory(compiled, there)),
     *(_line('' if i else 'sent', line) for i, line in enumerate(_sent(compiled.as_text()))),
     _line('schedule', known if examples is None else
           f'{known}: {program.total_steps} steps for {experiment.train.epochs:g} epochs, warm-up '
@@ -55,7 +68,10 @@ def dry_run(config: ConfigDict) -> str:
           f'{experiment.eval.every_steps}'),
     _line('compilation', f'{time.perf_counter() - started:.0f} s'),
   ]
-  if jax.default_backend() != 'cpu':
+  if there:
+    lines += _estimate(compiled.as_text(), there, flops / len(devices), experiment.batch_size,
+                       program.total_steps if examples else 0)
+  elif jax.default_backend() != 'cpu':
     seconds = _step_seconds(program, compiled, data.canvas)
     whole = f', {seconds * program.total_steps / 3600:.1f} h for the whole run' if examples else ''
     lines.append(_line('time', f'{seconds:.3f} s per step, {experiment.batch_size / seconds:.0f} images/s{whole}, '
@@ -86,12 +102,30 @@ def _parameters(program: Program) -> str:
     f'{name} {_si(count(part))}' for name, part in program.state.params.items()) + '), and as many in the teacher')
 
 
-def _memory(compiled: jax.stages.Compiled) -> str:
+def _estimate(hlo: str, there: Topology, flops: float, batch_size: int, steps: int) -> Iterator[str]:
+  """Lines on time: estimates, and what limits them. `flops` are those of a step on one device."""
+  machine = there.machine
+  if machine.platform == 'tpu':
+    found, by = estimate.by_cycles(hlo, machine.clock), "the compiler's cycles, without waiting for memory"
+  else:
+    found, by = estimate.by_roofline(hlo, machine.flops, machine.bandwidth), 'bytes and operations of each kernel'
+  whole = f', {found.seconds * steps / 3600:.3g} h for the whole run' if steps else ''
+  yield _line('estimate', f'at least {found.seconds:.3g} s per step, at most {batch_size / found.seconds:.0f} images/s'
+              f'{whole}; by {by}: no measurement')
+  share = flops / machine.flops / found.seconds
+  yield _line('', f'{share:.1%} of the peak of {_si(machine.flops)}FLOP/s; ' + ', '.join(
+    f'{part} {seconds / found.seconds:.0%}' for part, seconds in found.parts.items()))
+
+
+def _memory(compiled: jax.stages.Compiled, there: Topology | None) -> str:
   if (memory := cost.memory(compiled)) is None:
     return 'the compiler does not say'
   state, rest = memory
   stats = jax.local_devices()[0].memory_stats()
-  if stats and 'bytes_limit' in stats:
+  if there:
+    fits = 'fits' if state + rest <= there.machine.memory else 'DOES NOT FIT'
+    has = f'it has {_si(there.machine.memory)}B: {fits}'
+  elif stats and 'bytes_limit' in stats:
     has = f'it has {_si(stats["bytes_limit"])}B'
   elif jax.default_backend() == 'cpu':
     has = f'this machine has {_si(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))}B for all devices'

@@ -7,7 +7,6 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -86,13 +85,13 @@ class Experiment:
     """Fields, or beginnings of fields, that may differ when the run is resumed."""
     return FREE_FIELDS + (('train.microbatch',) if self.objective.exact_microbatches else ())
 
-  def check_devices(self) -> None:
-    """Checks what must fit the number of devices.
+  def check_devices(self, devices: int) -> None:
+    """Checks what must fit the number of `devices`.
 
     Raises:
       ConfigError: naming the field, its value and the remedy.
     """
-    devices, micro = jax.device_count(), self.train.microbatch
+    micro = self.train.microbatch
     for field, size in (('batch_size', self.batch_size), ('eval.batch_size', self.eval.batch_size)):
       if size % devices:
         raise ConfigError(f'config.{field}={size}: must be a multiple of the {devices} devices, '

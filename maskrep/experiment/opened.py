@@ -57,7 +57,7 @@ def open_experiment(experiment: Experiment, *, resumed: bool = False) -> OpenExp
     ConfigError: the batch does not fit the devices, there are no images, they do not fit the method, or there are no
       such weights.
   """
-  experiment.check_devices()
+  experiment.check_devices(jax.device_count())
   data, objective = experiment.data, experiment.objective
   source = open_source(data, data.train_split)
   if experiment.batch_size > len(source):

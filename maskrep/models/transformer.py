@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from maskrep import rng
+from maskrep.compiled_for import platform
 from maskrep.schema import OneOf, Range
 
 
@@ -94,7 +95,7 @@ def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
   """Softmax attention of q [B, S, heads, D] over k, v [B, T, heads, D] -> [B, S, heads, D]."""
-  if jax.default_backend() != 'cpu':
+  if platform() != 'cpu':
     return jax.nn.dot_product_attention(q, k, v)
   # Heads before tokens: plain matrix products, which are faster on the CPU backend.
   q, k, v = (x.swapaxes(1, 2) for x in (q / math.sqrt(q.shape[-1]), k, v))
@@ -162,7 +163,7 @@ class Mlp(nn.Module):
     hidden = int(d * self.ratio)
     kernel1, bias1 = Linear(hidden, self.dtype, self.weight_init, name='fc1')(d)
     kernel2, bias2 = Linear(d, self.dtype, self.weight_init, name='fc2')(hidden)
-    if jax.default_backend() == 'cpu' and hidden % 512 == 0:
+    if platform() == 'cpu' and hidden % 512 == 0:
       # Rows of a multiple of 2 KiB share few cache sets, which slows matrix products by up to a third. Padding by 16
       # hidden units, which are always 0, avoids it.
       kernel1, bias1 = jnp.pad(kernel1, ((0, 0), (0, 16))), jnp.pad(bias1, (0, 16))

@@ -53,9 +53,13 @@ class Program:
               'label': spec(jnp.int32), 'label_map': spec(jnp.uint8, canvas, canvas)}
     return {name: fields[name] for name in self.reads}
 
-  def lower(self, canvas: int) -> jax.stages.Lowered:
+  def trace(self, canvas: int) -> jax.stages.Traced:
     """The step for canvases of `canvas` x `canvas` pixels, traced but not compiled."""
-    return self.step.lower(self.state, self.batch(canvas), self.frozen)
+    return self.step.trace(self.state, self.batch(canvas), self.frozen)
+
+  def lower(self, canvas: int) -> jax.stages.Lowered:
+    """`trace`, lowered for the devices of this process."""
+    return self.trace(canvas).lower()
 
 
 def make_program(
