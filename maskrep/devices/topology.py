@@ -66,6 +66,7 @@ MACHINES = {
     shared_memory_per_block_optin=232448, l2_cache_size=52428800, clock_rate_ghz=1.98, major=9,
     name='NVIDIA H100 80GB HBM3'),
 }
+_COMPILERS = {'tpu': 'tpu', 'gpu': 'cuda'}
 EXAMPLES = 'h100:8, h100:8x8 (hosts x GPUs), a100:8, v4:2x2x1, v5e:16x16'
 
 
@@ -81,6 +82,11 @@ class Topology:
   machine: Machine
   devices: list[Device]
 
+  @property
+  def lowers_for(self) -> str:
+    """The platform, as jax calls it where it lowers programs."""
+    return _COMPILERS[self.machine.platform]
+
 
 def prepare(name: str) -> None:
   """Sets what the compilers read from the environment; to be called before jax is used.
@@ -92,7 +98,8 @@ def prepare(name: str) -> None:
   os.environ['JAX_PLATFORMS'] = 'cpu'
   if machine.platform == 'tpu':
     os.environ |= {'TPU_SKIP_MDS_QUERY': '1', 'TPU_ACCELERATOR_TYPE': 'none', 'TPU_WORKER_HOSTNAMES': 'localhost'}
-  else:  # there is nothing to tune products on
+  else:  # there is no driver, and nothing to tune products on
+    os.environ['JAX_SKIP_CUDA_CONSTRAINTS_CHECK'] = '1'
     os.environ['XLA_FLAGS'] = (f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_enable_triton_gemm=false '
                                '--xla_gpu_autotune_level=0')
 
@@ -110,11 +117,10 @@ def topology(name: str) -> Topology:
   else:
     asked = {'topology_name': name}
   try:
-    found = topology_devices('cuda' if machine.platform == 'gpu' else 'tpu', **asked)
+    found = topology_devices(_COMPILERS[machine.platform], **asked)
   except ImportError as error:
-    extra = 'cuda' if machine.platform == 'gpu' else 'tpu'
-    raise ConfigError(f"--topology={name}: its compiler is missing ({error}); pip install 'maskrep[{extra}]'"
-                      ) from error
+    raise ConfigError(f'--topology={name}: its compiler is missing ({error}); '
+                      f"pip install 'maskrep[{_COMPILERS[machine.platform]}]'") from error
   except Exception as error:  # the compilers raise classes of their own
     raise ConfigError(f'--topology={name}: {" ".join(str(error).split())[:300]}; for example {EXAMPLES}') from error
   return Topology(name, machine, found)

@@ -52,7 +52,7 @@ def _report(config: ConfigDict, there: Topology | None) -> str:
   started = time.perf_counter()
   traced = program.trace(data.canvas)
   flops = cost.matmul_flops(program.step, *traced.in_avals[0])
-  lowered = traced.lower(lowering_platforms=(there.machine.platform,)) if there else traced.lower()
+  lowered = traced.lower(lowering_platforms=(there.lowers_for,)) if there else traced.lower()
   with working('compiling the training step'):
     compiled = lowered.compile()
   lines = [
