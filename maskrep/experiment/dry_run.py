@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+import functools
 import math
 import os
 import statistics
@@ -16,8 +17,9 @@ from maskrep.data.datasets import Data, open_source
 from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
 from maskrep.devices.topology import Topology, topology
-from maskrep.errors import RunError
+from maskrep.errors import ConfigError, RunError
 from maskrep.experiment.experiment import Experiment
+from maskrep.experiment.fit import fit
 from maskrep.process.working import working
 from maskrep.train import cost, estimate
 from maskrep.train.collectives import collectives
@@ -29,8 +31,11 @@ ELSEWHERE = 'tfds', 'folder', 'ade20k', 'task'  # kinds of sources that may lie 
 TIMED_STEPS = 5
 
 
-def dry_run(config: ConfigDict, machine: str | None = None) -> str:
+def dry_run(config: ConfigDict, machine: str | None = None, *, search: bool = False) -> str:
   """The report, for the devices of this process, or those of a topology, see `devices.topology`.
+
+  Args:
+    search: whether options are searched with which the step fits the topology, see `fit`.
 
   Raises:
     ConfigError: the config cannot be right, or does not fit the devices; there is no such topology.
@@ -39,7 +44,25 @@ def dry_run(config: ConfigDict, machine: str | None = None) -> str:
     return _report(config, None)
   there = topology(machine)
   with compiling_for(there.machine.platform):
-    return _report(config, there)
+    if not search:
+      return _report(config, there)
+    config, changes = fit(config, len(there.devices), functools.partial(_fits, there=there))
+    given = ' '.join(f'--config.{field}={value}' for field, value in changes.items()) or 'as it is'
+    return _report(config, there) + '\n' + _line('fits', given)
+
+
+def _fits(config: ConfigDict, there: Topology) -> bool:
+  """Whether the step of a config fits the memory of each device."""
+  experiment = Experiment.parse(config)
+  program = experiment.program(experiment.batch_size, make_mesh(experiment.train.fsdp, there.devices))
+  with working(f'compiling with train.microbatch={experiment.train.microbatch}, train.fsdp={experiment.train.fsdp}'):
+    try:
+      compiled = program.trace(experiment.data.canvas).lower(lowering_platforms=(there.lowers_for,)).compile()
+    except jax.errors.JaxRuntimeError as error:
+      if 'RESOURCE_EXHAUSTED' in str(error):  # the TPU's compiler refuses such a program
+        return False
+      raise
+  return sum(cost.memory(compiled) or (0,)) <= there.machine.memory
 
 
 def _report(config: ConfigDict, there: Topology | None) -> str:
@@ -54,7 +77,13 @@ def _report(config: ConfigDict, there: Topology | None) -> str:
   flops = cost.matmul_flops(program.step, *traced.in_avals[0])
   lowered = traced.lower(lowering_platforms=(there.lowers_for,)) if there else traced.lower()
   with working('compiling the training step'):
-    compiled = lowered.compile()
+    try:
+      compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+      if there and 'RESOURCE_EXHAUSTED' in str(error):
+        said = str(error).strip().splitlines()[0][:200]
+        raise ConfigError(f'--topology={there.name}: the step does not fit; try --fit ({said})') from error
+      raise
   lines = [
     f'{len(devices)} x {devices[0].device_kind}, not here: compiled for' if there else device_table(),
     _line('parameters', _parameters(program)),
