@@ -18,9 +18,9 @@ def get_config(variant: str = ''):
   if not variant:
     return on_folder(extrema(size='S', ratio=0.8, count=5), warmup=0.1)
   size = SIZES[variant]
-  config = on_two_cores(extrema(size='Ti', ratio=0.75, count=4, epochs=60, loss='infonce'), size=size)
+  config = on_two_cores(extrema(size='Ti', ratio=0.75, count=4, epochs=150, loss='infonce'), size=size)
   config.encoder.update(small_vit(size).to_dict() | {'kind': 'cait', 'class_depth': 1})
-  config.views.update(crop_scale=(0.6, 1.0), jitter=0.0, grey=0.0, shared_crop=False)
+  config.views.update(crop_scale=(0.3, 1.0), jitter=0.8, grey=0.1, shared_crop=False)
   config.projector.update(hidden=256, output=128)
   config.predictor.update(hidden=256, output=128)
   config.optim.update(weight_decay=0.04, final_weight_decay=0.04)

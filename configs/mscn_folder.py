@@ -19,7 +19,7 @@ def get_config(variant: str = ''):
     return on_folder(mscn(epochs=300), warmup=0.05)
   size = SIZES[variant]
   config = on_two_cores(mscn(epochs=60), size=size)
-  config.views.update(crop_scale=(0.5, 1.0), jitter=0.0, grey=0.0, blur=0.0, high_pass_sigma=size / 4)
+  config.views.update(crop_scale=(0.3, 1.0), jitter=0.8, grey=0.1, blur=0.0, high_pass_sigma=size / 4)
   config.first_mask.cell = config.second_mask.cell = size // 8
   config.encoder.update(
     depth=18, width=0.25, stem='imagenet', zero_init_residual=False)

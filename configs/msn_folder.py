@@ -19,11 +19,11 @@ def get_config(variant: str = ''):
   if not variant:
     return on_folder(msn(size='S', patch_size=16, ratio=0.15, epochs=300), warmup=0.05)
   size = SIZES[variant]
-  config = on_two_cores(msn(size='Ti', patch_size=16, ratio=0.3, epochs=60), size=size)
+  config = on_two_cores(msn(size='Ti', patch_size=16, ratio=0.3, epochs=150), size=size)
   config.encoder = small_vit(size)
   # Whole and focal views show things at the same magnification, see docs/msn.md.
   config.views.update(
-    focal_size=size // 2, num_focal=2, crop_scale=(0.6, 1.0), focal_crop_scale=(0.1, 0.3), jitter=0.0, grey=0.0,
+    focal_size=size // 2, num_focal=2, crop_scale=(0.3, 1.0), focal_crop_scale=(0.05, 0.3), jitter=0.8, grey=0.1,
     blur=0.0)
   config.head.update(hidden=256, output=128)
   config.objective.num_prototypes = 64

@@ -1,7 +1,9 @@
 """Test time is compile time: little optimisation, and a compilation cache that the processes of tests share."""
 
+import functools
 import gc
 from importlib.metadata import version
+import json
 import os
 from pathlib import Path
 import sys
@@ -45,6 +47,32 @@ def torchvision():
     pytest.skip(str(missing))
 
 
+PROGRAMS = {}  # (config, examples, devices) -> Program
+
+
+@pytest.fixture
+def compiled_once(monkeypatch):
+  """Runs of one config share one program, traced and compiled once: not for tests that change what is computed.
+
+  They may start from other weights, which are arguments of the program.
+  """
+  from maskrep.experiment.experiment import Experiment
+
+  make = Experiment.program
+
+  def program(self, examples, mesh):
+    config = self.config | {'train': self.config['train'] | {'init_from': ''}}
+    if 'target' in config:
+      config['target'] = config['target'] | {'weights': ''}
+    key = json.dumps(config, sort_keys=True, default=str), examples, tuple(mesh.devices.flat)
+    if key not in PROGRAMS:
+      PROGRAMS[key] = one = make(self, examples, mesh)
+      object.__setattr__(one, 'lower', functools.cache(one.lower))
+    return PROGRAMS[key]
+
+  monkeypatch.setattr(Experiment, 'program', program)
+
+
 @pytest.fixture(scope='module', autouse=True)
 def compiles_nothing(request):
   """What is marked as quick may not become slow: it fails if XLA compiles."""
@@ -75,3 +103,4 @@ def pytest_collection_finish():
   """What is imported stays: without it the garbage collector, which tracing calls often, has far less to look at."""
   gc.collect()
   gc.freeze()
+  gc.set_threshold(100_000, 50, 1000)

@@ -116,6 +116,7 @@ def bound(threads: int) -> int:  # as the docstring of limits.py says
   return 20 * limits.MAX_PIXELS + threads * (2 * limits.MAX_BYTES + 32 * limits.SMALL)
 
 
+@pytest.mark.slow
 def test_eight_threads_of_50_megapixels_stay_within_the_bound(tmp_path):
   (tmp_path / 'large.png').write_bytes(png(7000, 7000, 8, 6, bytes(7000 * 28001)))
   assert (tmp_path / 'large.png').stat().st_size < 250_000

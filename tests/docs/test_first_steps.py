@@ -6,6 +6,7 @@ import re
 import shlex
 
 import matplotlib
+import pytest
 
 from maskrep.cli.commands import main
 
@@ -31,6 +32,7 @@ def test_outputs_are_those_of_one_run_of_the_whole_notebook():
   assert not re.search(r"\r|\x1b|Traceback|(?:^|[\s'\"(=])/\w", printed), 'control characters, or a path of a machine'
 
 
+@pytest.mark.slow
 def test_every_cell_runs(tmp_path, monkeypatch, capsys, torchvision):
   monkeypatch.chdir(tmp_path)
   matplotlib.use('Agg')

@@ -124,6 +124,7 @@ def test_a_run_that_is_under_way_is_refused(config, runs):
     opened(config)
 
 
+@pytest.mark.usefixtures('compiled_once')
 def test_a_warm_start_trains(config, runs, tmp_path):
   config.train.init_from = str(runs['encoder'])
   run(config, tmp_path)
@@ -165,6 +166,7 @@ def test_a_run_that_has_saved_nothing_is_refused(config, runs, tmp_path):
     opened(config)
 
 
+@pytest.mark.usefixtures('compiled_once')
 def test_another_tokenizer_in_mid_run_is_refused(config, runs, tmp_path):
   config.target.weights = str(shutil.copytree(runs['tokenizer'], tmp_path / 'tokenizer'))
   run(config, tmp_path / 'run')

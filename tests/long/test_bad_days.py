@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.support.processes import ROOT, SMALL, records, saved, start, wait_for_step
 
 LONG = '--config.train.epochs=1000.0', '--config.train.checkpoint_every_steps=1000000'
@@ -108,6 +110,7 @@ runpy.run_path('main.py', run_name='__main__')
 """
 
 
+@pytest.mark.slow
 def test_without_a_home_and_with_letters_that_the_locale_does_not_have(tmp_path, monkeypatch):
   for name in ('HOME', 'JAX_COMPILATION_CACHE_DIR'):
     monkeypatch.delenv(name, raising=False)

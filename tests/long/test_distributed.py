@@ -63,7 +63,7 @@ def test_one_of_two_told_to_stop_stops_both_and_one_alone_goes_on(alone, tmp_pat
 
 
 @pytest.mark.parametrize(('rank', 'number'), [
-  pytest.param(0, signal.SIGKILL, id='0 killed'),
+  pytest.param(0, signal.SIGKILL, id='0 killed', marks=pytest.mark.slow),
   pytest.param(1, signal.SIGKILL, id='1 killed', marks=pytest.mark.slow),
   pytest.param(1, signal.SIGSTOP, id='1 stopped')])
 def test_where_one_is_lost_the_other_ends_with_a_line(rank, number, tmp_path):

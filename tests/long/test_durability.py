@@ -57,6 +57,7 @@ def test_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, monkeypatch):
   assert records(tmp_path, 'events.jsonl')[-1]['exit_code'] == 5
 
 
+@pytest.mark.usefixtures('compiled_once')
 def test_a_full_disk_ends_the_run_and_leaves_what_was_saved(tmp_path, caplog, monkeypatch):
   """The run was stopped before, so that what it compiles is in the cache."""
   config = shrink(msn_digits.get_config(), steps=12)
@@ -95,6 +96,7 @@ def test_a_workdir_that_vanishes_ends_the_run(tmp_path):
   assert process.returncode == 4 and 'was removed or replaced' in said and 'Traceback' not in said, said
 
 
+@pytest.mark.usefixtures('compiled_once')
 def test_what_is_resumed_must_be_the_same_run(tmp_path, monkeypatch, caplog):
   config = shrink(msn_digits.get_config())
   monkeypatch.setattr(cost, 'peak_bytes', lambda: 4321)  # as a device that says so; a CPU does not

@@ -13,7 +13,7 @@ from tests.support.pins import FILE, measure
 from tests.support.tiny import shrink
 
 PINS = json.loads(FILE.read_text())
-QUICK = 'msn_digits', 'mim_digits', 'mscn_digits'  # the other methods' losses are in tests/long/on_eight_devices.py too
+QUICK = 'msn_digits', 'mim_digits'  # the other methods' losses are in tests/long/on_eight_devices.py too
 
 
 def test_every_training_config_has_pins():

@@ -124,7 +124,8 @@ def test_weight_0_is_the_baseline_and_costs_nothing(mim, batch):
 
 
 @pytest.mark.parametrize(('supervised', 'mim_pooling', 'masked'), [
-  ('class_token', 'average', False), ('average', 'class_token', False), ('class_token', 'class_token', True)])
+  pytest.param('class_token', 'average', False, marks=pytest.mark.slow),
+  pytest.param('average', 'class_token', False, marks=pytest.mark.slow), ('class_token', 'class_token', True)])
 def test_the_papers_pairings_differ(supervised, mim_pooling, masked, mim, params, frozen, batch):
   mim = dataclasses.replace(mim, supervised_pooling=supervised, mim_pooling=mim_pooling,
                             masking=dataclasses.replace(mim.masking, supervised=masked))

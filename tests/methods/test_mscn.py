@@ -166,7 +166,7 @@ def test_what_the_branches_see(batch):
   assert (masked['second'][masked['second'] != views['second']] == 0).all()
 
 
-@pytest.mark.parametrize('shared', ['nothing', 'crop', 'view'])
+@pytest.mark.parametrize('shared', [pytest.param('nothing', marks=pytest.mark.slow), 'crop', 'view'])
 def test_branches_share_their_crop_or_their_whole_view(shared, batch):
   """Bit for bit. Without colours the crop is all that there is; the masks stay apart."""
   plain = dataclasses.replace(VIEW, shared=shared, jitter=0.0, grey=0.0)

@@ -183,6 +183,7 @@ def test_shared_mask_is_the_authors(msn, batch):
   assert (np.asarray(see(later)) != keep).any()
 
 
+@pytest.mark.slow
 def test_another_encoder_is_one_field(batch):
   """A CaiT, as `--config.encoder.kind=cait` makes of any MSN config; a ResNet cannot leave out patches."""
   config = shrink(msn_vitb16.get_config())

@@ -130,6 +130,7 @@ def test_views_and_preprocessing_are_filtered_alike(segment, batch):
   np.testing.assert_allclose(seen, high_pass_images(whole, 2.0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_scenes(segment):
   """It overfits 8 of them, and is judged on them, at their true size, better than by saying background everywhere."""
   source = DigitScenes('train')

@@ -205,7 +205,7 @@ def test_fields_out_of_range_are_refused(field, value, match, objective):
     dataclasses.replace(objective, **{field: value})
 
 
-@pytest.mark.parametrize('microbatch', [0, 2])
+@pytest.mark.parametrize('microbatch', [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_adaptive_weight_balances_the_last_layers_gradients(microbatch, objective, drawn):
   """By the gradients of three losses: without discriminator, with a fixed weight, with an adaptive one."""
   views, params = drawn
@@ -223,6 +223,7 @@ def test_the_adaptive_weight_balances_the_last_layers_gradients(microbatch, obje
   assert np.linalg.norm(found) == pytest.approx(0.2 * np.linalg.norm(alone), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_it_learns_the_digits(objective):
   objective = dataclasses.replace(
     objective, discriminator_start_step=30, discriminator_weight=0.01, entropy_weight=0.02, entropy_temperature=0.05)

@@ -19,7 +19,8 @@ def first_blocks(variables, depth):
 
 
 @pytest.mark.parametrize(('pooling', 'class_token'), [
-  ('class_token', True), ('average', True), ('both', True), ('average', False)])
+  ('class_token', True), *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+    ('average', True), ('both', True), ('average', False)))])
 def test_layers_are_what_a_shallower_encoder_ends_with(pooling, class_token):
   images = jax.random.normal(jax.random.key(0), (2, 12, 12, 3))
   keep_idx = jnp.array([[0, 4, 7], [1, 2, 8]])

@@ -68,7 +68,7 @@ def peer_of(library, depth):
 
 
 @pytest.mark.parametrize('library', ['torchvision', 'timm'])
-@pytest.mark.parametrize('depth', [18, 50])
+@pytest.mark.parametrize('depth', [pytest.param(18, marks=pytest.mark.slow), 50])
 def test_is_torchvisions(depth, library, torchvision):
   peer = peer_of(library, depth)
   for side in (64, 97) if (library, depth) == ('torchvision', 18) else (97,):

@@ -127,7 +127,7 @@ def largest_difference(got, want):
   return max(jax.tree.leaves(jax.tree.map(lambda a, b: float(np.abs(np.asarray(a) - np.asarray(b)).max()), got, want)))
 
 
-@pytest.mark.parametrize('peer', ['timm', 'msn'])
+@pytest.mark.parametrize('peer', [pytest.param('timm', marks=pytest.mark.slow), 'msn'])
 def test_vit_s16_is_the_peers(peer):
   model, convert = {'timm': (timm_vit, from_timm), 'msn': (msn_vit, from_msn)}[peer]
   model = model(**VIT_S)

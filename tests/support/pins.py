@@ -8,6 +8,9 @@ import json
 from pathlib import Path
 from unittest import mock
 
+if __name__ == '__main__':
+  import tests.conftest  # noqa: F401  its flags of XLA, before jax is imported: small steps at high rates are chaotic
+
 import jax
 from ml_collections import ConfigDict
 import numpy as np

@@ -72,8 +72,9 @@ def test_a_tokenizer_of_a_run_is_exported_and_imported(runs, tmp_path, torchvisi
   folder, state = runs['vqgan']
   run(export, workdir=folder, format='safetensors', output=tmp_path / 'w.safetensors', what='full')
   run(import_weights, format='safetensors', input=tmp_path / 'w.safetensors', output=tmp_path / 'ours')
+  arrays = native.load('', tmp_path / 'ours').arrays
   for name, value in flatten_dict(state.ema_params['tokenizer'], sep='.').items():
-    np.testing.assert_array_equal(native.load('', tmp_path / 'ours').arrays[name], value)
+    np.testing.assert_array_equal(arrays[name], value)
 
 
 def test_a_whole_run_by_our_names_and_formats_that_cannot_hold_it(runs, tmp_path, capsys):

@@ -59,6 +59,7 @@ def test_damaged_lines_of_metrics_are_moved_and_no_whole_one_is_lost(tmp_path, c
   assert caplog.text.count('cannot be read') == 1
 
 
+@pytest.mark.usefixtures('compiled_once')
 def test_a_workdir_that_is_removed_is_noticed_at_the_next_save(tmp_path, monkeypatch):
   """Also if another run is there by then, in which nothing is written but a line of metrics."""
   workdir, update = tmp_path / 'run', Progress.update
@@ -78,6 +79,7 @@ def test_a_workdir_that_is_removed_is_noticed_at_the_next_save(tmp_path, monkeyp
   assert {path.name for path in workdir.iterdir()} <= {'lock', 'metrics.jsonl'}
 
 
+@pytest.mark.usefixtures('compiled_once')
 def test_folders_with_digits_of_other_scripts_are_no_steps(tmp_path):
   for name in ('²', '٣'):
     (tmp_path / 'checkpoints' / name).mkdir(parents=True)

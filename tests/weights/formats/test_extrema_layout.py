@@ -46,7 +46,7 @@ def positioned(state, positions):
   return state | {'pos_embed': positions[None].astype(np.float32)}
 
 
-@pytest.mark.parametrize('order', ['columns first', 'rows first'])
+@pytest.mark.parametrize('order', ['columns first', pytest.param('rows first', marks=pytest.mark.slow)])
 def test_equals_the_reimplementation_and_keeps_positions_of_any_order(order, tmp_path):
   """MoCo v3's code, which others build on, swaps rows and columns in its positions."""
   native.save(tmp_path / 'made', pretrained('cait', CAIT))

@@ -48,7 +48,9 @@ def test_onnx_runtime_computes_the_same(name, tmp_path):
       np.testing.assert_allclose(got, want[part][:batch], atol=1e-4 * max(np.abs(want[part]).max(), 1))
 
 
-@pytest.mark.parametrize('config', [THIN | {'stem': 'small'}, RESNET | {'stem': 'small'}, THIN | {'depth': 50}])
+@pytest.mark.parametrize('config', [
+  THIN | {'stem': 'small'}, *(pytest.param(config, marks=pytest.mark.slow) for config in (
+    RESNET | {'stem': 'small'}, THIN | {'depth': 50}))])
 def test_a_resnet_of_another_width_or_stem_is_built_from_the_same_layers(config):
   """Before it is exported, which takes longer."""
   ours = pretrained('resnet', config)

@@ -16,7 +16,7 @@ from maskrep.cli import import_weights
 from maskrep.weights import files, native
 from maskrep.weights.formats import maskgit_vqgan, taming_vqgan
 from maskrep.weights.pretrained import IMAGENET, described, shapes, variables
-from tests.models.test_vqgan import SIZES, TINY, Peer, images, randomised
+from tests.models.test_vqgan import SIZES, TINY, Peer, images, jitted, randomised
 from tests.support.encoders import PUBLISHED, run
 
 LAYOUTS = {'taming': taming_vqgan, 'maskgit': maskgit_vqgan}
@@ -55,12 +55,12 @@ def test_a_file_as_the_authors_write_theirs(design, tmp_path):
   peer = Peer(back, model)
   for size in SIZES:
     x = images(*size)
-    ids = model.apply(back, x, method='ids')
+    ids = jitted(model, 'ids')(back, x)
     with peer.torch.no_grad():
       z = peer.encode(x)
       np.testing.assert_array_equal(ids, peer.ids(z))
       made = peer.decode(peer.params['codebook'][peer.ids(z)])
-    differences = apart(model.apply(back, x, method='encode'), z), apart(model.apply(back, ids, method='decode'), made)
+    differences = apart(jitted(model, 'encode')(back, x), z), apart(jitted(model, 'decode')(back, ids), made)
     print(f'{design} {size}: {differences}')
     assert max(differences) < 1e-4
 
