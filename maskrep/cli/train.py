@@ -4,6 +4,7 @@ A run that was interrupted goes on if the same command is given again; the resul
 """
 
 from pathlib import Path
+import re
 import time
 
 from absl import flags
@@ -24,6 +25,8 @@ def define(values: flags.FlagValues, argv: list[str]) -> None:
     'allow_config_change', [], 'Fields, as SECTION.FIELD, that may differ from the config of the resumed run.',
     flag_values=values)
   command.define_processes(values)
+  flags.DEFINE_string('profile_steps', None, 'FIRST:LAST, as 20:25: a trace of these steps, in WORKDIR/profile, for '
+                      'xprof or TensorBoard.', flag_values=values)
   flags.DEFINE_bool('dry_run', False, 'Compile the step and print its cost, as maskrep cost does; needs no --workdir.',
                     flag_values=values)
   flags.DEFINE_integer('devices', None, 'With --dry_run: the number of devices, simulated on the CPU.',
@@ -46,11 +49,26 @@ def parse(argv: list[str]) -> flags.FlagValues:
     ConfigError: a flag or a config field does not exist, or a value has another type.
   """
   values = command.parse(argv, PAGE)
-  if (values.devices or values.topology) and not values.dry_run:
-    raise ConfigError('--devices and --topology: are for --dry_run; a run uses all devices of this machine')
+  for name in ('devices', 'topology'):
+    if (value := getattr(values, name)) and not values.dry_run:
+      raise ConfigError(f'--{name}={value}: is for --dry_run; a run uses all devices')
   if values.config is None or (values.workdir is None and not values.dry_run):
     raise ConfigError(f'--config and --workdir: both are needed, as in {PAGE.examples[0]}')
+  profile_steps(values.profile_steps)
   return values
+
+
+def profile_steps(given: str | None) -> tuple[int, int] | None:
+  """The first and the last step of a trace.
+
+  Raises:
+    ConfigError: they are not two steps.
+  """
+  if given is None:
+    return None
+  if not (found := re.fullmatch(r'(\d+):(\d+)', given)) or not 1 <= int(found[1]) <= int(found[2]):
+    raise ConfigError(f'--profile_steps={given}: must be FIRST:LAST, two steps from 1, as 20:25')
+  return int(found[1]), int(found[2])
 
 
 def train(argv: list[str]) -> None:
@@ -65,7 +83,8 @@ def train(argv: list[str]) -> None:
   from maskrep.experiment import run
 
   distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
-  run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change), started=started)
+  run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change), started=started,
+          profile_steps=profile_steps(values.profile_steps))
 
 
 def main(argv: list[str]) -> int:

@@ -34,6 +34,11 @@ class Machine:
   target: str = ''
 
 
+def peak_flops(device_kind: str) -> float | None:
+  """bfloat16 products per second that a device can do, by the name jax gives it; None for an unknown one."""
+  return next((MACHINES[kind].flops for name, kind in NAMES.items() if name in device_kind), None)
+
+
 def _tpu(memory: float, flops: float, bandwidth: float, multipliers: int) -> Machine:
   return Machine(platform='tpu', memory=memory * 2**30, flops=flops, bandwidth=bandwidth,
                  clock=flops / (2 * multipliers))
@@ -66,6 +71,9 @@ MACHINES = {
     shared_memory_per_block_optin=232448, l2_cache_size=52428800, clock_rate_ghz=1.98, major=9,
     name='NVIDIA H100 80GB HBM3'),
 }
+# Parts of the names that jax gives devices; an H200 computes as fast as an H100.
+NAMES = {'TPU v3': 'v3', 'TPU v4': 'v4', 'TPU v5 lite': 'v5e', 'TPU v5': 'v5p', 'TPU v6 lite': 'v6e', 'A100': 'a100',
+         'H100': 'h100', 'H200': 'h100'}
 _COMPILERS = {'tpu': 'tpu', 'gpu': 'cuda'}
 EXAMPLES = 'h100:8, h100:8x8 (hosts x GPUs), a100:8, v4:2x2x1, v5e:16x16'
 

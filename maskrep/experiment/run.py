@@ -39,12 +39,13 @@ from maskrep.workdir.starts import check_start, describe_start, record_start
 
 def run(
   config: ConfigDict | Experiment, workdir: Path, *, allowed_changes: tuple[str, ...] = (),
-  started: float | None = None, with_verdict: bool = True,
+  started: float | None = None, with_verdict: bool = True, profile_steps: tuple[int, int] | None = None,
 ) -> None:
   """Trains to the end, resuming if `workdir` holds a checkpoint, and prints the final table and a verdict.
 
   Args:
     started: the time.monotonic() of the start of the process, from which the goodput is counted; None is now.
+    profile_steps: the first and the last step of a trace, in `workdir`/profile.
     with_verdict: whether the verdict is printed; runs of a probe end in the results of their protocol.
 
   Raises:
@@ -67,7 +68,7 @@ def run(
     # Both are compared before either is written: a start that is refused changes nothing.
     together(lambda: first and _store(workdir, experiment, start, allowed_changes))
     if not first:
-      train(opened, workdir, clock)
+      train(opened, workdir, clock, profile_steps)
       return
     with recorded(workdir, clock.seconds) as record_end, watch.at_end(record_end):
       record_start(workdir, start)
@@ -75,7 +76,7 @@ def run(
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
       write_atomic(workdir / 'parameters.txt', overview + '\n')
       store_classes(workdir, opened.train_source.class_names)
-      evaluations = train(opened, workdir, clock)
+      evaluations = train(opened, workdir, clock, profile_steps)
   found = rows(evaluations)
   if table := render_rows(found):
     print(table)
@@ -132,7 +133,9 @@ def cache_compilations() -> None:
       jax.config.update('jax_compilation_cache_dir', str(Path.home() / '.cache' / 'maskrep'))
 
 
-def train(opened: OpenExperiment, workdir: Path, clock: Clock) -> list[Evaluation]:
+def train(
+  opened: OpenExperiment, workdir: Path, clock: Clock, profile_steps: tuple[int, int] | None = None,
+) -> list[Evaluation]:
   """The part of a run that every process does; returns its last evaluations.
 
   Process 0 has added all evaluations to evaluations.jsonl.
@@ -159,6 +162,7 @@ def train(opened: OpenExperiment, workdir: Path, clock: Clock) -> list[Evaluatio
 
   state = loop.run(
     program, loader, experiment.train, workdir=workdir, clock=clock, evaluate=evaluate,
-    evaluate_every_steps=experiment.eval.every_steps, frozen=opened.frozen, warm_start=opened.warm_start)
+    evaluate_every_steps=experiment.eval.every_steps, frozen=opened.frozen, warm_start=opened.warm_start,
+    profile_steps=profile_steps)
   with clock.phase('table'), signals.answered(_without_table):
     return record(evaluator.final(state))

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from maskrep.data.loader import Loader
 from maskrep.devices.mesh import global_batch
+from maskrep.devices.topology import peak_flops
 from maskrep.errors import Preempted
 from maskrep.process.working import working
 from maskrep.schema import Count, LocalPath, NonNegativeInt, Positive, check
@@ -22,6 +23,7 @@ from maskrep.train.clock import Clock
 from maskrep.train.program import Program
 from maskrep.train.progress import Progress
 from maskrep.train.stop import Stop
+from maskrep.train.trace import Trace
 from maskrep.types import Batch, TrainState
 from maskrep.workdir.checkpoint import Checkpoints
 from maskrep.workdir.events import record_event
@@ -62,11 +64,12 @@ class Train:
 def run(
   program: Program, loader: Loader, train: Train, *, workdir: Path, clock: Clock,
   evaluate: Callable[[TrainState], dict[str, float]], evaluate_every_steps: int, frozen: Any,
-  warm_start: Callable[[TrainState], TrainState],
+  warm_start: Callable[[TrainState], TrainState], profile_steps: tuple[int, int] | None = None,
 ) -> TrainState:
   """Trains to the last step, from the newest complete checkpoint if there is one; returns the final state.
 
-  `frozen` holds the weights that the loss reads and no step changes; `warm_start` changes the state of a new run.
+  `frozen` holds the weights that the loss reads and no step changes; `warm_start` changes the state of a new run;
+  of the first to the last of `profile_steps` a trace is recorded into `workdir`/profile.
 
   Raises:
     Preempted: a signal arrived; everything is saved.
@@ -83,17 +86,21 @@ def run(
     if jax.process_index() == 0 and (memory := cost.memory(step_fn)):
       record_event(workdir, 'compiled', memory_bytes=sum(memory))
     frozen = jax.device_put(frozen, jax.tree.map(lambda leaf: leaf.sharding, program.frozen))
-    with (Progress(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps) as progress,
+    work = _work(program, loader.canvas)
+    with (Progress(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps,
+                   work=work) as progress, Trace(workdir / 'profile', profile_steps) as trace,
           contextlib.closing(_on_device(loader, start, program.total_steps, program.mesh)) as batches):
       leave = functools.partial(_leave, progress, checkpoints, clock)
       stop.begin()
       for step in range(start + 1, program.total_steps + 1):
+        trace.before(step)
         with clock.phase('data'):
           batch, broken = next(batches)
-        with clock.phase('step'):
+        with clock.phase('step'), jax.profiler.StepTraceAnnotation('step', step_num=step):
           state, metrics = step_fn(state, batch, frozen)
           # Reads the metrics of step t - 1 after step t is dispatched: the device never waits for the log.
           progress.update(step, metrics, broken)
+          trace.after(step, metrics)
         last = step == program.total_steps
         if signal := '' if last else stop.received(step):
           leave(state, step, signal)
@@ -113,6 +120,14 @@ def run(
   if jax.process_index() == 0 and start < program.total_steps and (peak := cost.peak_bytes()):
     record_event(workdir, 'trained', peak_bytes=peak)
   return state
+
+
+def _work(program: Program, canvas: int) -> tuple[float, float] | None:
+  """Operations of a step on one device, and how many it can do per second; None if that is not known."""
+  if (peak := peak_flops(jax.local_devices()[0].device_kind)) is None:
+    return None
+  flops = cost.matmul_flops(program.step, program.state, program.batch(canvas), program.frozen)
+  return flops / program.mesh.size, peak
 
 
 def _leave(

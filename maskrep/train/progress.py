@@ -24,10 +24,12 @@ class Progress:
   """Follows a run step by step. Use as a context manager; only process 0 shows and writes."""
 
   def __init__(
-    self, workdir: Path, program: Program, loader: Loader, clock: Clock, *, start: int, log_every_steps: int
+    self, workdir: Path, program: Program, loader: Loader, clock: Clock, *, start: int, log_every_steps: int,
+    work: tuple[float, float] | None = None,
   ):
+    """`work`: operations of a step on one device, and how many it can do per second, for the log."""
     self._workdir, self._program, self._loader, self._clock = workdir, program, loader, clock
-    self._start, self._every = start, log_every_steps
+    self._start, self._every, self._work = start, log_every_steps, work
     writes = jax.process_index() == 0
     if writes:
       # Not above: tensorboardX imports PyTorch if it is installed, for seconds, and only training needs it.
@@ -97,5 +99,9 @@ class Progress:
     rate, wait = self._speed()
     record = {'images_per_second': rate, 'data_wait_share': wait, 'broken_images': float(self._broken),
               'seconds': sum(self._clock.seconds().values()) - sum(self._before.values())}
+    if self._work:
+      flops, peak = self._work
+      speed = flops * rate / self._program.batch_size
+      record |= {'tflops_per_device': speed / 1e12, 'share_of_peak': speed / peak}
     self._before, self._steps, self._broken = self._clock.seconds(), 0, 0
     return record

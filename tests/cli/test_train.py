@@ -61,6 +61,7 @@ BAD = {
   'microbatch does not divide': ([DIGITS, '--config.train.microbatch=48'], 'train.microbatch=48'),
   'fsdp does not divide the devices': ([DIGITS, '--config.train.fsdp=3'], 'train.fsdp=3'),
   'devices of a real run': ([DIGITS, '--devices=8'], '--devices=8'),
+  'steps of a trace': ([DIGITS, '--workdir=x', '--profile_steps=25:20'], '--profile_steps=25:20: must be FIRST:LAST'),
   'dry run of a wrong config': ([DIGITS, '--dry_run', '--config.masking.ratio=2.0'], 'masking.ratio=2.0'),
   "another method's section": ([EXTREMA, '--config.method=msn'], 'views.augmentations=2: nothing reads'),
   'more masks than patches': ([EXTREMA, '--config.masking.count=9'], 'masking.count=9'),

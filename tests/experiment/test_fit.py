@@ -10,7 +10,7 @@ pytestmark = pytest.mark.quick
 
 
 def search(config, memory, devices=8):
-  """Options found for a memory in which images of a microbatch take 1 each; remat halves that; fsdp divides the state."""
+  """Options found for a memory in which each image of a microbatch takes 1, with remat 1/2, and the state 400 / fsdp."""
   tried = []
 
   def fits(config):

@@ -22,7 +22,7 @@ HloModule step
 }
 ENTRY %main (a: (s32[], f32[8])) -> (s32[], f32[8]) {
   %a = (s32[], f32[8]) parameter(0)
-  %dot = f32[8] fusion(%a), calls=%inner, metadata={op_name="jit(step)/dot_general"}, backend_config={"estimated_cycles":"500"}
+  %dot = f32[8] fusion(%a), calls=%in, metadata={op_name="dot_general"}, backend_config={"estimated_cycles":"500"}
   %copy = f32[8] copy(%dot), backend_config={"estimated_cycles":"200"}
   ROOT %loop = (s32[], f32[8]) while(%a), condition=%condition, body=%body
 }

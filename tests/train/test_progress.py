@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from maskrep.devices.topology import peak_flops
 from maskrep.train.clock import Clock
 from maskrep.train.progress import COLLAPSED_STEPS, Progress
 
@@ -44,6 +45,20 @@ def test_what_a_killed_run_lost_is_counted_and_dropped(tmp_path):
   assert began[1]['lost_seconds'] == pytest.approx(sum(lost))
   steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
   assert steps == list(range(1, 9))
+
+
+def test_the_speed_is_compared_with_that_of_the_device(tmp_path):
+  clock = Clock(time.monotonic())
+  with Progress(tmp_path, PROGRAM, None, clock, start=0, log_every_steps=1, work=(2e12, 8e12)) as progress:
+    with clock.phase('step'):
+      time.sleep(0.01)
+      progress.update(1, {'loss': 1.0, 'skipped_in_a_row': 0, 'skipped_updates': 0}, broken=0)
+    progress.flush({})
+  record = json.loads((tmp_path / 'metrics.jsonl').read_text())
+  assert record['tflops_per_device'] == pytest.approx(2 * record['images_per_second'] / PROGRAM.batch_size)
+  assert record['share_of_peak'] == pytest.approx(record['tflops_per_device'] / 8)
+  assert peak_flops('NVIDIA H100 80GB HBM3') == 989e12 and peak_flops('TPU v5 lite') == 197e12
+  assert peak_flops('cpu') is None
 
 
 def test_every_second_counts_once():
