@@ -10,7 +10,7 @@ pytestmark = pytest.mark.quick
 
 
 def search(config, memory, devices=8):
-  """Options found for a memory in which each image of a microbatch takes 1, with remat 1/2, and the state 400 / fsdp."""
+  """Options found for a memory in which each image of a microbatch takes 1, with remat 1/2, the state 400 / fsdp."""
   tried = []
 
   def fits(config):

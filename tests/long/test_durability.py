@@ -22,7 +22,7 @@ STAMP = '%Y-%m-%dT%H:%M:%S%z'
 
 
 def test_told_to_stop_it_saves_and_says_so_and_a_second_run_is_kept_out(tmp_path):
-  process = start(tmp_path, *LONG)
+  process = start(tmp_path, *LONG, '--profile_steps=2:3')
   wait_for_step(tmp_path, process, 3)
   other = start(tmp_path, *LONG)
   _, refused = other.communicate()
@@ -40,6 +40,7 @@ def test_told_to_stop_it_saves_and_says_so_and_a_second_run_is_kept_out(tmp_path
   lasted = time.mktime(time.strptime(end['time'], STAMP)) - time.mktime(time.strptime(began['time'], STAMP))
   assert abs(sum(end['seconds'].values()) - sum(began['seconds'].values()) - lasted) < 2
   assert records(tmp_path, 'metrics.jsonl')[-1]['step'] == step
+  assert len(list((tmp_path / 'profile').rglob('*.xplane.pb'))) == 1, 'the trace'
 
 
 def test_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, monkeypatch):
