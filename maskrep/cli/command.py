@@ -32,7 +32,7 @@ def choose(argv: list[str], page: Page) -> tuple[str, list[str]]:
 
   Raises:
     Asked: help is asked for, or there is no word.
-    ConfigError: it is another word.
+    ConfigError: the word is not one of them.
   """
   if len(argv) < 2 or argv[1] in help.FLAGS:
     raise help.Asked(page.text(argv), exit_code=0 if argv[1:] else ConfigError.exit_code)
