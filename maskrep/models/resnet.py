@@ -16,7 +16,7 @@ he = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
 def conv(features: int, kernel: int, stride: int, dtype: jnp.dtype, name: str) -> nn.Conv:
-  """A convolution without bias, padded equally on both sides as in PyTorch; 'SAME' pads even sizes more at the end."""
+  """A convolution without bias, padded equally on both sides as in PyTorch ('SAME' pads even sizes more at the end)."""
   return nn.Conv(features, (kernel, kernel), stride, padding=kernel // 2, use_bias=False, dtype=dtype, kernel_init=he,
                  name=name)
 
@@ -85,7 +85,7 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(self, images, *, train: bool = False):
-    """Encodes float32 images [B, H, W, 3]; with `train`, by statistics of the batch, which update the running ones.
+    """Encodes float32 images [B, H, W, 3]; with `train`, by the batch's statistics, which update the running ones.
 
     Returns:
       Float32 {'cls': [B, D], the average over the feature map; 'patches': [B, h * w, D], the map row by row}. D is 2048
