@@ -110,7 +110,7 @@ class Watch:
         self._ended(message.get('line', str(peer)), message['end'])
 
   def _ended(self, who: str, code: int) -> None:
-    """In process 0: another process has ended. In the others: the run has ended."""
+    """In process 0: a process has ended. In the others: the run has ended."""
     if code:
       self._end_run(code, who if not self._first else f'{who} ended with exit code {code}, and the run with it')
     elif not self._first or (self._own == 0 and len(self._codes) == len(self._peers)):

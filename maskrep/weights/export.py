@@ -18,7 +18,7 @@ def check(name: str, path: Path, kind: str, where: str) -> None:
     where: the location of the network, for errors.
 
   Raises:
-    ConfigError: it cannot hold it, or its files have another suffix.
+    ConfigError: the format cannot hold the kind, or its files have another suffix.
   """
   formats = {**FORMATS, **FORWARD_FORMATS}
   fmt = formats[name]

@@ -64,7 +64,7 @@ def tensors(state: Arrays) -> dict:
 
 
 def forward(function: Callable, split: Callable) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-  """Combines a function of NCHW tensors, and the split of its output into named parts, to a function of NHWC arrays."""
+  """Composes a function of NCHW tensors with the split of its output into named parts: a function of NHWC arrays."""
   torch = library('torch')
 
   def run(images):

@@ -35,7 +35,7 @@ class Checkpoints:
   """The checkpoints of one workdir. Use as a context manager: leaving it waits for the save in flight.
 
   Leaving raises CheckpointError if the last save failed, unless another error is being raised. With `read_only` nothing
-  in the workdir is changed, so it may be in use by another run.
+  in the workdir is changed, so it may be another run's.
   """
 
   def __init__(self, workdir: Path, keep: int, *, read_only: bool = False):
