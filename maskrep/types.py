@@ -49,7 +49,7 @@ class Network(Dataclass, Protocol):
 
 
 class Aux(NamedTuple):
-  """The outputs of a loss beside its value."""
+  """The outputs of a loss besides its value."""
 
   metrics: dict[str, Array]  # named float32 scalars
   model_state: Any  # batch statistics after this step

@@ -1,4 +1,4 @@
-"""Training a classifier on an encoder: linear probes, partial and whole fine-tuning."""
+"""Training a classifier on an encoder: linear probes, partial and full fine-tuning."""
 
 import ml_collections
 

@@ -136,8 +136,8 @@ class Encoder:
 
     Args:
       images: one image or any number: paths of image files, Pillow images, uint8 arrays [H, W, 3] or [H, W], or the
-        bytes of image files. Or the path of a folder, which is searched to any depth. A grey image of 16 bits has
-        the range of its own values; in a folder, at least that of the images that are looked at first, as in training.
+        bytes of image files. Or the path of a folder, which is searched to any depth. A 16-bit grey image has the range
+        of its own values; in a folder, at least the range of the images inspected first, as in training.
       batch_size: images encoded at once. The program is compiled once per batch size: if one is given, for this size
         alone, and the last batch is padded; by default, for powers of two up to 64, none larger than the number of
         images needs.

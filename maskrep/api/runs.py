@@ -49,7 +49,7 @@ def train(
   ['collapse', 'knn', 'lowshot']
 
   Args:
-    config: a config, or what `maskrep.config` takes.
+    config: a config, or a name or path as for `maskrep.config`.
     workdir: the folder of checkpoints, metrics and results.
     changes: dotted fields of the config and their values.
     allow_config_change: dotted fields that may differ from the config of the resumed run.

@@ -61,7 +61,7 @@ def symmetric_beta(key: Array, alpha: float) -> Array:
   """Draws from Beta(alpha, alpha), float32: Bailey's polar method for Student's t, 1994, transformed to [0, 1].
 
   With t of 2 alpha degrees of freedom, (1 + t / sqrt(2 alpha + t^2)) / 2 has this distribution. `jax.random.beta`
-  samples by rejection, in a loop until the whole batch is done: under jit all devices would synchronise per round.
+  samples by rejection, in a loop until the full batch is done: under jit all devices would synchronise per round.
   """
   radius, angle = jax.random.uniform(key, (2,), minval=jnp.finfo(jnp.float32).tiny)
   power, cosine = radius ** (1 / alpha), jnp.cos(2 * jnp.pi * angle)

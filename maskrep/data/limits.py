@@ -44,7 +44,7 @@ _DECODED = {'PNG': 4, 'WEBP': 12, 'GIF': 3, 'BMP': 4, 'TIFF': 4, 'PPM': 4}
 _COEFFICIENTS = 8  # the same of a JPEG that is not decoded in one scan
 _GIF_BYTES = 179_000_000  # that Pillow may allocate for the first frame of a GIF to open it
 
-# glibc keeps blocks of up to 32 MB when they are freed, per thread; Pillow's are of 16 MB unless told otherwise.
+# glibc keeps freed blocks of up to 32 MB, per thread; Pillow's blocks are 16 MB by default.
 if 'PILLOW_BLOCK_SIZE' not in os.environ:
   Image.core.set_block_size(2 ** 26)
 

@@ -52,7 +52,7 @@ class Encoder(Protocol):
 
   Attributes:
     name: identifies its function, which is compiled once for weights of any values.
-    weights: the arguments of the function beside images.
+    weights: the weights that the function takes besides images.
     as_trained: whether images are encoded as in training.
   """
 

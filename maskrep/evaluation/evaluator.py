@@ -114,7 +114,7 @@ class Evaluator:
                cache=workdir / 'features')
 
   def of(self, encoder: Encoder, trained: TrainedObjective) -> 'Evaluator':
-    """The same evaluator of another encoder, or of other weights; what is compiled is used again."""
+    """The same evaluator for another encoder or other weights; compiled functions are reused."""
     return dataclasses.replace(self, encoder=encoder, load_objective=lambda: trained, images={}, memory={})
 
   @functools.cached_property

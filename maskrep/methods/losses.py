@@ -83,7 +83,7 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> Array:
 
 
 def info_nce(queries: Array, keys: Array, temperature: float) -> Array:
-  """-log of the probability of an example's own key among the keys of the whole batch (van den Oord et al. 2018).
+  """-log of the probability of an example's own key among the keys of the global batch (van den Oord et al. 2018).
 
   [B, ..., E] queries, [B, E] keys -> float32 [B, ...].
   """

@@ -80,7 +80,7 @@ class SupervisedMIM:
     mim_weight: weight of the MIM loss; 0 turns its stream off.
     mim_reduction: 'sum' over the patches of an image, as equation (2) is written, or their 'mean'.
     masked_only: whether only dropped patches count in the MIM loss; the paper counts all.
-    carry_decoder: whether the decoder of the run in `train.init_from` is taken over too, beside its encoder.
+    carry_decoder: whether the decoder of the run in `train.init_from` is taken over too, besides its encoder.
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 

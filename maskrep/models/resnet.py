@@ -96,7 +96,7 @@ class ResNet(nn.Module):
     x = conv(channels, *((7, 2) if self.stem == 'imagenet' else (3, 1)), self.dtype, 'conv1')(x)
     x = nn.relu(BatchNorm(name='bn1')(x, train=train)).astype(self.dtype)
     if self.stem == 'imagenet':
-      # Flax types `padding` as a string alone.
+      # Flax types `padding` only as a string.
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
 
     bottleneck = BOTTLENECK[self.depth]

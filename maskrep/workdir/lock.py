@@ -42,7 +42,7 @@ def shared_lock(workdir: Path) -> Iterator[None]:
   """Holds the shared lock of a workdir: others may read at the same time, and no run can start.
 
   Raises:
-    CheckpointError: a run is under way, whose next checkpoint would replace what is read.
+    CheckpointError: a run is under way, whose next checkpoint would replace the one being read.
   """
   with contextlib.ExitStack() as stack:
     if (workdir / 'lock').exists():

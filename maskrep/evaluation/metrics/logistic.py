@@ -34,7 +34,7 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Logis
 
   This equals scikit-learn's `LogisticRegression(C=1 / l2)`, and cyanure's multinomial loss with lambda l2 / M. Examples
   with label -1 are ignored, so that problems with different numbers of labels can be padded to one shape, and M to a
-  multiple of the devices over which features and labels are sharded. Beside the features it needs memory for matrices
+  multiple of the devices over which features and labels are sharded. Besides the features it needs memory for matrices
   with min(M, D) rows and columns.
 
   Args:
