@@ -1,6 +1,6 @@
 """Logistic regression on few labels of ImageNet-1k (MSN, arXiv:2204.07141, Table 1).
 
-The labels are three draws of 1, 2 and 5 images per class, by the lists that facebookresearch/msn publishes, in the
+The labels are three draws of 1, 2 and 5 images per class, from the lists that facebookresearch/msn publishes in the
 folder imagenet_subsets. For 1 % and 10 %, see lowshot_in1k_1pct and lowshot_in1k_10pct. The penalty is that of the
 authors' README as we remember it: a lambda of 0.0025, divided by the number of examples. Not run by us yet.
 

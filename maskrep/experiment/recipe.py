@@ -1,4 +1,4 @@
-"""The section `optim` of a config: the optimiser, and the step that its schedules begin with."""
+"""The section `optim` of a config: the optimiser, and the first step of its schedules."""
 
 import dataclasses
 from typing import Annotated
@@ -12,11 +12,11 @@ from maskrep.train.schedules import Schedule
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe(Optim):
-  """`Optim`, with the number of the first step in its schedules.
+  """`Optim`, with the index of the first step in its schedules.
 
   Attributes:
-    first_step: 0; or 1, as in the MSN authors' code, which moves learning rate and weight decay before each step, and
-      the momentum of the EMA after it: the first step then has the values of step 1, its momentum that of step 0.
+    first_step: 0; or 1, as in the MSN authors' code, which advances learning rate and weight decay before each step and
+      the EMA momentum after it: the first step then has their values of step 1, and the momentum of step 0.
   """
 
   first_step: Annotated[int, OneOf((0, 1))] = 0
