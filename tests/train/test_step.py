@@ -15,7 +15,7 @@ from tests.support.tiny import shrink
 def made():
   objective, optimizer, rules, values, batches = parts()
   step = jax.jit(make_step(objective, optimizer, values['ema_momentum'], 0, rules))
-  return step, init_state(objective.init, optimizer, seed=0), batches, values
+  return step, jax.jit(lambda: init_state(objective.init, optimizer, seed=0))(), batches, values
 
 
 def parts():
@@ -41,12 +41,12 @@ def test_teacher_is_the_recurrence_on_updated_parameters(made):
   assert int(state.step) == 2
 
 
-def test_a_frozen_encoder_keeps_every_bit_and_gathers_moments():
+def test_a_frozen_encoder_keeps_every_bit_and_gathers_moments(made):
   """Weight decay and EMA would move it, too; the moments are those that it would have had."""
   objective, optimizer, rules, values, batches = parts()
-  free, frozen = (jax.jit(make_step(objective, optimizer, values['ema_momentum'], 0, rules, freeze_encoder_steps=steps))
-                  for steps in (0, 2))
-  state = first = init_state(objective.init, optimizer, seed=0)
+  free, first, *_ = made
+  frozen = jax.jit(make_step(objective, optimizer, values['ema_momentum'], 0, rules, freeze_encoder_steps=2))
+  state = first
   for batch in batches:
     expected, (state, _) = free(state, batch)[0], frozen(state, batch)
     for tree, before in ((state.params, first.params), (state.ema_params, first.ema_params)):
@@ -101,15 +101,21 @@ class Poisoned:
     return value * jnp.where(jnp.isin(step, jnp.array(self._steps)), self._factor, 1), aux
 
 
+@pytest.fixture(scope='module')
+def poisoned():
+  """(factor, state, batch) -> (state, metrics)."""
+  objective, optimizer, rules, values, _ = parts()
+  return jax.jit(lambda factor, *args: make_step(
+    Poisoned(objective, [1, 2], factor), optimizer, values['ema_momentum'], 0, rules)(*args))
+
+
 # The last is finite, and so is the gradient; Adam's squares of it would not be.
 @pytest.mark.parametrize('factor', [np.nan, np.inf, 1e25])
-def test_an_update_that_is_not_finite_is_skipped_and_counted(made, factor):
-  _, state, batches, values = made
-  objective, optimizer, rules, *_ = parts()
-  step = jax.jit(make_step(Poisoned(objective, [1, 2], factor), optimizer, values['ema_momentum'], 0, rules))
+def test_an_update_that_is_not_finite_is_skipped_and_counted(made, poisoned, factor):
+  _, state, batches, _ = made
   counts = []
   for t in range(4):
-    after, metrics = step(state, batches[t % 2])
+    after, metrics = poisoned(factor, state, batches[t % 2])
     same = all((a == b).all() for a, b in zip(*(jax.tree.leaves((s.params, s.ema_params, s.model_state, s.opt_state))
                                                 for s in (state, after)), strict=True))
     counts.append((same, float(metrics['skipped_in_a_row']), float(metrics['skipped_updates'])))
