@@ -53,7 +53,8 @@ class Classify:
     input_norm: normalisation of the representation: 'none'; 'l2', to length 1; 'batch', by statistics of the global
       batch, and in evaluation by running ones, without scale and bias (He et al. 2022, appendix A.1).
     layer_decay: the learning rate of layer i of L is multiplied by this to the power of L + 1 - i, see `layer`; with 1
-      all are equal. Not for a ResNet.
+      all are equal. Not for a ResNet. Where patches are averaged, blocks of class attention are no layers.
+    encoder_rate: the learning rate of the encoder as a share of the classifier's.
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
@@ -67,6 +68,7 @@ class Classify:
   input_norm: Annotated[str, OneOf(INPUT_NORMS)]
   layer_decay: Annotated[float, Range(0, 1, above=True)]  # 1: the same learning rate for all layers
   microbatch: NonNegativeInt
+  encoder_rate: Annotated[float, Range(0, 1, above=True)] = 1.0
 
   reads, masked, frozen = ('image', 'size', 'position', 'label'), {}, None
 
@@ -110,15 +112,21 @@ class Classify:
     return {'encoder': variables['params'], 'classifier': classifier}, {'student': student} if student else {}
 
   def rules(self, params: Params):
-    rules, last = standard_rules(params), len(self.encoder.block_names)
+    """As in BEiT and MAE, class token and positions do not decay; what the representation does not see stays."""
+    rules, blocks = standard_rules(params), self.encoder.block_names
+    unseen = set()
+    if self.pooling == 'average' and not self.encoder.patches_reach_end:
+      unseen = {name for name in blocks if name.startswith('class_block')} | {'cls'}
+    blocks = [name for name in blocks if name not in unseen]
 
     def scale(name):
-      at = layer(self.encoder, name)
-      trained = self.trained == 'all' or (self.trained == 'last_block' and at >= last)
-      return float(trained) * self.layer_decay ** (last + 1 - at)
+      at = layer(blocks, name)
+      trained = self.trained == 'all' or (self.trained == 'last_block' and at >= len(blocks))
+      return float(trained and name not in unseen) * self.encoder_rate * self.layer_decay ** (len(blocks) + 1 - at)
 
     def scaled(name, tree):
-      return jax.tree.map(lambda rule: dataclasses.replace(rule, learning_rate_scale=scale(name)), tree)
+      still = {} if name not in ('cls', 'pos') else {'decay': False}
+      return jax.tree.map(lambda rule: dataclasses.replace(rule, learning_rate_scale=scale(name), **still), tree)
 
     return rules | {'encoder': {name: scaled(name, tree) for name, tree in rules['encoder'].items()}}
 

@@ -1,6 +1,6 @@
 """Encoders of any kind: reading one from a config, what represents an image, and what its images go through."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Annotated, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -175,9 +175,8 @@ def describe(encoder: Network, kinds: Mapping[str, Kind[Network]] = KINDS) -> tu
   return kind, {field: getattr(encoder, field) for field in kinds[kind].network}
 
 
-def layer(encoder: EncoderNetwork, name: str) -> int:
-  """The depth of a parameter of this name: 0 is before the L blocks, 1 ... L are they, L + 1 is the final norm."""
-  names = encoder.block_names
+def layer(names: Sequence[str], name: str) -> int:
+  """The depth of a parameter: 0 is before the L blocks of these names, 1 ... L are they, L + 1 is the final norm."""
   if name == 'norm':
     return len(names) + 1
   return names.index(name) + 1 if name in names else 0
@@ -191,7 +190,7 @@ def pooled(out: dict[str, jax.Array], pooling: str) -> jax.Array:
 
 def represent(
   encoder: Network, variables: dict, images: jax.Array, keep_idx: jax.Array | None = None, *, pooling: str,
-  layers: int,
+  layers: int, final_norm: bool = True,
 ) -> jax.Array:
   """Float32 images [B, H, W, 3] -> [B, D], or the last `layers` blocks side by side, in their order, [B, layers * D].
 
@@ -202,11 +201,17 @@ def represent(
     keep_idx: int32 [B, K], the patches that are seen; None is all. Not for a ResNet.
     pooling: one of `POOLING`, of each block.
     layers: more than one is for a ViT alone.
+    final_norm: False gives the class token of the last block [B, D] as it is.
 
   Raises:
     ValueError: the encoder does not have so many layers to give.
   """
   masks = () if keep_idx is None else (keep_idx,)
+  if not final_norm:
+    _, seen = encoder.clone(scan=False).apply(
+      variables, images, *masks, capture_intermediates=lambda module, _: isinstance(module, Block))
+    tokens = seen['intermediates'][encoder.block_names[-1]]['__call__'][0]  # its first call is for the class token
+    return tokens[:, 0].astype(jnp.float32)
   if layers == 1:
     return pooled(encoder.apply(variables, images, *masks), pooling)
   if not 1 <= layers <= encoder.feature_layers:
