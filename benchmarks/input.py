@@ -2,8 +2,8 @@
 
   python benchmarks/input.py [--images N] [--quality Q] [--batch_size B] [--seconds S]
 
-The pictures are made here, of smooth shapes under noise, and lie in a folder that fits the page cache. ImageNet's
-average is 110 kB at about this size; the cost of a JPEG follows its bytes as much as its pixels.
+The pictures are made here, of smooth shapes under noise, in a folder that fits into the page cache. ImageNet's average
+is 110 kB at about this size; the cost of a JPEG depends on its bytes as much as on its pixels.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Times the logistic regression of evaluation/metrics/logistic.py against scikit-learn's, at ImageNet's 1 %.
 
-13 000 features of 768 dimensions and 1000 classes, drawn about a mean of each class, centred and of unit length. Both
-minimise the same function from zero weights, scikit-learn's L-BFGS in float32 to each --tol. What each has reached is
-computed in float64: how far above the least of them its value is, and how far its weights are from ours.
+13 000 features of 768 dimensions and 1000 classes, drawn around a mean per class, centred and of unit length. Both
+minimise the same function from zero weights, scikit-learn's L-BFGS in float32 to each --tol. Each result is evaluated
+in float64: by how much its value exceeds the smallest, and how far its weights are from ours.
 
   python benchmarks/logistic.py
   python benchmarks/logistic.py --examples=45 --width=150528 --classes=9    # 5 labels per class, pixels of 224 x 224
@@ -21,7 +21,7 @@ from maskrep.evaluation.metrics.logistic import fit
 def features(examples: int, width: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
   rng = np.random.default_rng(0)
   labels = np.arange(examples) % classes
-  # Within a class features differ about four times as much as classes do in each direction, as those of MSN do.
+  # Within a class, features differ about four times as much as class means do in each direction, like those of MSN.
   x = rng.normal(size=(classes, width))[labels] + 4 * rng.normal(size=(examples, width))
   x -= x.mean(axis=0)
   return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), labels

@@ -1,4 +1,4 @@
-"""The MSN step written plainly in PyTorch on timm's ViT: what people run today, for comparison."""
+"""The MSN step written plainly in PyTorch on timm's ViT: the common way today, for comparison."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-# torchvision's compiled part does not load beside a CPU build of torch; timm needs only that these names exist.
+# torchvision's compiled part does not load beside a CPU build of torch; timm only needs these names to exist.
 _OPERATORS = torch.library.Library('torchvision', 'FRAGMENT')
 for _name in ('nms', 'qnms'):
   try:

@@ -2,7 +2,7 @@
 
 Starts the run, stops it after its first steps, and starts it again: with an empty compilation cache, and with a warm
 one. Prints the seconds from the start of the process to the first new step, by phase. Then saves a state of 35 MB and
-prints for how long training stood still, and how long writing took in all. Flags are handed on to main.py.
+prints how long training stood still, and how long writing took in total. Flags are passed on to main.py.
 """
 
 import json
@@ -26,7 +26,7 @@ SAVES = 5
 
 
 def began(workdir: Path, cache: Path, flags: list[str]) -> dict[str, float]:
-  """Seconds by phase to the first step of a run, which is then told to stop."""
+  """Seconds by phase to the first step of a run, which is then stopped."""
   events = workdir / 'events.jsonl'
   before = events.read_text().count('"began"') if events.exists() else 0
   process = subprocess.Popen(

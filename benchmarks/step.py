@@ -1,9 +1,9 @@
 """Cost of a training step: python benchmarks/step.py --config=configs/msn_vits16.py --config.batch_size=8
 
-Prints for each masking ratio, or whatever --row sets, the time of a whole step (views included) and of a step on views
-that are there already, images/s, model FLOPs, the share of the machine's own matrix-product speed, measured between the
-steps, and the memory of the compiled step. With --peer=torch the same step on timm's ViT in PyTorch runs too, on equal
-views. All rows are timed in turn: the speed of a shared machine changes.
+Prints for each masking ratio, or each --row, the time of a full step (views included) and of a step on existing views,
+images/s, model FLOPs, the share of the machine's own matrix-product speed, measured between the steps, and the memory
+of the compiled step. With --peer=torch the same step on timm's ViT in PyTorch also runs, on equal views. All rows are
+timed in turn, because the speed of a shared machine changes.
 """
 
 import ast
@@ -39,7 +39,7 @@ CANVAS_IMAGE = 375, 500  # height and width of the average ImageNet picture
 
 @dataclasses.dataclass(frozen=True)
 class OnViews:
-  """An objective whose batches are views already: the step without the augmentation."""
+  """An objective whose batches already are views: the step without the augmentation."""
 
   objective: object
 
@@ -61,7 +61,7 @@ def random_batch(config) -> dict[str, jax.Array]:
 
 
 def random_like(shapes):
-  """Small normal values in these shapes, in place of trained weights."""
+  """Small normal values in these shapes, instead of trained weights."""
   rng = np.random.default_rng(0)
   return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.02, leaf.shape), leaf.dtype), shapes)
 
@@ -90,7 +90,7 @@ class Stepper:
     return metrics
 
   def memory(self) -> int:
-    """Bytes: arguments, results that are not written over them, and temporaries."""
+    """Bytes: arguments, results that do not reuse their memory, and temporaries."""
     m = self.compiled.memory_analysis()
     return m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
 

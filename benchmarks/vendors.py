@@ -4,9 +4,9 @@
 
 Each folder holds one artist's drawings; drawings of one thing have the same file name. The emoji of four vendors are in
 the npm packages emoji-datasource-{google,apple,twitter,facebook}, in img/VENDOR/64 (`npm pack NAME`, then `tar x`).
-A picture is compared with all pictures of all other folders, by the cosine of features centred on their mean; one whose
-name is in no other folder does not count. Printed: the share for pixels and, of each run, for the encoder untrained and
-trained.
+A picture is compared with all pictures of all other folders, by cosine similarity of features centred on their mean;
+pictures whose name is in no other folder are not counted. Prints the share for pixels and, for each run, for the
+encoder untrained and trained.
 """
 
 import argparse

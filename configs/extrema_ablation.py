@@ -1,8 +1,8 @@
 """ExtreMA's ablations: one variant per row of a table, or curve of a figure (arXiv:2206.04667).
 
-The figures are top-1 accuracy in per cent on ImageNet-1k: fine-tuning, linear probe; of Table 12 also hours on 8 V100
-GPUs. Unless the variant is of Table 4 or 7, student and teacher see the same crop, without colours. ImageNet-22k is not
-in tfds: data.source is a folder of its images. Not run by us yet.
+The figures are top-1 accuracy in per cent on ImageNet-1k, with fine-tuning and with a linear probe; for Table 12 also
+hours on 8 V100 GPUs. Except in the variants of Tables 4 and 7, student and teacher see the same crop, without colours.
+ImageNet-22k is not in tfds: data.source is a folder of its images. Not run by us yet.
 
   python main.py --config=configs/extrema_ablation.py:table4_crop_color_2 --workdir=runs/extrema_table4
   maskrep sweep --config=extrema_ablation --grid=variant=table5_1,table5_2,table5_3 --workdir=runs/table5
@@ -14,7 +14,7 @@ from maskrep.configs.base.extrema import extrema
 ONE = {'views.augmentations': 1}
 NO_COLOUR = {'views.jitter': 0.0, 'views.grey': 0.0}
 PLAIN = ONE | NO_COLOUR
-# As the authors' code: the shorter side is resized to 256 pixels, and the central 224 are seen.
+# As in the authors' code: the shorter side is resized to 256 pixels, and the central 224 are used.
 CENTER = {'views.center_fraction': 0.875, 'views.flip': 0.0}
 APART = {'views.shared_crop': False}
 # 10 times the images in a tenth of the epochs; the usual 40 epochs of warm-up would be longer than the run.

@@ -1,8 +1,8 @@
 """The ablations of supervised + MIM: one variant per curve or row (Chen et al. 2023, section 4.5).
 
 Top-1 on ImageNet-1k. ViT-B/14, 300 epochs, 20 % of the patches masked; a curve is a sweep of its variant over
-`masking.ratio`. The variants of Table 6 fine-tune a run on ImageNet-21k: runs/mim_vitb14_in21k or, of its variant
-300_baseline, runs/mim_vitb14_in21k_300_baseline, and so for ViT-L/14. All with MIM also need
+`masking.ratio`. The variants of Table 6 fine-tune a run on ImageNet-21k: runs/mim_vitb14_in21k or, for its variant
+300_baseline, runs/mim_vitb14_in21k_300_baseline, and likewise for ViT-L/14. All variants with MIM also need
 --config.target.weights=runs/vqgan_f16_1024. Not run by us yet.
 
   python main.py --config=configs/mim_ablation.py:figure4_gap_gap --workdir=runs/mim_gap_gap
@@ -33,7 +33,7 @@ def from_baseline(size: str) -> dict:
   return {'objective.carry_decoder': False, 'train.init_from': f'runs/mim_vit{size}14_in21k_300_baseline'}
 
 
-# Variant: (config, fields that differ from it, the paper's figure, '' if it is only drawn).
+# Variant: (config, fields that differ from it, the paper's figure, '' if it is only plotted).
 ROWS = {
   # Table 6: MIM in pre-training, in fine-tuning, in both or in neither, for 300 epochs on ImageNet-21k.
   'table6_b_pretraining': (finetuned_b, NO_MIM_LATER, '83.59'),

@@ -1,14 +1,14 @@
 """Supervised + MIM on your own images with labels: ViT-S/14 at 224 pixels on one GPU; variants for two CPU cores.
 
 It predicts the pixels of masked patches, so no tokenizer is needed. It needs one sub-folder per class in `train`, and
-their number N in --config.regularisation.num_classes=N; without labels take another method. The trained features have
-seen every training label: compare them with pixels on few labels in that light.
+their number N in --config.regularisation.num_classes=N; without labels use another method. Training uses every label,
+so a comparison with pixels on few labels favours the trained features.
 
   python main.py --config=configs/mim_folder.py --workdir=runs/mine --config.data.source=folder:PATH
   python main.py --config=configs/mim_folder.py:small --workdir=runs/mine --config.data.source=folder:PATH
 
 `:small` has views of 64 pixels and `:tiny` of 32; what they reach is in docs/small_data.md. The GPU run is not run yet.
-The paper predicts the tokens of a VQGAN; the variants mask 50 % and not its 20 %.
+The paper predicts the tokens of a VQGAN; the variants mask 50 %, not the paper's 20 %.
 """
 
 from maskrep.configs.base.mim import supervised_mim

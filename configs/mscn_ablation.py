@@ -1,7 +1,7 @@
 """MSCN's trajectory and ablations: one variant per figure of the paper (arXiv:2206.07700, sections 4.3 to 5.3 and B).
 
 ResNet-50, SimCLR's loss, 100 epochs, masking ratio 0.3; top-1 of linear evaluation on ImageNet-1k (linear_mscn).
-Readings of ours are marked. Not run by us yet. With `train.microbatch` above 0, the batch norm of the ResNet sees one
+Our own readings are marked. Not run by us yet. With `train.microbatch` above 0, the batch norm of the ResNet sees one
 microbatch (ghost batch norm); heads and loss see the global batch.
 
   python main.py --config=configs/mscn_ablation.py:figure1_noise --workdir=runs/mscn_noise
@@ -32,7 +32,7 @@ STEPS = {
 
 
 def without_later_steps(step: str) -> dict:
-  """The fields that undo all steps after this one. If two of them set a field, the earlier one's value counts."""
+  """The fields that undo all steps after this one. If two steps set a field, the earlier step's value counts."""
   names, fields = list(STEPS), {}
   for later in reversed(names[names.index(step) + 1:]):
     fields |= STEPS[later][0]

@@ -1,8 +1,7 @@
 """MSN's ablations on ImageNet-1k: one variant per row of a table of the paper (arXiv:2204.07141).
 
-The figures are top-1 accuracy in per cent of logistic regression on 1 % of the labels (lowshot_in1k_1pct), if nothing
-else is said beside them. The paper gives no epochs for these tables; ours are those of the same encoder in Table 1. Not
-run by us yet.
+The figures are top-1 accuracy in per cent of logistic regression on 1 % of the labels (lowshot_in1k_1pct), unless noted
+otherwise. The paper gives no epochs for these tables; ours are those of the same encoder in Table 1. Not run by us yet.
 
   python main.py --config=configs/msn_ablation.py:table7_focal --workdir=runs/msn_table7_focal
   maskrep sweep --config=msn_ablation --grid=variant=table7_focal,table7_random --workdir=runs/msn_table7
@@ -27,7 +26,7 @@ ROWS = {
   'table2_vits16': (SMALL, {'objective.sinkhorn_iterations': 0, 'objective.memax_weight': 5.0}, '67.2'),
   # Table 3: linear evaluation (linear_msn) of a model of 600 epochs. The other is msn_vitl7.
   'table3_vits16': (SMALL | {'epochs': 600}, {}, '76.9'),
-  # Table 7: which anchors there are.
+  # Table 7: kinds of anchors.
   'table7_no_mask': (BASE | {'ratio': 0.0}, RANDOM, '49.3'),
   'table7_focal': (HALF, {'views.num_random': 0, 'views.num_focal': 1}, '39.3'),
   'table7_random': (HALF, RANDOM, '52.3'),

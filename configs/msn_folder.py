@@ -21,7 +21,7 @@ def get_config(variant: str = ''):
   size = SIZES[variant]
   config = on_two_cores(msn(size='Ti', patch_size=16, ratio=0.3, epochs=150), size=size)
   config.encoder = small_vit(size)
-  # Whole and focal views show things at the same magnification, see docs/msn.md.
+  # Target and focal views show objects at the same magnification, see docs/msn.md.
   config.views.update(
     focal_size=size // 2, num_focal=2, crop_scale=(0.3, 1.0), focal_crop_scale=(0.05, 0.3), jitter=0.8, grey=0.1,
     blur=0.0)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # One machine and all its GPUs, in one process:
 #   launch/one_machine.sh msn_vits16 WORKDIR [--config.FIELD=VALUE ...]
-# After a preemption (exit code 75) the run is started again and goes on; any other end is the end. A signal to this
-# script (Ctrl-C too) is passed on: the run saves, and is not started again.
+# After a preemption (exit code 75) the run is restarted and resumes; after any other exit code the script ends. A
+# signal to this script (Ctrl-C too) is passed on: the run saves, and is not restarted.
 set -uo pipefail
 config=$1 workdir=$2
 shift 2

@@ -1,4 +1,4 @@
-"""Masked image representations in JAX: the names for Python; the same from a shell is `maskrep`.
+"""Masked image representations in JAX: the Python interface; `maskrep` is the same for a shell.
 
 >>> encoder = maskrep.load('runs/msn_digits')
 >>> out = encoder(['a.jpg', 'b.png'])
@@ -6,7 +6,7 @@
 >>> maskrep.train('msn_digits', workdir='runs/try', changes={'train.epochs': 2.0})
 >>> maskrep.evaluate('runs/try', 'knn')['figures']
 
-A name is imported when it is first used, so `import maskrep` takes milliseconds and no JAX.
+Names are imported when first used, so `import maskrep` takes milliseconds and does not import JAX.
 """
 
 import importlib
@@ -35,7 +35,7 @@ __all__ = ['Encoder', '__version__', 'config', 'evaluate', 'load', 'train']
 
 
 class _Face(ModuleType):
-  """This module. A room that is imported does not hide the public name that it shares, as `train` would."""
+  """This module. A submodule that is imported does not hide a public name like its own, as `train` would."""
 
   def __setattr__(self, name, value):
     if not (name in MODULES and isinstance(value, ModuleType)):

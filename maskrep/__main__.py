@@ -1,4 +1,4 @@
-"""python -m maskrep COMMAND, and the script `maskrep`."""
+"""The entry point of `python -m maskrep COMMAND` and of the script `maskrep`."""
 
 import sys
 from typing import NoReturn

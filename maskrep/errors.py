@@ -1,4 +1,4 @@
-"""The errors that end a command, each with its exit code. Does not import jax: the data room raises them too."""
+"""The errors that end a command, each with its exit code. Does not import jax: `maskrep.data` raises them too."""
 
 
 class RunError(Exception):
@@ -24,7 +24,7 @@ class Stalled(DataError):
 
 
 class CheckpointError(RunError):
-  """A checkpoint that cannot be written, or none that can be read."""
+  """A checkpoint cannot be written, or none can be read."""
 
   exit_code = 4
 

@@ -1,4 +1,4 @@
-"""Every name of jax that its API does not promise to keep, so that a new version of jax changes this file alone.
+"""All uses of jax names outside its stable API, so that a new version of jax changes this file alone.
 
 Tested with jax 0.10, where a `ClosedJaxpr` wraps a `Jaxpr`, and with 0.12, where both are one class.
 """
@@ -13,9 +13,9 @@ from jaxlib.mlir.dialects import stablehlo
 
 
 def live_equations(function: Callable, *arguments) -> list[JaxprEqn]:
-  """The equations of a function, traced for these arguments, on which a result depends, in inner programs too."""
+  """The equations of a traced function on which its results depend, those of inner programs included."""
   traced = jax.make_jaxpr(function)(*arguments)
-  # Both classes have these attributes. The program inside a `ClosedJaxpr` has a name that jax is about to delete.
+  # Both classes have these attributes. The name of the program inside a `ClosedJaxpr` is about to be removed from jax.
   program = Jaxpr(traced.constvars, traced.invars, traced.outvars, traced.eqns, traced.effects, traced.debug_info)
   live, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
   return live.eqns

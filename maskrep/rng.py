@@ -26,5 +26,5 @@ def fold(keys: Array, index: int) -> Array:
 
 
 def per_view(keys: Array, count: int) -> Array:
-  """Splits each key into `count`, the views of an example side by side: keys [B] -> keys [B * count]."""
+  """Splits each key into `count` keys, those of one example adjacent: keys [B] -> keys [B * count]."""
   return jax.vmap(lambda key: jax.random.split(key, count))(keys).reshape(-1)

@@ -1,7 +1,7 @@
-"""From the sections of a config to checked objects. A field's type and its range come from its annotation.
+"""Parses sections of a config into checked objects. A field's type and range come from its annotation.
 
 A range is part of the type, as in `ratio: Share`. Dataclasses and modules check themselves: `__post_init__` calls
-`check`, which raises a ValueError that names field, value and remedy; whoever read the value puts its path before it.
+`check`, which raises a ValueError with field, value and remedy; whoever read the value prefixes its path.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ Built = TypeVar('Built', bound=Dataclass)
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-  """Finite numbers from `low` to `high`; `above` leaves out the lower end, `below` the upper one."""
+  """Finite numbers from `low` to `high`; `above` excludes the lower end, `below` the upper one."""
 
   low: float
   high: float = math.inf
@@ -63,7 +63,7 @@ class Rising:
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-  """One of some names or numbers."""
+  """One of the given names or numbers."""
 
   names: Iterable[str | int]
 
@@ -76,7 +76,7 @@ class OneOf:
 
 @dataclasses.dataclass(frozen=True)
 class NotEmpty:
-  """Any number of values but none."""
+  """At least one value."""
 
   example: str
 
@@ -108,10 +108,10 @@ def dtype_of(name: str) -> jnp.dtype:
 
 
 def check(instance: Any) -> None:
-  """Compares each field of a dataclass or module with the range in its type. To be called by `__post_init__`.
+  """Compares each field of a dataclass or module with the range in its type. Called by `__post_init__`.
 
   Raises:
-    ValueError: the first that is outside, as 'field=value: must be ...'.
+    ValueError: for the first field out of range, as 'field=value: must be ...'.
   """
   for name, annotation in _annotations(type(instance)).items():
     value = getattr(instance, name)
@@ -120,19 +120,19 @@ def check(instance: Any) -> None:
 
 
 def check_module(self: nn.Module) -> None:
-  """`check`, as the whole `__post_init__` of a Flax module."""
+  """`check`, to be used as the `__post_init__` of a Flax module."""
   check(self)
   nn.Module.__post_init__(self)
 
 
 def build(cls: type[Built], fields: Mapping[str, Any], path: str, **given: Any) -> Built:
-  """`cls(**fields, **given)`, each of `fields` checked.
+  """`cls(**fields, **given)`, with each of `fields` checked.
 
   Args:
-    path: where the fields come from, for errors, as 'config.views'.
+    path: where the fields come from, as 'config.views', for errors.
 
   Raises:
-    ConfigError: a field that `cls` does not have, one that is missing, of another type or out of range.
+    ConfigError: a field is unknown to `cls`, missing, of another type or out of range.
   """
   annotations = _annotations(cls)
   known = {field.name for field in dataclasses.fields(cls) if field.init} - {'parent', 'name'} - given.keys()
@@ -156,9 +156,9 @@ def build(cls: type[Built], fields: Mapping[str, Any], path: str, **given: Any) 
 class Reader:
   """Reads a config: each section once, into a checked object.
 
-  `read('views', View)` builds the object of a section, `read['views']` is that object again, for a section that must
-  know of another. `finish` refuses what nobody has read. Of all that is read so far, `annotations` holds those of the
-  fields, by their dotted names, and `sections` the class of each section.
+  `read('views', View)` builds the object of a section; `read['views']` returns it again, for a section that depends on
+  another. `finish` refuses fields that nothing has read. Of everything read so far, `annotations` maps the dotted names
+  of fields to their annotations, and `sections` the names of sections to their classes.
   """
 
   def __init__(self, config: Mapping[str, Any]):
@@ -173,7 +173,7 @@ class Reader:
     return self.build(name, cls, self.section(name), **given)
 
   def build(self, name: str, cls: type[Built], fields: Mapping[str, Any], **given: Any) -> Built:
-    """The object of a section, from `fields` that were read with `section`."""
+    """The object of a section, from `fields` obtained by `section`."""
     built = self._objects[name] = build(cls, fields, f'config.{name}', **given)
     self.annotations |= {f'{name}.{field}': _annotations(cls)[field] for field in fields}
     self.sections[name] = cls
@@ -187,7 +187,7 @@ class Reader:
     return self._objects[name]
 
   def section(self, name: str) -> dict[str, Any]:
-    """The fields of a section, for a reader that chooses the class by one of them.
+    """The fields of a section, for a caller that chooses the class by one of them.
 
     Raises:
       ConfigError: there is no such section.
@@ -212,11 +212,11 @@ class Reader:
 
   @functools.cached_property
   def dtype(self) -> jnp.dtype:
-    """The dtype of computation, see `dtype_of`."""
+    """The dtype of the computation, see `dtype_of`."""
     return dtype_of(self.value('compute_dtype', Dtype))
 
   def finish(self) -> None:
-    """Raises ConfigError for a section or field that nobody has read, with the nearest name that was."""
+    """Raises ConfigError for a section or field that nothing has read, with the nearest name that was read."""
     for name, value in self._config.items():
       if name not in self._fields:
         shown = '' if isinstance(value, dict) else f'={value!r}'
@@ -257,7 +257,7 @@ def describe_type(annotation: Any) -> str:
 
 @functools.cache
 def _annotations(cls) -> dict[str, Any]:
-  """Annotations of the fields of a dataclass, ranges among them."""
+  """Annotations of the fields of a dataclass, with their ranges."""
   names = {field.name for field in dataclasses.fields(cls)}
   return {name: hint for name, hint in typing.get_type_hints(cls, include_extras=True).items() if name in names}
 
@@ -267,7 +267,7 @@ def _base(annotation: Any) -> Any:
 
 
 def _outside(value: Any, annotation: Any) -> str:
-  """The range that a value of the right type is not in, as 'must be in [0, 1]'; '' if it is in range."""
+  """The range that a value of the right type is outside of, as 'must be in [0, 1]'; '' if it is in range."""
   if typing.get_origin(annotation) is Annotated:
     base, *ranges = typing.get_args(annotation)
     finite = 'finite and ' if isinstance(value, float) and not math.isfinite(value) else ''

@@ -1,17 +1,17 @@
-"""The nouns that every room shares: axes, batches, the training state, and what an objective is.
+"""Types shared by all packages: axes, batches, the training state, and the interface of an objective.
 
 Axis legend, used in every docstring:
   B  examples of the global batch      V  views of one example      C  colour channels
   N  patches of a view                 K  patches kept by a mask    D  width of a representation
   P  prototypes                        H, W  height and width in pixels
 
-A `Batch` maps names to arrays; an objective names those it `reads`:
+A `Batch` maps names to arrays; an objective lists the ones it `reads`:
   image     uint8  [B, S, S, 3]  the decoded picture in the top left corner of a zero canvas
   size      int32  [B, 2]        its true height and width in pixels
   position  uint32 [B]           place in the global stream of examples: the source of every random choice
   label     int32  [B]           class, -1 if there is none
   label_map uint8  [B, S, S]     class of each pixel, 255 if there is none
-`Views` maps names to what the loss reads: float32 images [B, H, W, 3] and int32 indices [B, K].
+`Views` maps names to the inputs of the loss: float32 images [B, H, W, 3] and int32 indices [B, K].
 """
 
 from collections.abc import Mapping
@@ -36,9 +36,9 @@ class Dataclass(Protocol):
 
 
 class Network(Dataclass, Protocol):
-  """A Flax module, held by those who know only that. Its fields are attributes.
+  """A Flax module, for code that knows nothing more of it. Its fields are attributes.
 
-  Flax declares that `apply` may return a pair; it does so only with `mutable`, and no type can tell.
+  Flax declares that `apply` may return a pair; it does so only with `mutable`, which types cannot express.
   """
 
   def init(self, rngs: Array, *args: Any, **kwargs: Any) -> Any: ...
@@ -49,7 +49,7 @@ class Network(Dataclass, Protocol):
 
 
 class Aux(NamedTuple):
-  """The outputs of a loss beside its value."""
+  """The outputs of a loss besides its value."""
 
   metrics: dict[str, Array]  # named float32 scalars
   model_state: Any  # batch statistics after this step
@@ -57,7 +57,7 @@ class Aux(NamedTuple):
 
 @struct.dataclass
 class TrainState:
-  """Everything that changes while training; nothing else needs to be restored to go on."""
+  """Everything that changes during training; nothing else needs to be restored to resume."""
 
   step: Array  # int32 scalar: the number of steps done
   params: Params
@@ -72,10 +72,10 @@ class Rule:
   """How one parameter is trained.
 
   Attributes:
-    learning_rate_scale: multiplies its update; 0 leaves it as it is, bit for bit, without moments.
+    learning_rate_scale: multiplies its update; 0 leaves it unchanged, bit for bit, and without moments.
     decay: whether weight decay applies to it.
-    clip: whether gradient clipping applies to it, and counts it in the norm.
-    encoder: whether it is part of the encoder, which `train.freeze_encoder_steps` holds.
+    clip: whether gradient clipping applies to it and its gradient counts in the norm.
+    encoder: whether it is part of the encoder, which `train.freeze_encoder_steps` keeps fixed.
   """
 
   learning_rate_scale: float = 1.0
@@ -85,12 +85,12 @@ class Rule:
 
 
 class FrozenWeights(NamedTuple):
-  """Weights that a loss reads and no step changes, taken from another run or from an import.
+  """Weights that the loss reads and no step changes, taken from another run or an import.
 
   Attributes:
     path: the workdir of that run, or the folder of the import.
-    field: the field of the config that named it, for errors.
-    module: the network that the weights must be of.
+    field: the config field that named it, for errors.
+    module: the network that the weights belong to.
     shapes: pytree of their shapes and types.
   """
 
@@ -101,17 +101,17 @@ class FrozenWeights(NamedTuple):
 
 
 class Objective(Protocol):
-  """One paper. Pure functions of their arguments, written for the global batch as if there were one device.
+  """The method of one paper. Pure functions of their arguments, for the global batch as if there were one device.
 
   Attributes:
     reads: the fields of a batch that `views` reads.
-    preprocessing: a `models.encoder.Preprocessing`, what `encode` expects of its images.
-    pooling: what represents an image to the objective, one of `models.encoder.POOLING`.
-    backbone: the name among the parameters, and the module, of the network that training is for.
-    masked: the views that are shown masked: name -> name of the array of patches that it keeps, or None if its pixels
-      are masked already.
+    preprocessing: a `models.encoder.Preprocessing`: how the images given to `encode` must be prepared.
+    pooling: how the objective pools an image's representation, one of `models.encoder.POOLING`.
+    backbone: the network that training is for: its name among the parameters, and its module.
+    masked: the masked views: name -> name of the array of the patches it keeps, or None if its pixels are already
+      masked.
     frozen: the weights that the loss reads and no step changes; None if there are none.
-    exact_microbatches: whether `train.microbatch` leaves loss and gradient as they are, up to round-off.
+    exact_microbatches: whether `train.microbatch` leaves loss and gradient unchanged, up to round-off.
   """
 
   @property
@@ -138,17 +138,17 @@ class Objective(Protocol):
   def init(self, key: Array) -> tuple[Params, Any]:
     """Returns (params, model_state).
 
-    Running statistics of an encoder are `model_state['student']['encoder']`, and `['teacher']['encoder']` if those of
-    the teacher are its own: evaluation and export look for them there.
+    Running statistics of an encoder are in `model_state['student']['encoder']`, and in `['teacher']['encoder']` if the
+    teacher has its own: evaluation and export look for them there.
     """
     ...
 
   def rules(self, params: Params) -> Any:
-    """A pytree of `Rule`, of the structure of `params`, of which only the shapes are read."""
+    """A pytree of `Rule` with the structure of `params`, of which only the shapes are read."""
     ...
 
   def views(self, key: Array, batch: Batch) -> Views:
-    """Cuts the views and draws the masks of a batch, each from a key folded from its example's position."""
+    """Cuts the views and draws the masks of a batch, with keys folded from the position of each example."""
     ...
 
   def loss(
@@ -176,17 +176,17 @@ class Classifies(Protocol):
 
 @runtime_checkable
 class CarriesOver(Protocol):
-  """An objective that starts from more than the encoder of `train.init_from`."""
+  """An objective that takes more than the encoder from `train.init_from`."""
 
   @property
   def carried(self) -> tuple[str, ...]:
-    """Names among the parameters, and of sections of the config, of the networks that come along; () if none do."""
+    """Names of the networks carried over, among the parameters and as sections of the config; () if none are."""
     ...
 
 
 @runtime_checkable
 class Segments(Protocol):
-  """An objective that gives each patch a class."""
+  """An objective that predicts a class for each patch."""
 
   @property
   def map_classes(self) -> int: ...
@@ -198,7 +198,7 @@ class Segments(Protocol):
 
 @runtime_checkable
 class Reconstructs(Protocol):
-  """An objective that makes images of its representation."""
+  """An objective that reconstructs images from its representation."""
 
   def reconstruct(self, params: Params, images: Array) -> Array:
     """Preprocessed images [B, H, W, 3] -> their reconstructions, of the same shape, not clipped."""

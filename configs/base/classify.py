@@ -1,4 +1,4 @@
-"""Training a classifier on an encoder: linear probes, partial and whole fine-tuning."""
+"""Training a classifier on an encoder: linear probes, partial and full fine-tuning."""
 
 import ml_collections
 
@@ -39,7 +39,7 @@ def classify(
 
 
 def finetune(*, batch_size: int, epochs: float, learning_rate: float, layer_decay: float, **changes):
-  """Fine-tuning a Transformer as in BEiT and MAE (arXiv:2111.06377, appendix A.1), whose settings others took over.
+  """Fine-tuning a Transformer as in BEiT and MAE (arXiv:2111.06377, appendix A.1), whose settings other papers adopted.
 
   Their RandAugment is timm's rand-m9-mstd0.5-inc1: two operations of its `increasing` set, each applied with a
   probability of one half.

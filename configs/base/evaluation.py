@@ -1,4 +1,4 @@
-"""Evaluation protocols that leave the encoder as it is."""
+"""Evaluation protocols that do not train the encoder."""
 
 import ml_collections
 

@@ -10,7 +10,7 @@ def extrema(
 ) -> ml_collections.ConfigDict:
   """ExtreMA on ImageNet-1k, a CaiT with patches of 16 pixels (arXiv:2206.04667, sections 3, 5.1 and 5.2).
 
-  If the paper is silent, as in the authors' code and README. docs/extrema.md names the source of each setting.
+  Settings that the paper does not give are those of the authors' code and README; docs/extrema.md names each source.
   """
   config = imagenet(batch_size=2048, epochs=epochs)
   config.method = 'extrema'

@@ -44,8 +44,8 @@ def supervised_mim(
 def finetune_in1k(size: str, *, mim_weight: float = 1.0) -> ml_collections.ConfigDict:
   """Fine-tuning a run of `in21k` on ImageNet-1k: 20 000 steps, batch 512, no AugReg (section 4.1).
 
-  With MIM it takes over the run's decoder: our reading. So is SGD with momentum 0.9, without weight decay and with 500
-  steps of warm-up: AugReg's transfer has the same learning rate, batch and steps.
+  With MIM it starts from the run's decoder too. That is our reading of the paper, as is SGD with momentum 0.9, without
+  weight decay and with 500 steps of warm-up: AugReg's transfer has the same learning rate, batch and steps.
   """
   config = supervised_mim(size=size, epochs=1, weight_decay=0.0, mim_weight=mim_weight, augreg=False)
   config.batch_size = 512

@@ -8,11 +8,11 @@ from maskrep.configs.base.sections import IMAGENET_MEAN, IMAGENET_STD, imagenet,
 def mscn(*, epochs: int, ratio: float = 0.15, learning_rate: float = 4.8) -> ml_collections.ConfigDict:
   """MSCN with SimCLR's loss, ResNet-50 on ImageNet-1k, batch 4096 (arXiv:2206.07700, section 4 and appendix A.1).
 
-  A ratio of 0.15 is the best of Table 5, and the final model of Figure 1; sections 4.3 to 4.5, and so Tables 6 to 10,
-  have 0.3.
+  A ratio of 0.15 is the best of Table 5, and that of Figure 1's final model; sections 4.3 to 4.5, and thus Tables 6 to
+  10, use 0.3.
 
-  `config.train.microbatch` is not exact for a ResNet as it is for a ViT: above 0, batch norm sees one microbatch (ghost
-  batch norm), while heads and loss still see the global batch. At 0, batch norm sees the global batch too.
+  Unlike for a ViT, `config.train.microbatch` is not exact for a ResNet: above 0, batch norm uses one microbatch (ghost
+  batch norm), while heads and loss still use the global batch. At 0, batch norm uses the global batch too.
   """
   config = imagenet(batch_size=4096, epochs=epochs)
   config.method = 'mscn'

@@ -8,7 +8,7 @@ from maskrep.configs.base.sections import IMAGENET_MEAN, IMAGENET_STD, imagenet,
 def msn(*, size: str, patch_size: int, ratio: float, epochs: int) -> ml_collections.ConfigDict:
   """MSN on ImageNet-1k as in the paper (arXiv:2204.07141, section 5 and appendix A.1).
 
-  If the paper is silent, as in the authors' code. docs/msn.md names the source of each setting.
+  Settings that the paper does not give are those of the authors' code; docs/msn.md names the source of each setting.
   """
   config = imagenet(batch_size=1024, epochs=epochs)
   config.method = 'msn'

@@ -21,7 +21,7 @@ def vit(size: str, patch_size: int) -> ml_collections.ConfigDict:
 
 
 def imagenet_data() -> ml_collections.ConfigDict:
-  """The section of the data: ImageNet-1k, as tfds prepares it."""
+  """The data section: ImageNet-1k, as tfds prepares it."""
   return section(
     source='tfds:imagenet2012', train_split='train', eval_split='validation', download=False, canvas=512, threads=16,
     max_broken_fraction=0.001, stall_timeout_s=600)
@@ -55,9 +55,9 @@ def logistic() -> ml_collections.ConfigDict:
 
 
 def epochs_of(config: ml_collections.ConfigDict, steps: int, examples: int):
-  """Returns the number of epochs of `examples` images that `steps` steps make.
+  """Returns the number of epochs of `examples` images that equals `steps` steps.
 
-  It is a reference, and follows `config.batch_size`.
+  It is a reference: it changes with `config.batch_size`.
   """
   return config.get_ref('batch_size').to_float() * (steps / examples)
 
@@ -65,6 +65,6 @@ def epochs_of(config: ml_collections.ConfigDict, steps: int, examples: int):
 def share_of_run(config: ml_collections.ConfigDict, share: float):
   """Returns a share of the epochs of a run.
 
-  It is a reference, and follows `config.train.epochs`.
+  It is a reference: it changes with `config.train.epochs`.
   """
   return config.train.get_ref('epochs') * share

@@ -1,4 +1,4 @@
-"""Small data: what the `:small` and `:tiny` variants of the folder configs share. See docs/small_data.md."""
+"""Small data: settings shared by the `:small` and `:tiny` variants of the folder configs. See docs/small_data.md."""
 
 import ml_collections
 
@@ -15,7 +15,7 @@ def check_variant(name: str, variant: str) -> None:
 
 
 def on_folder(config: ml_collections.ConfigDict, *, warmup: float) -> ml_collections.ConfigDict:
-  """Returns `config`, changed to train on a folder on one GPU; `warmup` is the share of the run that warms up."""
+  """Returns `config`, changed to train on a folder on one GPU; `warmup` is the share of the run used for warm-up."""
   config.batch_size = 256
   config.data.update(source='folder:images', eval_split='')
   config.optim.warmup_epochs = share_of_run(config, warmup)
@@ -26,8 +26,8 @@ def on_folder(config: ml_collections.ConfigDict, *, warmup: float) -> ml_collect
 def on_two_cores(config: ml_collections.ConfigDict, *, size: int) -> ml_collections.ConfigDict:
   """Returns `config`, changed to train in minutes on two cores, on views of `size` pixels.
 
-  The papers' EMA momentum is for long runs: over N steps from m to 1, it leaves a share of exp(-(1 - m) N / 2) of the
-  untrained weights in what is evaluated, 16 % at 0.99 and 360 steps.
+  The papers' EMA momentum is for long runs: over N steps from m to 1, the evaluated weights keep a share of
+  exp(-(1 - m) N / 2) of the untrained ones, 16 % at 0.99 and 360 steps.
   """
   config = on_folder(config, warmup=0.1)
   config.batch_size = 64
@@ -42,7 +42,7 @@ def on_two_cores(config: ml_collections.ConfigDict, *, size: int) -> ml_collecti
 
 
 def small_vit(size: int) -> ml_collections.ConfigDict:
-  """The section of a ViT of 16 patches, whatever the size of the view: four times the epochs of 64 in the same time."""
+  """The section of a ViT of 16 patches, whatever the size of the view: four times the epochs of 64 in equal time."""
   return section(
     kind='vit', patch_size=size // 4, width=128, depth=3, heads=4, mlp_ratio=4.0, drop_path=0.0, weight_init='fan_in',
     remat=False, scan=False)

@@ -1,4 +1,4 @@
-"""Fine-tuning the whole encoder of any run on its own data: AdamW, batch 256, 50 epochs.
+"""Fine-tuning the complete encoder of any run on its own data: AdamW, batch 256, 50 epochs.
 
 Not from a paper. There is no layer-wise decay of the learning rate, because a ResNet does not support it; for
 a Transformer, --config.objective.layer_decay=0.75 is MAE's value. For ImageNet: finetune_msn, finetune_extrema.

@@ -1,7 +1,7 @@
 """A linear probe without training: logistic regression on all labels, on the data that a run was trained on.
 
-The penalty is chosen from four by cross-validation on the training split. It has one minimum, and takes seconds. The
-probes of the papers, by gradient descent on random views, are the protocol `linear`.
+The penalty is chosen from four by cross-validation on the training split. The loss has one minimum, found in seconds.
+The papers' probes, trained by gradient descent on random views, are the protocol `linear`.
 
   maskrep evaluate logistic --workdir=DIR
 """

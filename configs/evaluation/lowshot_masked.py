@@ -1,6 +1,6 @@
 """Logistic regression on few labels, fitted to features of masked images (MSN, arXiv:2204.07141, Table 15).
 
-On the data that a run was trained on. The test images are whole.
+On the data that a run was trained on. The test images are not masked.
 
   maskrep evaluate lowshot_masked --workdir=DIR
 """

@@ -1,4 +1,4 @@
-"""Cosine similarity between the representations of masked and whole images (MSN, arXiv:2204.07141, Table 16).
+"""Cosine similarity between the representations of masked and unmasked images (MSN, arXiv:2204.07141, Table 16).
 
 On the data that a run was trained on.
 

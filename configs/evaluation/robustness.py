@@ -3,7 +3,7 @@
 --workdir is a run that trained such a classifier, for example a linear probe. The figures are the top-1 accuracy on
 each set and the mean corruption error (Hendrycks & Dietterich 2019, arXiv:1903.12261). The papers of the other sets are
 listed in maskrep/data/sources/shifts.py. Every set has to be prepared for tfds; imagenet2012_corrupted has 75 parts,
-which tfds makes anew from ImageNet's validation images. To leave these out:
+which tfds generates from ImageNet's validation images. To leave these out:
 --config.robustness.corruptions="()" --config.robustness.severities="()". Not run by us yet.
 
   maskrep evaluate robustness --workdir=runs/mim_finetune_in1k
@@ -15,7 +15,7 @@ from maskrep.configs.base.sections import section
 
 def get_config():
   config = evaluation('robustness')
-  # How images are read. `sets` says which images; source and splits are those of the first set.
+  # How images are read. `sets` selects the images; source and splits are those of the first set.
   config.data.update(source='tfds:imagenet_a', train_split='test', eval_split='test')
   config.robustness = section(
     sets=('imagenet_a', 'imagenet_r', 'imagenet_sketch', 'imagenet_v2', 'imagenet_real'),

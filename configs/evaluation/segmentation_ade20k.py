@@ -3,7 +3,7 @@
 From the paper, as we know it: a linear decoder on patch tokens, 448 pixels, position embeddings upsampled, mean IoU on
 the validation split. Our reading, to be checked against the paper: encoder and decoder are both trained
 (--config.objective.trained=head trains the decoder alone); AdamW; three learning rates, of which the best on the
-validation split counts; weight decay, batch, length, crops and colours. At evaluation the whole image is squashed to
+validation split counts; weight decay, batch, length, crops and colours. At evaluation the full image is squashed to
 a square and the logits are interpolated to each of its pixels; this is our reading too. Not run by us yet.
 
 The data are the unpacked ADEChallengeData2016 of the scene parsing benchmark. Images larger than `data.canvas` are

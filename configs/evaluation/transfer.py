@@ -13,7 +13,7 @@ from maskrep.configs.base.sections import section
 
 def get_config():
   config = evaluation('transfer')
-  # How images are read. `tasks` says which images; source and splits are those of the first task.
+  # How images are read. `tasks` selects the images; source and splits are those of the first task.
   config.data.update(source='task:cifar10', train_split='train', eval_split='test')
   config.transfer = section(tasks=('cifar10', 'cifar100'), l2s=tuple(10.0**i for i in range(-4, 3)), folds=5)
   return config

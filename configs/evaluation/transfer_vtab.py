@@ -3,7 +3,7 @@
 The paper fine-tunes; this is a linear probe of frozen features, whose penalty is chosen by 5-fold cross-validation on
 the 1000 examples. Figures: each task, the means of the natural, specialized and structured tasks, and the mean of all
 19. Two data sets, resisc45 and diabetic_retinopathy_detection, have to be downloaded by hand before tfds prepares them.
-maskrep/data/sources/tasks.py describes splits and labels, and says what could not be verified. Not run by us yet.
+maskrep/data/sources/tasks.py describes the splits and labels, and what could not be verified. Not run by us yet.
 
   maskrep evaluate transfer --workdir=runs/msn_vitb16 --config=transfer_vtab
 """

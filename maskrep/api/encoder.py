@@ -1,4 +1,4 @@
-"""A trained encoder as a function of images."""
+"""A trained encoder as a function from images to features."""
 
 from collections.abc import Callable, Iterable
 import contextlib
@@ -45,13 +45,13 @@ def load(path: str | os.PathLike, *, network: str = 'ema', dtype: str = 'auto') 
     path: the workdir of a run, a folder that `maskrep import` wrote, or a .safetensors or .npz file that
       `maskrep export --format=safetensors` or `--format=npz` wrote, with its .json file beside it.
     network: 'ema', or 'online' for the network that the EMA follows, which only a run has.
-    dtype: of the computation, 'float32', 'bfloat16', or 'auto': bfloat16 on an accelerator, float32 on a CPU. Weights
-      and results are float32.
+    dtype: the dtype of the computation: 'float32', 'bfloat16', or 'auto', which is bfloat16 on an accelerator and
+      float32 on a CPU. Weights and results are float32.
 
   Raises:
-    ConfigError: there is no encoder at `path`, or it is not known how its images are prepared.
-    CheckpointError: the run has no checkpoint that is whole, or is still under way.
-    ValueError: `network` or `dtype` is none of the above.
+    ConfigError: there is no encoder at `path`, or its preprocessing is unknown.
+    CheckpointError: the run has no complete checkpoint, or is still under way.
+    ValueError: `network` or `dtype` is not one of the values above.
   """
   for name, value, values in (('network', network, NETWORKS), ('dtype', dtype, ('auto', *DTYPES))):
     if value not in values:
@@ -84,14 +84,14 @@ class Encoder:
   >>> encoder
   <maskrep.Encoder: vit, images of 16 x 16 pixels to 16 numbers, EMA weights of step 7 of 'runs/msn_digits'>
 
-  The weights lie on each local device of this process, and a batch is divided between these.
+  The weights are replicated on the local devices of this process, and each batch is sharded over them.
 
   Attributes:
     kind: 'vit', 'cait' or 'resnet'.
-    preprocessing: a frozen dataclass, what its images go through: `size` in pixels, `crop_fraction`, `mean`, `std`.
-    source: a dict of plain data, where it comes from: its licence, and of a run the `workdir`, `step` and `config`.
-    canvas: larger images are reduced until no side is longer, in pixels, before they are cropped: as in the run that
-      trained it, or, if that is unknown, 512.
+    preprocessing: how its images are prepared, a frozen dataclass: `size` in pixels, `crop_fraction`, `mean`, `std`.
+    source: the encoder's origin, a dict of plain data: its licence and, for a run, the `workdir`, `step` and `config`.
+    canvas: images with a longer side are reduced to this many pixels before they are cropped: the canvas of the run
+      that trained the encoder, or 512 if that is unknown.
   """
 
   kind: str
@@ -113,7 +113,7 @@ class Encoder:
     self, images: Given | Iterable[Given], *, batch_size: int | None = None, size: int | None = None,
     keep_idx: np.ndarray | None = None,
   ) -> dict[str, np.ndarray]:
-    """Encodes images, which are decoded, cropped and normalised as in the evaluation of the run.
+    """Encodes images; they are decoded, cropped and normalised as in the run's evaluation.
 
     >>> from PIL import Image
     >>> import numpy as np
@@ -126,37 +126,38 @@ class Encoder:
     >>> encoder('photos')['names'].tolist()
     ['photos/cat.jpg', 'photos/dog.png']
 
-    Only some patches of each image are seen, here the first four:
+    With `keep_idx` the encoder sees only some patches of each image, here the first four:
 
     >>> masked = encoder('photos', keep_idx=[[0, 1, 2, 3], [0, 1, 2, 3]])
     >>> masked['patches'].shape
     (2, 4, 16)
 
-    Everything that is returned is in memory at once: `maskrep embed` writes the features of any number of images.
+    All results are held in memory. For large sets use `maskrep embed`, which writes the features to a file.
 
     Args:
       images: one image or any number: paths of image files, Pillow images, uint8 arrays [H, W, 3] or [H, W], or the
-        bytes of image files. Or the path of a folder, which is searched to any depth. A grey image of 16 bits has
-        the range of its own values; in a folder, at least that of the images that are looked at first, as in training.
-      batch_size: images encoded at once. A program is compiled for each batch size that occurs: with a batch size,
-        for this one alone, and the last batch is padded; by default, for powers of two up to 64, and no batch is
-        larger than the number of images needs.
+        bytes of image files. Or the path of a folder, which is searched to any depth. A 16-bit grey image has the range
+        of its own values; in a folder, at least the range of the images inspected first, as in training.
+      batch_size: images encoded at once. The program is compiled once per batch size: if one is given, for this size
+        alone, and the last batch is padded; by default, for powers of two up to 64, none larger than the number of
+        images needs.
       size: side of the images in pixels, if not that of `preprocessing`.
-      keep_idx: int [N, K], the patches that are seen of each image, row by row, class token not counted; None is all.
+      keep_idx: int [N, K], the patches of each image that the encoder sees, numbered row by row without the class
+        token; None is all.
 
     Returns:
       Arrays of N images in the order of `images`. Those of a folder are sorted by name.
 
       - `cls`, float32 [N, D]: the class token; of a ResNet, the average of its last feature map.
-      - `patches`, float32 [N, P, D]: the P patches, or the K that are kept; of a ResNet, the places of that map.
+      - `patches`, float32 [N, P, D]: the P patches, or the K that are kept; of a ResNet, the positions of that map.
       - `representation`, float32 [N, D] or [N, 2 D]: the class token, the average of the patches, or both, as in
         training; `maskrep evaluate` measures it.
-      - `names`, str [N]: the paths, and 'image 0', ... for images that have none.
+      - `names`, str [N]: the paths, and 'image 0', ... for images without one.
 
     Raises:
       DataError: an image cannot be read; the message names it.
       ConfigError: a folder has no images.
-      ValueError, TypeError: an argument does not fit the encoder, or is no image.
+      ValueError, TypeError: an argument does not fit the encoder, or is not an image.
     """
     source = GivenImages(images)
     size = self._checked_size(size)
@@ -182,7 +183,7 @@ class Encoder:
 
   @functools.cached_property
   def width(self) -> int:
-    """D, the width of a class token and of a patch."""
+    """D, the width of the class token and of each patch."""
     images = jax.ShapeDtypeStruct((1, *[self.preprocessing.size] * 2, 3), jnp.float32)
     return jax.eval_shape(self._network.apply, self._variables, images)['cls'].shape[-1]
 
@@ -198,7 +199,7 @@ class Encoder:
     return f'<maskrep.Encoder: {self.kind}, images of {size} x {size} pixels to {self.width} numbers{origin}>'
 
   def _encode(self, size: int, masked: bool) -> Callable:
-    """The program for images of a size; compiled for each shape of a batch, once."""
+    """The program for one image size; compiled once per batch shape."""
     if (size, masked) not in self._compiled:
       preprocessing = dataclasses.replace(self.preprocessing, size=size)
 
@@ -238,7 +239,7 @@ class Encoder:
 
 
 def _canvas(source: dict[str, Any]) -> int:
-  """That of the run that trained the encoder; of an export it is in a JSON file."""
+  """The canvas of the run that trained the encoder; an export has it in its JSON file."""
   match source:
     case {'config': {'data': {'canvas': int(canvas)}}} if canvas > 0:
       return canvas

@@ -1,4 +1,4 @@
-"""Training and evaluating from Python: the same runs, folders and errors as those of the commands."""
+"""Training and evaluation from Python: the same runs, folders and errors as the commands."""
 
 from collections.abc import Mapping, Sequence
 import copy
@@ -38,9 +38,9 @@ def train(
   config: str | ConfigDict, workdir: str | os.PathLike, changes: Mapping[str, Any] | None = None, *,
   allow_config_change: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-  """Trains to the end; goes on if `workdir` holds the same run.
+  """Trains to the end, or resumes if `workdir` holds the same run.
 
-  Prints the final table. A signal is the caller's: in a notebook, an interrupt ends the call after all is saved.
+  Prints the final table. Signals are left to the caller: in a notebook, an interrupt ends the call once all is saved.
 
   >>> changes = {'train.epochs': 0.1, 'encoder.depth': 1, 'eval.baselines': ('untrained',)}
   >>> rows = maskrep.train('msn_digits', 'runs/try', changes)  # doctest: +ELLIPSIS
@@ -49,10 +49,10 @@ def train(
   ['collapse', 'knn', 'lowshot']
 
   Args:
-    config: a config, or what `maskrep.config` takes.
+    config: a config, or a name or path as for `maskrep.config`.
     workdir: the folder of checkpoints, metrics and results.
     changes: dotted fields of the config and their values.
-    allow_config_change: dotted fields that may differ from those of the run that goes on.
+    allow_config_change: dotted fields that may differ from the config of the resumed run.
 
   Returns:
     The records of the final evaluation as in evaluations.jsonl, one per protocol and kind of features.
@@ -82,7 +82,7 @@ def evaluate(
     config: the name or path of the evaluation's config; '' is that of the protocol.
 
   Returns:
-    The record as plain data. `figures` holds its results, the other fields everything that they depend on.
+    The record as plain data. `figures` holds its results, the other fields everything that the results depend on.
 
   Raises:
     RunError: the encoder or the data does not exist, or does not fit the protocol.
@@ -94,7 +94,7 @@ def evaluate(
 
 
 def _changed(config: ConfigDict, changes: Mapping[str, Any] | None) -> ConfigDict:
-  """A copy of a config with other values; what refers to them follows."""
+  """A copy of a config with some values changed; fields that refer to these follow."""
   config = copy.deepcopy(config)
   fields = flatten_dict(config.to_dict(), sep='.')
   for field, value in (changes or {}).items():

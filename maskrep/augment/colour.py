@@ -1,7 +1,7 @@
 """Colour operations on planar images, float32 [3, H, W] in [0, 1], with the semantics of Pillow and torchvision.
 
-dm-pix differs: its brightness is a shift, its contrast has a mean per channel, its saturation is that of HSV, and its
-hue, which is the same, takes seven times as long on a CPU.
+dm-pix differs: its brightness is a shift, its contrast uses a mean per channel, its saturation is that of HSV, and its
+hue gives the same result, but takes seven times as long on a CPU.
 """
 
 import jax
@@ -18,7 +18,7 @@ def greyscale(image: Array) -> Array:
 
 
 def solarise(image: Array) -> Array:
-  """Inverts every value of at least one half."""
+  """Inverts every value of 0.5 or more."""
   return jnp.where(image < 0.5, image, 1 - image)
 
 

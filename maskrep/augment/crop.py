@@ -48,7 +48,7 @@ def center_crop_box(size: Array, out_size: int, fraction: float) -> Array:
 def resample(canvas: Array, box: Array, out_size: int, *, flip: Array | bool, within: Array) -> Array:
   """Resizes a box to a square with the triangle filter, widened if it reduces, as Pillow's `resize(BILINEAR, box)`.
 
-  Two products with weight matrices. `jax.image.scale_and_translate` makes the same matrices for the whole array but
+  Two products with weight matrices. `jax.image.scale_and_translate` makes the same matrices for the complete array but
   cannot limit them to a box, so padding and pixels outside the crop would leak in at the edges.
 
   Args:
@@ -56,7 +56,7 @@ def resample(canvas: Array, box: Array, out_size: int, *, flip: Array | bool, wi
     box: float32 [4], top, left, height and width.
     out_size: side of the result.
     flip: bool scalar, whether to mirror left and right.
-    within: float32 [4], the box of pixels that may contribute: `box` itself for a random crop; the whole image for a
+    within: float32 [4], the box of pixels that may contribute: `box` itself for a random crop; the complete image for a
       central one, as torchvision resizes before it crops.
 
   Returns:
@@ -66,7 +66,7 @@ def resample(canvas: Array, box: Array, out_size: int, *, flip: Array | bool, wi
   columns = _weights(canvas.shape[1], out_size, box[1::2], within[1::2])
   columns = jnp.where(flip, columns[::-1], columns)
   # Default precision: float32 on a CPU. TF32 and bfloat16 represent the pixels exactly, and round the weights and the
-  # intermediate result by at most one part in 500: about as much as Pillow rounding to 8 bits after each pass.
+  # intermediate result by at most one part in 500: about as much as Pillow, which rounds to 8 bits after each pass.
   reduced = jnp.einsum('yh,hwc->ywc', rows, canvas.astype(jnp.float32))
   return jnp.clip(jnp.einsum('ywc,xw->cyx', reduced, columns) / 255, 0, 1)
 

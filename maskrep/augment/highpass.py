@@ -25,5 +25,5 @@ def high_pass(image: Array, sigma: float) -> Array:
 
 
 def high_pass_images(images: Array, sigma: float) -> Array:
-  """Applies `high_pass` to each image [B, H, W, C]; a sigma of 0 does nothing."""
+  """Applies `high_pass` to each image of [B, H, W, C]; with a sigma of 0 it does nothing."""
   return jax.vmap(lambda image: high_pass(image, sigma))(images) if sigma else images

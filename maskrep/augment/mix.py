@@ -10,10 +10,10 @@ from maskrep.types import Array
 def mix(
   keys: Array, images: Array, targets: Array, *, mixup_alpha: float, cutmix_alpha: float
 ) -> tuple[Array, Array]:
-  """Mixes each example with the previous one, the first with the last, each with its own share.
+  """Mixes each example with the previous one, and the first with the last; each draws its own share.
 
-  As batches are shuffled, a neighbour is as good as a random partner; devices that hold contiguous blocks exchange
-  only one example, while a reversed batch would be exchanged entirely.
+  As batches are shuffled, a neighbour is as good as a random partner. Devices, which hold contiguous blocks, exchange
+  only one example each; with a reversed batch as partners they would exchange all of it.
 
   Args:
     keys: [B], one per example.
@@ -23,7 +23,7 @@ def mix(
     cutmix_alpha: the same for CutMix. If both are on, each example draws one of them with equal probability.
 
   Returns:
-    Images and targets, of the same shapes. The share of a target is that of its image: for CutMix, of its pixels.
+    Images and targets, of the same shapes. A target's share equals its image's: for CutMix, the share of its pixels.
   """
   if mixup_alpha < 0 or cutmix_alpha < 0:
     raise ValueError(f'mixup_alpha {mixup_alpha} and cutmix_alpha {cutmix_alpha} must not be negative')
@@ -33,7 +33,7 @@ def mix(
   height, width = images.shape[1:3]
 
   def draw(key):
-    """The share that each pixel keeps of its own image, float32 [H, W], and their mean."""
+    """The share that each pixel keeps of its own image, float32 [H, W], and the mean of these shares."""
     choice_key, mixup_key, cutmix_key = jax.random.split(key, 3)
     if cutmix_alpha == 0:
       return _mixup(mixup_key, height, width, mixup_alpha)
@@ -61,7 +61,7 @@ def symmetric_beta(key: Array, alpha: float) -> Array:
   """Draws from Beta(alpha, alpha), float32: Bailey's polar method for Student's t, 1994, transformed to [0, 1].
 
   With t of 2 alpha degrees of freedom, (1 + t / sqrt(2 alpha + t^2)) / 2 has this distribution. `jax.random.beta`
-  samples by rejection, in a loop until the whole batch is done: under jit all devices would synchronise per round.
+  samples by rejection, in a loop until the full batch is done: under jit all devices would synchronise per round.
   """
   radius, angle = jax.random.uniform(key, (2,), minval=jnp.finfo(jnp.float32).tiny)
   power, cosine = radius ** (1 / alpha), jnp.cos(2 * jnp.pi * angle)

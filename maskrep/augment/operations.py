@@ -15,8 +15,8 @@
 Under vmap `lax.switch` computes every branch, so the operations are grouped into three that are computed once each: a
 warp, a blend and a curve. The cost does not grow with the number of operations.
 
-Resampling takes the nearest pixel, as in the paper's code and torchvision. Levels are those of 8 bits, 0 ... 255, of a
-pixel's nearest.
+Resampling takes the nearest pixel, as in the paper's code and torchvision. Levels are the 8-bit levels, 0 ... 255,
+nearest to a pixel's values.
 """
 
 import math
@@ -81,7 +81,7 @@ def _warp(key: Array, image: Array, operation: Array | int, argument: Array | fl
 
 
 def _blend(image: Array, operation: Array | int, factor: Array | float) -> Array:
-  """Pillow's `ImageEnhance`: black, a grey, each pixel's luma or the smoothed image, and the image beyond it."""
+  """Pillow's `ImageEnhance`: blends the image with black, a grey, its luma or its smoothed self, or extrapolates."""
   luma = greyscale(image)
   grey = min(image.shape[1] * image.shape[2] // 256, 255) / 255
   towards = jnp.where(operation == CONTRAST, jnp.mean(luma), jnp.where(operation == CONTRAST_BY_AREA, grey, 0))

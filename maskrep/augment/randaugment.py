@@ -6,8 +6,8 @@
   shear x, y       0.03 m either way
   translate x, y   10 m pixels either way, whatever the size of the image
   cutout           half the side is 4 m pixels
-  brightness, contrast, colour, sharpness      factor 0.1 + 0.18 m, so upwards alone above 5; the contrast is
-                   `contrast_by_area`: its code divides the number of pixels by 256 in place of their sum of luma
+  brightness, contrast, colour, sharpness      factor 0.1 + 0.18 m, so only increases above 5; the contrast is
+                   `contrast_by_area`: its code divides the number of pixels by 256 instead of the sum of their luma
   posterise        0.4 m bits kept: 6 at 15, so that a higher magnitude changes less
   solarise         from level 25.6 m, modulo 256: its code compares bytes, and 384, at 15, is 128 as a byte (computed
                    with TensorFlow 2.12 and NumPy 1.23; NumPy 2 refuses 384)
@@ -23,8 +23,8 @@
   solarise         from level 256 - 25.6 m
   invert, auto-contrast, equalise
 
-Bits and levels are rounded as their codes do. Pixels that a warp leaves empty are grey (AugReg) or of the mean colour
-(timm). timm resamples by a filter that is given or random; we take the nearest pixel.
+Bits and levels are rounded as in the respective code. Pixels that a warp leaves empty are grey (AugReg) or of the mean
+colour (timm). timm resamples by a given or random filter; we take the nearest pixel.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,12 +41,12 @@ PLAIN = {'invert': 0.0, 'auto_contrast': 0.0, 'equalise': 0.0}
 
 
 class Draw(NamedTuple):
-  """The draw that the argument of an operation follows from.
+  """The random draw from which an operation's argument is computed.
 
   Attributes:
     level: a tenth of the magnitude.
     sign: 1 or -1.
-    height, width: of the image, in pixels.
+    height, width: size of the image in pixels.
   """
 
   level: Array | float
@@ -60,7 +60,7 @@ class OperationSet(NamedTuple):
 
   Attributes:
     arguments: a draw -> the argument of each operation, by its name.
-    probability: that a drawn operation is applied.
+    probability: the probability that a drawn operation is applied.
     highest: the highest level; None is no limit.
     fill: colour of pixels that a warp leaves empty; None is the mean of the data.
   """
@@ -111,7 +111,7 @@ def rand_augment(
     layers: number of operations.
     magnitude: at least 0.
     deviation: standard deviation of the normal distribution from which each operation draws its magnitude (timm's
-      `mstd`). The paper has 0.
+      `mstd`); 0 in the paper.
     mean: mean colour of the data, in [0, 1].
 
   Returns:

@@ -32,7 +32,7 @@ class View:
     size: side in pixels.
     crop_scale: smallest and largest share of the image's area that a crop covers.
     crop_ratio: smallest and largest width over height of a crop.
-    center_fraction: share of the shorter side that the central square has; 0 is a random crop instead.
+    center_fraction: share of the shorter side that the central square covers; 0 is a random crop instead.
     flip: probability of a horizontal flip.
     jitter: probability of colour jitter.
     jitter_strength: strength of the jitter of brightness, contrast, saturation and hue.
@@ -41,8 +41,8 @@ class View:
     blur_sigma: smallest and largest standard deviation of the blur, in pixels of the view.
     solarise: probability of solarisation.
     rand_layers: number of operations of RandAugment, which come last; 0 is none.
-    rand_operations: their set, one of `randaugment.SETS`.
-    rand_magnitude: their magnitude.
+    rand_operations: the set of these operations, one of `randaugment.SETS`.
+    rand_magnitude: the magnitude of these operations.
     rand_deviation: standard deviation of that magnitude.
     mean, std: mean and standard deviation of each channel, with which pixels in [0, 1] are normalised.
   """
@@ -69,7 +69,7 @@ class View:
 
 
 def draw_crop(key: Array, size: Array, recipe: View) -> tuple[Array, Array]:
-  """Draws the box of a random resized crop, or of the central one, float32 [4], and its flip, bool."""
+  """Draws the box of a random resized crop, float32 [4], or takes the central one; and draws the flip, bool."""
   box_key, flip_key = jax.random.split(key)
   if recipe.center_fraction:
     box = crop.center_crop_box(size, recipe.size, recipe.center_fraction)
@@ -97,7 +97,7 @@ def colour_view(key: Array, image: Array, recipe: View) -> Array:
   if recipe.blur > 0:
     low, high = recipe.blur_sigma
     sigma = jnp.where(blurred < recipe.blur, low + (high - low) * width, 1e-3)
-    # Beyond four deviations the kernel is below the resolution of 8 bits.
+    # Beyond four standard deviations the kernel is below the resolution of 8 bits.
     image = blur.gaussian_blur(image, sigma, math.ceil(4 * high))
   if recipe.solarise > 0:
     image = jnp.where(solarised < recipe.solarise, colour.solarise(image), image)
@@ -120,7 +120,7 @@ def make_view_of(
 ) -> Array:
   """Like `make_view`, with separate keys for crop and flip and for colours, so that views can share one of them.
 
-  With `blur_key`, blur and solarisation are those of a view whose colour key it is; jitter and greyscale are not.
+  With `blur_key`, blur and solarisation are those of a view with this colour key; jitter and greyscale are not.
   """
   image = crop_view(crop_key, canvas, size, recipe)
   if blur_key is None:
@@ -161,19 +161,19 @@ def make_views(keys: Array, canvases: Array, sizes: Array, recipe: View, count: 
     return jax.vmap(lambda key, canvas, size: make_view(jax.random.fold_in(key, i), canvas, size, recipe))(
       keys, canvases, sizes)
 
-  # One view at a time bounds the memory in flight. The batch axis may be sharded, so the loop runs over the views.
+  # One view at a time limits the memory needed at once. The batch axis may be sharded, so the loop runs over the views.
   return jnp.moveaxis(jax.lax.map(ith, jnp.arange(count)), 0, 1)
 
 
 def make_recoloured_views(
   shared_keys: Array, keys: Array, canvases: Array, sizes: Array, recipe: View, count: int
 ) -> Array:
-  """Makes `count` views that share crop, flip, blur and solarisation, and have jitter and greyscale of their own.
+  """Makes `count` views that share crop, flip, blur and solarisation, but have their own jitter and greyscale.
 
   Args:
-    shared_keys: [B]: what is shared is that of `make_view(shared_keys[b], ...)`.
+    shared_keys: [B]: everything shared is as in `make_view(shared_keys[b], ...)`.
     keys: [B]: jitter and greyscale of view i are those of `make_view(fold_in(keys[b], i), ...)`.
-    canvases, sizes, recipe, count: as of `make_views`.
+    canvases, sizes, recipe, count: as in `make_views`.
 
   Returns:
     float32 [B, count, size, size, 3].
@@ -193,7 +193,7 @@ def eval_views(
   canvases: Array, sizes: Array, *, size: int, crop_fraction: float, mean: tuple[float, ...], std: tuple[float, ...],
   squash: bool = False,
 ) -> Array:
-  """uint8 [B, S, S, 3], int32 [B, 2] -> float32 [B, size, size, 3], normalised: the centre or, squashed, the whole."""
+  """uint8 [B, S, S, 3], int32 [B, 2] -> normalised float32 [B, size, size, 3]: centres or, squashed, full images."""
 
   def one(canvas, true_size):
     image = jnp.concatenate([jnp.zeros(2), true_size])

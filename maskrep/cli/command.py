@@ -31,8 +31,8 @@ def choose(argv: list[str], page: Page) -> tuple[str, list[str]]:
   """Returns the word after a command, one of `page.choices`, and the command line without it.
 
   Raises:
-    Asked: help is asked for, or there is no word.
-    ConfigError: it is another word.
+    Asked: help was requested, or there is no word.
+    ConfigError: the word is not one of them.
   """
   if len(argv) < 2 or argv[1] in help.FLAGS:
     raise help.Asked(page.text(argv), exit_code=0 if argv[1:] else ConfigError.exit_code)
@@ -45,7 +45,7 @@ def parse(argv: list[str], page: Page, needed: tuple[str, ...] = ()) -> flags.Fl
   """Reads a command line.
 
   Raises:
-    Asked: help is asked for, or there is nothing to read.
+    Asked: help was requested, or there is nothing to read.
     ConfigError: a flag or a field of the config does not exist, a `needed` flag is missing, or a value has another
       type.
   """

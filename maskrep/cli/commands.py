@@ -28,5 +28,5 @@ def main(argv: list[str]) -> int:
 
 
 def _module(command: str):
-  """Imported only when needed: a command pays for its own imports, and `train` sets the allocator before jax comes."""
+  """Imported only when needed: a command pays for its own imports, and `train` sets the allocator before jax loads."""
   return importlib.import_module(f'maskrep.cli.{MODULES.get(command, command)}')

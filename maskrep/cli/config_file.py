@@ -21,7 +21,7 @@ def define_config(
 
 
 class _Parser(ConfigFileFlagParser):
-  """Finds packaged configs too, and turns whatever goes wrong in a config into one line."""
+  """Finds packaged configs too, and reports any error in a config as one line."""
 
   def __init__(self, folders: Sequence[str]):
     super().__init__('config')

@@ -1,4 +1,4 @@
-"""Says what a run will cost: compiles the real step, without data and without a run.
+"""Computes what a run will cost: compiles the real step, without data and without training.
 
 Parameters, FLOPs, memory per device, bytes sent between devices and the lengths of the schedules; on an accelerator
 also the time per step and for the whole run.

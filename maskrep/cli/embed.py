@@ -1,6 +1,6 @@
-"""Writes a vector for each image of a data set into one file.
+"""Writes one vector per image of a data set into one file.
 
-Stopped, it goes on with the same command, and the file is the same.
+The same command resumes it after an interruption, and the file is the same.
 """
 
 from pathlib import Path

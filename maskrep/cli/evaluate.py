@@ -1,6 +1,6 @@
 """Evaluates a trained or imported encoder by one protocol.
 
-Prints the results and appends them to evaluations.jsonl in its folder, with all that is needed to repeat them.
+Prints the results and appends them to evaluations.jsonl in its folder, with everything needed to repeat them.
 """
 
 from pathlib import Path

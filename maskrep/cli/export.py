@@ -1,4 +1,4 @@
-"""Exports a trained encoder or tokenizer to another library, whose own code certifies the outputs."""
+"""Exports a trained encoder or tokenizer to another library, whose own code verifies the outputs."""
 
 from pathlib import Path
 

@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 WIDTH, LONG = 100, 40  # characters of a line, and of a list of values
-# Placeholders of values of flags that are text.
+# Placeholders for the values of text flags.
 VALUES = {
   'config': 'NAME|FILE', 'workdir': 'DIR', 'output': 'PATH', 'input': 'PATH', 'images': 'FILE,FILE',
   'coordinator': 'HOST:PORT', 'grid': 'FIELD=VALUE,VALUE', 'allow_config_change': 'FIELD,FIELD',
@@ -24,7 +24,7 @@ EXIT_CODES = {
 
 
 class Asked(Exception):
-  """Somebody asked for help, which is the message."""
+  """Help was requested; the message is its text."""
 
   def __init__(self, text: str, exit_code: int):
     super().__init__(text)
@@ -33,15 +33,15 @@ class Asked(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Page:
-  """A command, as its help shows it.
+  """The help page of a command.
 
   Attributes:
-    usage: the command with what follows it, as 'maskrep evaluate PROTOCOL --workdir=DIR'.
+    usage: the command and its arguments, as 'maskrep evaluate PROTOCOL --workdir=DIR'.
     doc: its purpose; None if Python runs without docstrings.
     examples: command lines.
     define: adds its flags to values; called with the values and the command line.
-    choices: of the word in capitals in `usage`, such as PROTOCOL: name -> its meaning.
-    fields: the annotations of the fields of a config by their dotted names, if the command has the flag --config.
+    choices: values of the word in capitals in `usage`, such as PROTOCOL: name -> its meaning.
+    fields: maps a config to the annotations of its fields by dotted name, if the command has the flag --config.
   """
 
   usage: str

@@ -1,4 +1,4 @@
-"""Imports an encoder or a tokenizer of another library, whose own code certifies the outputs."""
+"""Imports an encoder or tokenizer from another library, whose own code verifies the outputs."""
 
 from pathlib import Path
 

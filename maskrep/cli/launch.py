@@ -1,6 +1,6 @@
 """Prints a script that starts runs on a cluster.
 
-Each script begins with how it is used and what is to be set in it.
+Each script begins with its usage and the settings to fill in.
 """
 
 import sys

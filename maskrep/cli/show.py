@@ -1,6 +1,6 @@
 """Draws the views or masks of training, as a PNG.
 
-It shows what the network is trained on; the patches that a mask drops are grey.
+It shows the images that the network is trained on; masked patches are grey.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Trains every combination of some values of a config, and compares the results.
 
-Each run is a process of its own, so that one failure does not end the others. The same command goes on with what is
-not finished.
+Each run is a separate process, so that one failure does not end the others. The same command resumes
+unfinished runs.
 """
 
 from collections.abc import Sequence

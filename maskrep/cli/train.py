@@ -1,6 +1,6 @@
 """Trains the experiment of a config, or resumes it.
 
-A run that was interrupted goes on if the same command is given again; the result is the same, bit for bit.
+The same command resumes an interrupted run; the result is the same, bit for bit.
 """
 
 from pathlib import Path
@@ -58,7 +58,7 @@ def train(argv: list[str]) -> None:
   if values.dry_run:
     cost(values.config, values.devices)
     return
-  # Imported only now: after the allocator is set, and so that a misspelt flag is reported at once.
+  # Imported only now: once the allocator is set, and so that a misspelt flag is reported at once.
   from maskrep.devices import distributed
   from maskrep.experiment import run
 

@@ -1,4 +1,4 @@
-"""A batch on the host: its fields, and how a record becomes a row of it."""
+"""A batch on the host: its fields, and reading a record into one of its rows."""
 
 import logging
 import math
@@ -29,7 +29,7 @@ def check_fields(reads: tuple[str, ...]) -> None:
 def empty_batch(first_position: int, rows: int, canvas: int, reads: tuple[str, ...]) -> Batch:
   """Black images of 1 x 1 pixels, without a class.
 
-  All fields are there whatever is in `reads`, but for the label maps: reading them costs a file and a decoding.
+  All fields exist whatever is in `reads`, except for label maps, as reading them costs a file and a decoding.
   """
   maps = {'label_map': np.full((rows, canvas, canvas), NONE, np.uint8)} if 'label_map' in reads else {}
   return maps | {
@@ -44,7 +44,7 @@ class BrokenImages:
   """Images that cannot be read. The first NAMED of them are logged, each once.
 
   Attributes:
-    reasons: their names, and why.
+    reasons: name -> reason.
   """
 
   def __init__(self):
@@ -65,10 +65,10 @@ def read_into(batch: Batch, row: int, source: Source, record: int, broken: Broke
   """Reads one record into a row of a batch.
 
   Returns:
-    False if the record cannot be read; it is then added to `broken`, and the row is as it was.
+    False if the record cannot be read; it is then added to `broken`, and the row is unchanged.
 
   Raises:
-    DataError: its label, or a value of its label map, is none of the classes of the source.
+    DataError: its label, or a value of its label map, is not one of the source's classes.
   """
   name = f'record {record} of {source.fingerprint}'
   try:

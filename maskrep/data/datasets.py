@@ -20,13 +20,13 @@ class Data:
 
   Attributes:
     source: the data set: digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH or task:NAME.
-    train_split: the split that is trained on.
+    train_split: the split to train on.
     eval_split: the split for evaluation; '' for none. For a folder, '10%' holds out a tenth of the images of
       `train_split`.
-    download: whether tfds may download and prepare a data set that is missing.
-    canvas: side in pixels of the uint8 canvas on which a decoded image lies; larger images are reduced to fit.
+    download: whether tfds may download and prepare a missing data set.
+    canvas: side in pixels of the uint8 canvas for a decoded image; larger images are reduced to fit.
     threads: host threads that read and decode.
-    max_broken_fraction: largest share of images that cannot be read; with more the run ends.
+    max_broken_fraction: largest share of images that may be unreadable; if it is exceeded the run ends.
     stall_timeout_s: seconds without an image before the stacks of all threads are dumped; after twice as long the run
       ends.
   """

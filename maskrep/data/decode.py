@@ -25,14 +25,13 @@ def decode(image: bytes | np.ndarray | Image.Image, *, canvas: int, bits: int = 
   """Decodes a picture, and reduces it (antialiased, aspect ratio kept) if it is larger than the canvas.
 
   The pixels are those that a viewer shows: EXIF rotation is applied, transparency lies on white, an animation is its
-  first frame. Of a grey picture with 16 bits the eight highest are kept of those in use, see `measure`. What it may
-  cost in time and memory is bounded, see `maskrep.data.limits`; a picture that may cost more is refused before it is
-  decoded.
+  first frame. Of a 16-bit grey picture the eight highest of the bits in use are kept, see `measure`. Time and memory
+  are bounded, see `maskrep.data.limits`: a picture that may cost more is refused before it is decoded.
 
   Args:
     image: a file in one of `limits.FORMATS`, uint8 pixels [H, W], [H, W, 1] or [H, W, 3], or a Pillow image.
     canvas: the longest side allowed, in pixels.
-    bits: a lower bound of the bits in use, so that the pictures of one camera have one scale.
+    bits: a lower bound of the bits in use, so that all pictures of one camera have one scale.
 
   Returns:
     uint8 [h, w, 3] with 1 <= h, w <= canvas.
@@ -51,7 +50,7 @@ def decode(image: bytes | np.ndarray | Image.Image, *, canvas: int, bits: int = 
 
 
 class Measured(NamedTuple):
-  """The longest side of a picture in pixels, and the bits in use of a grey one with more than 8; None for others."""
+  """The longest side of a picture in pixels, and the bits in use of a grey one with more than 8 bits, else None."""
 
   side: int
   bits: int | None
@@ -60,8 +59,8 @@ class Measured(NamedTuple):
 def measure(image: bytes) -> Measured:
   """Measures a file.
 
-  The bits in use are given by a TIFF of 9 to 15 bits. A PGM has all 16, as Pillow scales it by its largest value. All
-  others have the least of `RANGES` that holds their largest value: no field of theirs says which bits are in use.
+  The bits in use are given by a TIFF of 9 to 15 bits. A PGM uses all 16, as Pillow scales it by its largest value. For
+  all others it is the smallest of `RANGES` that holds their largest value, as no field of theirs gives the bits in use.
 
   Raises:
     BrokenImage: the picture cannot be decoded, for any reason.
@@ -81,7 +80,7 @@ def measure(image: bytes) -> Measured:
 
 
 def _used_bits(picture: Image.Image) -> int:
-  """The bits in use of a loaded picture whose mode is one of integers, see `measure`."""
+  """The bits in use of a loaded picture with an integer mode, see `measure`."""
   if picture.format == 'PPM':
     return 16
   tiff = isinstance(picture, TiffImagePlugin.TiffImageFile)
@@ -95,7 +94,7 @@ def _used_bits(picture: Image.Image) -> int:
 def decode_label_map(
   label_map: bytes | np.ndarray | None, lookup: np.ndarray | None, *, size: tuple[int, int]
 ) -> np.ndarray:
-  """The class of each pixel of a decoded picture: the map is reduced as the picture was, by nearest neighbour.
+  """The class of each pixel of a decoded picture: the map is reduced like the picture, by nearest neighbour.
 
   Args:
     label_map: a file of one channel (a palette's indices count) in one of `limits.FORMATS`, or uint8 [H, W].
@@ -106,7 +105,7 @@ def decode_label_map(
     uint8 [*size].
 
   Raises:
-    BrokenImage: there is no map; it cannot be decoded, for any reason, or has another shape than the picture.
+    BrokenImage: there is no map; it cannot be decoded, for any reason; or its shape is not the picture's.
   """
   try:
     if label_map is None or lookup is None:
@@ -185,9 +184,9 @@ def _pixels(picture: Image.Image, canvas: int, bits: int) -> np.ndarray:
 
 
 def _upright_rgb(picture: Image.Image, orientation: int, bits: int) -> Image.Image:
-  """Turns a loaded picture by its EXIF orientation, and converts it to RGB as it looks on white.
+  """Rotates a loaded picture by its EXIF orientation, and converts it to RGB as it looks on white.
 
-  A large one is converted in strips, as each step makes a copy.
+  A large picture is converted in strips, as each step makes a copy.
   """
   transparent = picture.has_transparency_data
   if picture.mode == 'RGB' and not transparent and orientation not in _TURNS:

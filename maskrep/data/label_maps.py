@@ -1,4 +1,4 @@
-"""Label maps: the class of each pixel, and how the values that a data set stores translate to classes."""
+"""Label maps: the class of each pixel, and the mapping from the values that a data set stores to classes."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -11,7 +11,7 @@ FEATURES = 'label_map', 'annotation', 'segmentation_mask', 'segmentation_label' 
 
 
 class MapValues(NamedTuple):
-  """The values of class 0, 1, 2 ..., and those of no class, to which 255 always belongs."""
+  """The values of classes 0, 1, 2 ..., and those of no class, which always include 255."""
 
   classes: Iterable[int]
   ignored: Iterable[int] = ()
@@ -36,12 +36,12 @@ def lookup(values: MapValues) -> np.ndarray:
 
 
 def count(table: np.ndarray | None) -> int:
-  """The number of classes in a table of `lookup`; 0 without one."""
+  """The number of classes in a table of `lookup`; 0 if it is None."""
   return 0 if table is None else int((table < UNKNOWN).sum())
 
 
 def of_tfds(name: str, features: Mapping) -> tuple[str | None, np.ndarray | None]:
-  """The feature of a tfds data set that is a label map, and its `lookup`; None, None if its values are not known."""
+  """The feature of a tfds data set that is a label map, and its `lookup`; None, None if its values are unknown."""
   feature = next((key for key in FEATURES if key in features), None)
   if feature and name in TFDS:
     return feature, lookup(TFDS[name])

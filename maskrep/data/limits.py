@@ -1,16 +1,16 @@
-"""Limits of an image file: formats, sizes and counts checked before it is decoded, and the memory it is lent.
+"""Limits of an image file: formats, sizes and counts checked before it is decoded, and the memory reserved for it.
 
-Decoding runs in threads, and a thread cannot be interrupted. Therefore nothing is decoded whose cost is not bounded by
-its pixels and its bytes:
-- Only FORMATS are opened. Pillow reads all of them itself; of the others it would start Ghostscript for EPS.
+Decoding runs in threads, and a thread cannot be interrupted. Therefore a file is decoded only if its pixels and bytes
+bound the cost:
+- Only FORMATS are opened. Pillow reads all of them itself; for EPS, not among them, it would start Ghostscript.
 - MAX_BYTES, MAX_PIXELS and MAX_SIDE are compared with the header. Of an animation only the first frame is decoded.
 - The parts of a file that each cost a pass or an object, whatever their size, are counted: scans of a JPEG, segments,
   chunks and comments (MAX_READS), EXIF, strips of a TIFF. Pillow itself limits the text of a PNG to 64 MB.
 The slowest files within these limits take 20 s of one core: 16-bit PGMs and BMPs, which Pillow decodes in Python.
 The slowest of the other formats take 6 s.
 
-Memory: pictures above SMALL pixels are counted by what decoding them takes, and wait for each other as soon as they
-would take more than MEMORY together. The peak over all threads is therefore at most
+Memory: pictures above SMALL pixels reserve the memory that decoding them takes, and wait for each other if together
+they would take more than MEMORY. The peak over all threads is therefore at most
 
   MEMORY + threads x (2 x MAX_BYTES + 32 bytes x SMALL) = 1 GB + threads x 0.1 GB
 
@@ -38,13 +38,13 @@ MAX_VALUES = 3 * 65_536  # of a TIFF's tag: a palette of 16 bits
 SMALL = 2 ** 20  # pixels; pictures up to this size are decoded without waiting
 MEMORY = 20 * MAX_PIXELS  # bytes
 
-# Bytes per pixel that Pillow takes, as measured: at most while it decodes, and afterwards.
+# Bytes per pixel that Pillow takes, as measured: at most during decoding, and afterwards.
 _TO_DECODE = {'PNG': 4, 'WEBP': 17, 'GIF': 3, 'BMP': 6, 'TIFF': 16, 'PPM': 12}
 _DECODED = {'PNG': 4, 'WEBP': 12, 'GIF': 3, 'BMP': 4, 'TIFF': 4, 'PPM': 4}
 _COEFFICIENTS = 8  # the same of a JPEG that is not decoded in one scan
 _GIF_BYTES = 179_000_000  # that Pillow may allocate for the first frame of a GIF to open it
 
-# glibc keeps blocks of up to 32 MB when they are freed, per thread; Pillow's are of 16 MB unless told otherwise.
+# glibc keeps freed blocks of up to 32 MB, per thread; Pillow's blocks are 16 MB by default.
 if 'PILLOW_BLOCK_SIZE' not in os.environ:
   Image.core.set_block_size(2 ** 26)
 
@@ -66,7 +66,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def check_jpeg(data: bytes) -> None:
-  """Counts the scans of a JPEG, and its segments of EXIF, which Pillow joins one by one."""
+  """Counts the scans of a JPEG, and the size of its EXIF segments, which Pillow joins one by one."""
   one_scan, header = _jpeg_header(data)
   if not one_scan and data.count(b'\xff\xda\0') > MAX_SCANS:
     raise BrokenImage(f'a JPEG of more than {MAX_SCANS} scans')
@@ -75,7 +75,7 @@ def check_jpeg(data: bytes) -> None:
 
 
 def _jpeg_header(data: bytes) -> tuple[bool, int]:
-  """Whether a JPEG is surely decoded in one scan, and where its first scan begins."""
+  """Whether a JPEG is certain to be decoded in one scan, and where its first scan begins."""
   at, components = 2, None
   for _ in range(1000):
     if data[at:at + 1] != b'\xff':
@@ -90,7 +90,7 @@ def _jpeg_header(data: bytes) -> tuple[bool, int]:
 
 
 class _Budget:
-  """Bytes that threads share. Who waits first is served first, so that nobody waits for ever."""
+  """Bytes that threads share. They are served in the order in which they wait, so that none waits forever."""
 
   def __init__(self, size: int):
     self._size = self._free = size
@@ -117,7 +117,7 @@ _BUDGET = _Budget(MEMORY)
 def reserve_jpeg(
   data: bytes, size: tuple[int, int], decoded: tuple[int, int],
 ) -> contextlib.AbstractContextManager[None]:
-  """Reserves what it takes to decode a JPEG of some size at a scale that gives it the size `decoded`."""
+  """Reserves the memory to decode a JPEG of some size at a scale that gives it the size `decoded`."""
   if size[0] * size[1] <= SMALL:
     return contextlib.nullcontext()
   coefficients = 0 if _jpeg_header(data)[0] else _COEFFICIENTS * size[0] * size[1]
@@ -125,7 +125,7 @@ def reserve_jpeg(
 
 
 class _Reader(io.BytesIO):
-  """A file in memory that can be read so many times."""
+  """A file in memory that allows at most MAX_READS reads."""
 
   reads = 0
 
@@ -138,14 +138,14 @@ class _Reader(io.BytesIO):
 
 @contextlib.contextmanager
 def opened(data: bytes, canvas: int = MAX_SIDE) -> Iterator[Image.Image]:
-  """Opens a file with Pillow, as a context that holds the memory which it takes to decode and convert it.
+  """Opens a file with Pillow, as a context that reserves the memory to decode and convert it.
 
   Args:
     data: the file.
-    canvas: the longest side wanted; a JPEG is decoded at a reduced scale, to no less than it.
+    canvas: the longest side wanted; a JPEG is decoded at a reduced scale, but not below this.
 
   Raises:
-    BrokenImage: the file is in none of FORMATS, or above a limit.
+    BrokenImage: the file is in none of FORMATS, or exceeds a limit.
   """
   with contextlib.ExitStack() as held:
     if data.startswith(b'RIFF'):  # a WebP, for which Pillow takes the memory when it opens it
@@ -184,7 +184,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def check_exif(picture: Image.Image) -> None:
-  """Compares the EXIF of a picture that is loaded with the limit, before Pillow reads it."""
+  """Compares the EXIF of a loaded picture with the limit, before Pillow parses it."""
   if len(picture.info.get('exif', b'')) > MAX_EXIF:
     raise BrokenImage(f'its EXIF has more than {MAX_EXIF >> 20} MB')
 
@@ -198,7 +198,7 @@ def _reserve(kind: str, size: tuple[int, int], canvas: int) -> contextlib.Abstra
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-  """Width and height in the header of a WebP; Pillow allocates them to open it."""
+  """Width and height in the header of a WebP; Pillow allocates its pixels as soon as it opens it."""
   kind, header = data[12:16], data[20:30].ljust(10, b'\0')
   if kind == b'VP8X':
     return 1 + int.from_bytes(header[4:7], 'little'), 1 + int.from_bytes(header[7:10], 'little')
@@ -210,7 +210,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _check_tiff_tags(data: bytes) -> None:
-  """Counts the values of the tags of a TIFF: Pillow makes an object of each, and one of each strip."""
+  """Counts the values of the tags of a TIFF: Pillow creates an object for each value and each strip."""
   order = '<' if data.startswith(b'II') else '>'
   offset, count, entry, at = ('Q', 'Q', 'HHQ8x', 8) if data[2:3] == b'\x2b' else ('I', 'H', 'HHI4x', 4)
   try:

@@ -1,4 +1,4 @@
-"""Lists of images: a file with one name per line, as facebookresearch/msn publishes its low-shot subsets."""
+"""Lists of images: files with one name per line, as in the low-shot subsets of facebookresearch/msn."""
 
 from concurrent import futures
 import logging
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def places(source: Source) -> dict[str, list[int]]:
-  """{name without folders: indices of the images in a source}; an image whose record cannot be read is left out."""
+  """{name without folders: indices of the images in a source}; images whose record cannot be read are left out."""
 
   def name(index: int) -> str:
     try:
@@ -36,7 +36,7 @@ def read_list(path: str, known: dict[str, list[int]]) -> np.ndarray:
     known: `places` of the source.
 
   Raises:
-    ConfigError: the file cannot be read, is empty or names an image twice, or the source does not have each image
+    ConfigError: the file cannot be read, is empty or names an image twice, or the source does not contain each image
       exactly once.
   """
   field = f'lists={path!r}'

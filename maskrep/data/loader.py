@@ -1,4 +1,4 @@
-"""The stream of batches. It has no state: batch t follows by arithmetic from the seed, whoever asks for it."""
+"""The stream of batches. It has no state: batch t is computed from the seed and t alone."""
 
 from collections.abc import Generator
 import contextlib
@@ -22,28 +22,28 @@ ATTEMPTS = 100  # records tried for one position
 class Loader:
   """Shuffled batches for training, across epochs: `loader[t]` is this process's part of batch t.
 
-  Position i of the stream lies in epoch i // n of a source of n records, and every epoch has its own order of all
-  records. A batch may span two epochs. The records of batch t do not depend on the number of processes. A record that
-  cannot be read is replaced by the one at the same place of the next epoch. Positions count modulo 2 ** 32.
+  Position i of the stream belongs to epoch i // n for a source of n records, and every epoch has its own order of all
+  records. A batch may span two epochs. The records of batch t do not depend on the number of processes. An unreadable
+  record is replaced by the record at the same place in the next epoch. Positions count modulo 2 ** 32.
 
-  A batch holds this process's rows of the fields in `reads`, see `maskrep.types`, and one field more:
+  A batch holds this process's rows of the fields in `reads`, see `maskrep.types`, and one more field:
     broken  bool [B]  the record of this position could not be read and was replaced
 
   Args:
     source: the records, see `maskrep.data.sources`.
-    batch_size: examples per batch, in all processes together.
+    batch_size: examples per batch, over all processes.
     canvas: height and width of the canvas, in pixels.
     seed: seed of the order of the records.
     threads: threads that read and decode in `iterate`.
     max_broken_fraction: share of the records read that may be broken; 0 allows none.
-    stall_timeout_s: seconds without an image after which `iterate` dumps all stacks; it ends after twice as long.
+    stall_timeout_s: seconds without an image before `iterate` dumps all stacks; after twice as long it ends.
     reads: fields of the batch that the consumer reads. Label maps are read and decoded only if they are among these;
       the source must have them.
     process_index, process_count: this process, and the number of processes that share the batch.
 
   Raises:
     ConfigError: the batch cannot be divided by the number of processes.
-    ValueError: a batch has no field of a name in `reads`.
+    ValueError: a name in `reads` is not a field of a batch.
   """
 
   def __init__(
@@ -88,11 +88,11 @@ class Loader:
     return self._selected(batch)
 
   def iterate(self, start: int) -> Generator[Batch]:
-    """Yields loader[start], loader[start + 1], ... without end, read ahead by threads. Close it to stop them.
+    """Yields loader[start], loader[start + 1], ... without end, read ahead by threads. Close it to stop the threads.
 
     Raises:
-      DataError: more images were broken than `max_broken_fraction` and chance explain, or ATTEMPTS in a row, or
-        a label is of no class.
+      DataError: more images were broken than `max_broken_fraction` and chance explain, ATTEMPTS in a row were broken,
+        or a label is not of any class.
       Stalled: the source hangs.
     """
     seen = broken = 0
@@ -103,7 +103,7 @@ class Loader:
         seen += self._rows
         broken += int(batch['broken'].sum())
         expected = self._max_broken_fraction * seen
-        # Four standard deviations, and one image more: a first broken image is no verdict on a data set.
+        # Four standard deviations and one image more: a first broken image is no evidence against a data set.
         if broken > (expected and 1 + expected + 4 * math.sqrt(expected)):
           raise DataError(
             f'config.data.max_broken_fraction={self._max_broken_fraction}: {broken} of {seen} images cannot be read '
@@ -112,9 +112,9 @@ class Loader:
         yield self._selected(batch)
 
   def names(self, step: int, most: int) -> list[str]:
-    """The names of the first examples in this process's part of a batch, at `most` so many.
+    """The names of the first examples in this process's part of a batch, at most `most`.
 
-    A record that cannot be read has its number.
+    Records that cannot be read are named by number.
     """
     first = step * self.batch_size + self._first_row
     found = []
@@ -154,20 +154,20 @@ def in_order(
   source: Source, *, batch_size: int, canvas: int, threads: int, stall_timeout_s: int, reads: tuple[str, ...],
   process_index: int = 0, process_count: int = 1, broken: BrokenImages | None = None,
 ) -> Generator[Batch]:
-  """Yields every record of a source once, in its order, in batches of one static size, for evaluation.
+  """Yields every record of a source once, in order, in batches of one static size, for evaluation.
 
   Each process gets its part of each batch: `batch_size // process_count` rows.
 
-  A batch holds the fields in `reads`, as in `Loader`, `position` being the index of the record, and one field more:
+  A batch holds the fields in `reads`, as in `Loader`, with `position` the index of the record, and one more field:
     valid  bool [B]  False if the row pads the last batch, or its record cannot be read (it is logged)
-  A row that is not valid has a black image of 1 x 1 pixels, of no class.
+  An invalid row has a black image of 1 x 1 pixels, without a class.
 
   Args:
-    broken: collects what cannot be read, for a caller that wants to know why.
+    broken: collects the unreadable images, for a caller that needs the reasons.
 
   Raises:
     Stalled: the source hangs.
-    ValueError: a batch has no field of a name in `reads`.
+    ValueError: a name in `reads` is not a field of a batch.
   """
   check_fields(reads)
   broken = BrokenImages() if broken is None else broken
@@ -197,5 +197,5 @@ def _name_records(source: Source, records) -> str:
 
 @functools.lru_cache(maxsize=128)
 def _epoch_seed(seed: int, epoch: int) -> int:
-  # A hash, not seed + epoch: with that, the runs of seeds 0 and 1 would share all orders but the first.
+  # A hash, not seed + epoch: with the sum, runs with seeds 0 and 1 would share all orders but the first.
   return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

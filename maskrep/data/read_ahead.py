@@ -1,4 +1,4 @@
-"""Threads that read the next batches while one is consumed, and what happens if a read hangs."""
+"""Threads that read the next batches while one is consumed, and the response to a read that hangs."""
 
 import collections
 from collections.abc import Callable, Generator, Iterable
@@ -20,11 +20,11 @@ def read_ahead(
   batches: Iterable[Batch], fill: Callable[[Batch, int], None], name: Callable[[list[int]], str], *, threads: int,
   stall_timeout_s: int,
 ) -> Generator[Batch]:
-  """Yields the batches in their order, after threads have filled every row of them. Close it to stop the threads.
+  """Yields the batches in order, once threads have filled every row of them. Close it to stop the threads.
 
   Args:
-    batches: empty ones.
-    fill: reads a row of a batch; called from many threads at once. Whatever it raises ends the iteration.
+    batches: empty batches.
+    fill: reads a row of a batch; called from many threads at once. Any error that it raises ends the iteration.
     name: names the records at some positions, for messages.
     threads: number of threads.
     stall_timeout_s: seconds without a row after which the stacks of all threads are dumped, once per batch.
@@ -41,7 +41,7 @@ def read_ahead(
     return batch
 
   # A plain pool: grain's prefetching holds the interpreter's lock for 0.1 ms per image, ten times as long, and returns
-  # images one by one, to be copied into a batch by the one thread that waits for them.
+  # images one by one, which the one waiting thread would have to copy into a batch.
   pool = futures.ThreadPoolExecutor(threads, thread_name_prefix='read')
   try:
     for batch in batches:
@@ -58,7 +58,7 @@ def read_ahead(
 
 
 def _wait(batch: Batch, rows: list[futures.Future], name: Callable[[list[int]], str], stall_timeout_s: int) -> None:
-  """Waits for the rows of a batch. Raises what a row raised, or Stalled."""
+  """Waits for the rows of a batch. Raises the error of a row, or Stalled."""
   done = None  # rows that were filled at the timeout before; None before the first one
   for row in rows:
     while True:

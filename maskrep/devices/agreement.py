@@ -1,4 +1,4 @@
-"""Comparisons between the processes of a run, and errors of one that all raise. Each call is for all processes."""
+"""Comparisons between the processes of a run, and errors raised in all of them. Every process must make each call."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -38,9 +38,9 @@ def gather(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def difference(records: list[dict[str, Any]], hosts: list[str]) -> str:
-  """The first field, by its name, that is not the same in the records of all processes; '' if there is none.
+  """The first field, by name, that is not equal in the records of all processes; '' if there is none.
 
-  None, for what a process does not know, agrees with everything.
+  None, for a fact that a process does not know, agrees with everything.
   """
   for field in sorted(set().union(*records)):
     shown = [json.dumps(record.get(field, ABSENT), sort_keys=True) for record in records]
@@ -64,10 +64,10 @@ def check_same(facts: dict[str, Any]) -> None:
 
 
 def together(action: Callable[[], Result]) -> Result:
-  """Calls `action`, which holds no collective, in every process, and returns its result.
+  """Calls `action`, which must contain no collective, in every process, and returns its result.
 
   Raises:
-    RunError: of this process, or that of the first process that has one: nobody is left waiting for it.
+    RunError: this process's error, or that of the first process with one, so that no process waits for another in vain.
   """
   host = socket.gethostname()
   try:

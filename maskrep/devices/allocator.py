@@ -9,9 +9,9 @@ TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
 
 
 def keep_pages() -> None:
-  """Makes glibc reuse memory in one arena. To be called before jax is imported: threads keep the arena they have.
+  """Makes glibc reuse memory in one arena. Call it before jax is imported: threads keep the arena they have.
 
-  Does nothing if there is an accelerator, whose buffers are not glibc's, or on other systems than Linux.
+  Does nothing if there is an accelerator, whose buffers are not glibc's, or on systems other than Linux.
   """
   if sys.platform != 'linux' or list(metadata.entry_points(group='jax_plugins')):
     return

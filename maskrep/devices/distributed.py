@@ -1,4 +1,4 @@
-"""Joins the processes of one run, by the flags of the command line or the cluster's environment."""
+"""Joins the processes of one run, using command-line flags or the cluster's environment."""
 
 import dataclasses
 import logging
@@ -17,7 +17,7 @@ CLUSTER_MEETING_S = 10  # for connections of the watch in a cluster
 
 log = logging.getLogger(__name__)
 
-# Whether a cluster's environment has several processes; jax.distributed finds out the rest.
+# Whether a cluster's environment has several processes; jax.distributed determines the rest.
 CLUSTERS = {
   'SLURM': lambda env: int(env.get('SLURM_STEP_NUM_TASKS', 1)) > 1,
   'Open MPI': lambda env: int(env.get('OMPI_COMM_WORLD_SIZE', 1)) > 1,
@@ -27,7 +27,7 @@ CLUSTERS = {
 
 
 def initialize(coordinator: str | None, num_processes: int | None, process_id: int | None, timeout_s: int) -> None:
-  """Joins the other processes; does nothing for a single process. To be called before anything else of jax.
+  """Joins the other processes; does nothing for a single process. Call it before any other use of jax.
 
   Raises:
     ConfigError: only some of the three are given, or the other processes were not reached within `timeout_s`.
@@ -57,7 +57,7 @@ def initialize(coordinator: str | None, num_processes: int | None, process_id: i
     raise ConfigError(f'{where}: jax.distributed failed: {" ".join(str(error).split())[:200]}') from error
   if not coordinator and jax.process_count() > 1 and (peers := _meet_in_cluster()):
     watch.start(peers, first=jax.process_index() == 0, silence_s=SILENCE * HEARTBEAT_S)
-  # The first collective: gloo connects all processes, and would wait for one that is late by no more than 30 s.
+  # The first collective: gloo connects all processes, and would wait no longer than 30 s for a late one.
   agreement.gather({})
 
 
@@ -80,7 +80,7 @@ def _meet(coordinator: str, me: meeting.Hello, timeout_s: int) -> list[meeting.P
 
 
 def _meet_in_cluster() -> list[meeting.Peer]:
-  """The same where jax.distributed has found the processes, through any free port; [] if one cannot be reached."""
+  """As `_meet`, for processes found by jax.distributed, through any free port; [] if one cannot be reached."""
   me = meeting.Hello(process=jax.process_index(), processes=jax.process_count())
   peers, wrong = [], ''
   with meeting.listen(0) as listener:
@@ -92,7 +92,7 @@ def _meet_in_cluster() -> list[meeting.Peer]:
                [meeting.join(offer['addresses'], offer['port'], me, CLUSTER_MEETING_S)])
     except (ConfigError, OSError) as error:
       wrong = f'process {me.process} on {me.host}: {error}'
-  # All watch, or none: a process that does not would be taken for lost.
+  # All watch, or none: a process that does not would be considered lost.
   if found := [each['wrong'] for each in agreement.gather({'wrong': wrong}) if each['wrong']]:
     for peer in peers:
       peer.connection.close()

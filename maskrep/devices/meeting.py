@@ -1,6 +1,6 @@
 """The processes of a run meet on a TCP port of process 0. The connections stay open, for `watch`. Does not import jax.
 
-Each of the others sends one line of JSON, its `Hello`; process 0 answers all at once, with 'go' or with what is wrong.
+Every other process sends one line of JSON, its `Hello`; process 0 answers all at once, with 'go' or with the error.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ STRANGER_S = 10  # after which another answer than of a process 0 that waits is 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hello:
-  """A process, and the run that it was started for; `token` keeps runs apart."""
+  """A process, and the run for which it was started; `token` distinguishes runs."""
 
   process: int
   processes: int
@@ -40,7 +40,7 @@ class Peer:
     return f'process {self.hello.process} on {self.hello.host}'
 
   def send(self, message: dict) -> None:
-    """Sends one line; a peer that is gone does not get it."""
+    """Sends one line; does nothing if the peer is gone."""
     with contextlib.suppress(OSError):
       self.connection.sendall(json.dumps(message).encode() + b'\n')
 
@@ -57,18 +57,18 @@ def listen(port: int) -> socket.socket:
 
 
 def receive(listener: socket.socket, me: Hello, timeout_s: float) -> list[Peer]:
-  """Process 0: waits until all others have come, and lets all go on.
+  """Process 0: waits until all others have connected, then lets all continue.
 
   Raises:
-    ConfigError: some did not come, two have the same index, or one belongs to a run of another kind. Those who came
-      raise the same.
+    ConfigError: some did not connect, two have the same index, or one belongs to a run of another kind. The connected
+      processes raise the same error.
   """
   came, wrong, end = [], '', time.monotonic() + timeout_s
   while (left := end - time.monotonic()) > 0 and (wrong or len(came) < me.processes - 1):
     peer = _accept(listener, left, me.token)
     if peer is None:
       continue
-    # One that was started again takes its own place.
+    # A process that was started again takes its own place.
     came = [each for each in came if each.hello.process != peer.hello.process or not _closed(each)] + [peer]
     if not wrong and (wrong := _wrong(came, me)):
       end = time.monotonic() + LINGER_S
@@ -86,11 +86,11 @@ def receive(listener: socket.socket, me: Hello, timeout_s: float) -> list[Peer]:
 
 
 def join(hosts: list[str], port: int, me: Hello, timeout_s: float) -> Peer:
-  """Another process than 0: goes to process 0, at one of its names or addresses, and waits until it says to go on.
+  """A process other than 0: connects to one of process 0's names or addresses, and waits for permission to continue.
 
   Raises:
-    ConfigError: what process 0 says is wrong.
-    TimeoutError: it did not answer within `timeout_s`, or something else answers there.
+    ConfigError: the error reported by process 0.
+    TimeoutError: process 0 did not answer within `timeout_s`, or something else answers there.
   """
   end = time.monotonic() + timeout_s
   turns = itertools.cycle(hosts)
@@ -116,7 +116,7 @@ def join(hosts: list[str], port: int, me: Hello, timeout_s: float) -> Peer:
 
 
 def _accept(listener: socket.socket, left: float, token: str) -> Peer | None:
-  """The next process to come within `left` seconds; None for anything else that connects."""
+  """The next process to connect within `left` seconds; None for anything else that connects."""
   listener.settimeout(left)
   try:
     connection, _ = listener.accept()
@@ -147,7 +147,7 @@ def _read_line(connection: socket.socket) -> dict:
 
 
 def _closed(peer: Peer) -> bool:
-  """Whether a process that waits has ended, so that its place is free."""
+  """Whether a waiting process has ended, so that its place is free."""
   peer.connection.setblocking(False)
   try:
     return peer.connection.recv(1, socket.MSG_PEEK) == b''
@@ -160,7 +160,7 @@ def _closed(peer: Peer) -> bool:
 
 
 def _wrong(came: list[Peer], me: Hello) -> str:
-  """Returns the line that refuses the process that came last."""
+  """Returns the line that refuses the process that connected last; '' if there is no reason to."""
   last, first = came[-1], f'process 0 on {me.host}'
   hello = last.hello
   if hello.protocol != me.protocol:

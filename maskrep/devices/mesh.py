@@ -1,4 +1,4 @@
-"""Placement of arrays: one mesh, batches sharded over all of it, states replicated or sharded over its `fsdp` axis."""
+"""Placement of arrays: one mesh; batches are sharded over all of it, states replicated or sharded over axis `fsdp`."""
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -19,7 +19,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def state_sharding(mesh: Mesh, abstract_state):
-  """Shards the largest dimension of each leaf that the `fsdp` axis divides; a leaf without one is replicated."""
+  """Shards the largest dimension of each leaf that the size of `fsdp` divides; replicates leaves without one."""
   fsdp = mesh.shape['fsdp']
 
   def spec(leaf) -> NamedSharding:

@@ -1,11 +1,11 @@
-"""Ends all processes of a run together: one that is lost, or that ends with an error, ends the others within seconds.
+"""Ends all processes of a run together: one that is lost, or ends with an error, ends the others within seconds.
 
-Process 0 has a connection to each other process (`meeting`), on which both send a line every `TICK_S`. A process that
-ends says its exit code first, so a connection that closes without one, or is silent, means that the process is lost.
-Process 0 passes on how the run ends. The watch is a thread: the main one may be in a collective that never returns.
+Process 0 has a connection to every other process (`meeting`), on which both send a line every `TICK_S`. A process that
+ends first sends its exit code, so if a connection closes without one, or is silent, the process is lost. Process 0
+passes on how the run ends. The watch is a thread: the main thread may be in a collective that never returns.
 
-Messages: {} is a sign of life; {'end': CODE} of others, how they end; {'end': CODE, 'line': LINE} of process 0, how the
-run ends, and {'exit': CODE} that it is about to exit. Does not import jax.
+Messages: {} is a sign of life; {'end': CODE} from other processes, their exit code; from process 0, {'end': CODE,
+'line': LINE}, how the run ends, and {'exit': CODE}, that it is about to exit. Does not import jax.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ SETTLE_S = 1  # after an error, until it is clear whether a lost process is its 
 
 
 class Watch:
-  """The thread, with a connection to process 0, or in process 0 to each of the others."""
+  """The watch's thread, with a connection to process 0 or, in process 0, to each of the others."""
 
   def __init__(self, peers: list[Peer], *, first: bool, silence_s: float):
     self._peers, self._first, self._silence_s = list(peers), first, silence_s
@@ -49,7 +49,7 @@ class Watch:
     threading.Thread(target=self._watch, name='watch', daemon=True).start()
 
   def leave(self, code: int) -> None:
-    """Says that this process ends. Returns when all have finished; does not return if any failed."""
+    """Announces that this process ends. Returns when all have finished; does not return if any failed."""
     self._own = code
     self._leaving.set()
     self._wake.send(bytes([code]))
@@ -72,7 +72,7 @@ class Watch:
       self._over.set()
 
   def _tick(self, stood_still: bool) -> None:
-    """Gives a sign of life, and looks for peers that have given none. One that stood still has not read theirs."""
+    """Sends a sign of life, and looks for peers that sent none. If this process stood still, it has not read theirs."""
     now = time.monotonic()
     for peer in self._peers:
       if stood_still:
@@ -110,7 +110,7 @@ class Watch:
         self._ended(message.get('line', str(peer)), message['end'])
 
   def _ended(self, who: str, code: int) -> None:
-    """Process 0: one has ended. Another: the run has."""
+    """In process 0: a process has ended. In the others: the run has ended."""
     if code:
       self._end_run(code, who if not self._first else f'{who} ended with exit code {code}, and the run with it')
     elif not self._first or (self._own == 0 and len(self._codes) == len(self._peers)):
@@ -123,10 +123,10 @@ class Watch:
                                       'the newest checkpoint')
 
   def _end_run(self, code: int, line: str) -> None:
-    """Ends this process: process 0 as the last, because without it jax.distributed aborts the others.
+    """Ends this process; process 0 ends last, because without it jax.distributed aborts the others.
 
-    One that has an error of its own keeps its connections, until process 0 has come to its own end or is gone: else
-    collectives of the others would fail, as if that were their error.
+    A process with an error of its own keeps its connections until process 0 has reached its own end or is gone:
+    otherwise the others' collectives would fail, as if that were their error.
     """
     self._tell({'end': code, 'line': line})
     if code != PeerLost.exit_code:
@@ -154,10 +154,10 @@ _records: list[Callable[[str, int], None]] = []
 
 
 def start(peers: list[Peer], *, first: bool, silence_s: float) -> None:
-  """Starts the watch of this process. A peer that is silent for `silence_s` is lost."""
+  """Starts the watch of this process. A peer that is silent for `silence_s` is considered lost."""
   global _current
-  # Where process 0 is lost, threads of jax.distributed abort at once. They are made to sleep for signal.SIGABRT = 6
-  # seconds first, in which the watch ends the process with a line and its exit code.
+  # If process 0 is lost, threads of jax.distributed abort at once. As a handler of SIGABRT (= 6), `sleep` makes them
+  # sleep for 6 seconds first, in which the watch ends the process with a line and its exit code.
   libc = ctypes.CDLL(None)
   libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
   _current = Watch(peers, first=first, silence_s=silence_s)
@@ -178,7 +178,7 @@ def at_end(record: Callable[[str, int], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deadline(seconds: float, line: str) -> Iterator[None]:
-  """Ends the process with a line, as a ConfigError does, if the body does not return in time."""
+  """Ends the process with a line, as a ConfigError does, if the block does not return in time."""
   def end():
     _explain(ConfigError.exit_code, line)
     _exit(ConfigError.exit_code)
@@ -193,7 +193,7 @@ def deadline(seconds: float, line: str) -> Iterator[None]:
 
 
 def settle() -> bool:
-  """After an error: waits until it is clear whether a lost process is its cause, which ends this one.
+  """After an error: waits until it is clear whether its cause is a lost process, which then ends this one.
 
   Returns whether there is a watch.
   """
@@ -233,7 +233,7 @@ def _exit(code: int) -> NoReturn:
 
 
 def _in_time(action: Callable[[], object]) -> None:
-  """A folder that is gone, or a pipe that nobody reads, must not keep the process."""
+  """Runs `action`, but not for long: a folder that is gone, or a pipe without a reader, must not delay the end."""
   thread = threading.Thread(target=action, daemon=True)
   thread.start()
   thread.join(FINISH_S)

@@ -1,4 +1,4 @@
-"""Embedding a data set: one file with a vector for each image, and how it was made."""
+"""Embeds a data set: writes one file with a vector per image and a record of how it was made."""
 
 from collections.abc import Mapping
 import glob
@@ -25,7 +25,7 @@ from maskrep.schema import build
 from maskrep.workdir.config import holds_run
 from maskrep.workdir.starts import describe_start
 
-# Of data that no config describes.
+# Defaults for data that no config describes.
 DATA = {'download': False, 'canvas': CANVAS, 'threads': 16, 'max_broken_fraction': 0.001, 'stall_timeout_s': 600}
 
 log = logging.getLogger(__name__)
@@ -34,20 +34,20 @@ log = logging.getLogger(__name__)
 def embed(
   workdir: Path, output: Path, *, data: Mapping[str, Any], encoding: Encoding, dtype: jnp.dtype,
 ) -> str:
-  """Writes the vectors of all images that can be read, or goes on with it. Called in every process of a command.
+  """Writes the vectors of all readable images, or resumes that. Called in every process of a command.
 
   Args:
     workdir: a run, or a folder that `maskrep import` wrote.
     output: a file with the suffix of one of `writers.FORMATS`.
-    data: fields of the section `data` that are not those of the run, and `split`; that is by default the training
-      split of the run, or 'train' of another source.
+    data: the fields of the section `data` that differ from the run's, and `split`, by default the training split of
+      the run, or 'train' for another source.
     encoding, dtype: as in an evaluation.
 
   Returns:
-    A line that says what is in the file.
+    A one-line summary of the file's contents.
 
   Raises:
-    ConfigError: there is no such encoder or data set, or `output` is another file.
+    ConfigError: there is no such encoder or data set, or `output` exists and is another file.
     DataError: too many images cannot be read.
     CheckpointError: a file cannot be written or read.
   """
@@ -96,7 +96,7 @@ def _opened(
 
 
 def _made(encoder: StoredEncoder, data: Data, split: str, source: Source) -> dict[str, Any]:
-  """How the vectors are made, as plain data: all that they depend on."""
+  """How the vectors are made, as plain data: everything they depend on."""
   pretrained = encoder.pretrained
   return json.loads(json.dumps({
     'maskrep': {'version': __version__, 'revision': describe_start('')['revision']},
@@ -107,10 +107,10 @@ def _made(encoder: StoredEncoder, data: Data, split: str, source: Source) -> dic
 
 
 def _plan(output: Path, parts: Parts, made: dict[str, Any]) -> dict[str, Any]:
-  """The parts that are left to compute, and whether the file is complete.
+  """The parts that remain to be computed, and whether the file is complete.
 
   Raises:
-    ConfigError: `output` is there, and is not this embedding.
+    ConfigError: `output` exists, and is not this embedding.
   """
   if output.exists():
     found = writers.made(output)

@@ -1,4 +1,4 @@
-"""Parts of an embedding on disk: what is done when a process is killed. Each is written whole or not at all."""
+"""Parts of an embedding on disk, which remain if a process is killed. Each is written completely or not at all."""
 
 from collections.abc import Iterator
 import dataclasses
@@ -16,18 +16,18 @@ from maskrep.workdir.files import replacing
 
 
 def as_utf8(name: str) -> str:
-  """A name with what is not UTF-8 in it, as a file's may have, in hexadecimal digits."""
+  """A name, which may be a file's, with bytes that are not UTF-8 replaced by hexadecimal digits."""
   return name.encode(errors='backslashreplace').decode()
 
 
 class Part(NamedTuple):
-  """M images that can be read, in the order of their source.
+  """M readable images, in the order of their source.
 
   Attributes:
     names: str [M].
     labels: int32 [M], -1 if there is none.
     vectors: float32 [M, D].
-    broken: how many images more cannot be read.
+    broken: number of further images that cannot be read.
   """
 
   names: np.ndarray
@@ -38,11 +38,11 @@ class Part(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """The parts of one embedding, beside its output: a file for each `rows` records of the source.
+  """The parts of one embedding, beside its output: one file per `rows` records of the source.
 
   Attributes:
-    folder: it belongs to this embedding alone, as its name has a digest of how it is made.
-    count: how many there are when all are done.
+    folder: used by this embedding only, as its name has a digest of how the embedding is made.
+    count: total number of parts.
   """
 
   folder: Path
@@ -63,11 +63,11 @@ class Parts:
       np.savez(file, **part._asdict())
 
   def broken(self) -> int:
-    """How many images of the parts that are done cannot be read."""
+    """The number of images in the finished parts that cannot be read."""
     return sum(int(broken) for broken in self.read('broken'))
 
   def read(self, field: str) -> Iterator[np.ndarray]:
-    """A field of each part that is done, one part at a time.
+    """A field of each finished part, one part at a time.
 
     Raises:
       CheckpointError: a file is damaged.

@@ -1,4 +1,4 @@
-"""The vectors of a source, part by part: a few batches are in memory, whatever its length."""
+"""The vectors of a source, part by part: only a few batches are in memory, whatever its length."""
 
 from collections.abc import Iterator
 import contextlib
@@ -23,18 +23,18 @@ RECORDS = 4096  # of a part, or one batch if that is more
 
 
 def part_records(batch_size: int) -> int:
-  """The records of a part: whole batches, so that they are the same whichever parts are computed."""
+  """The records of a part: full batches, so that these are the same whichever parts are computed."""
   return max(1, RECORDS // batch_size) * batch_size
 
 
 def stream(
   encoder: StoredEncoder, data: Data, source: Source, numbers: list[int], broken: int
 ) -> Iterator[tuple[int, Part]]:
-  """Yields parts by their numbers, in all processes the same, but for the names, which only process 0 has.
+  """Yields parts by number, the same in all processes except for the names, which only process 0 has.
 
   Args:
-    numbers: which parts, ascending.
-    broken: how many images of the other parts cannot be read.
+    numbers: the parts to yield, ascending.
+    broken: number of images in the other parts that cannot be read.
 
   Raises:
     DataError: more than `data.max_broken_fraction` of the images of the source cannot be read.
@@ -66,7 +66,7 @@ def stream(
 
 
 class _Named:
-  """Some records of a source, by index, that remembers their names: to ask for them may mean to read them again."""
+  """Some records of a source, by index; remembers their names, as asking for them may mean reading them again."""
 
   map_classes, map_lookup = 0, None
 
@@ -89,7 +89,7 @@ class _Named:
     return self._source.name(int(self._indices[index]))
 
   def names(self, positions: np.ndarray) -> list[str]:
-    """The names of records that have been read, for the last time; '' of others."""
+    """The names of records that have been read, which are then forgotten; '' for others."""
     with self._lock:
       names = [self._names.pop(int(position), '') for position in positions]
     return list(map(as_utf8, names))

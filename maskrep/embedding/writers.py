@@ -1,4 +1,4 @@
-"""The formats of an embedding: written part by part, and how it was made read back."""
+"""The file formats of an embedding: written part by part, and read back to see how it was made."""
 
 from collections.abc import Callable, Iterator
 import csv
@@ -25,10 +25,10 @@ class Embedded:
   """An embedding to be written to a file.
 
   Attributes:
-    parts: all of them.
+    parts: all of its parts.
     made: how it was made, plain data.
     labelled: whether the source has labels.
-    class_names: in the order of the labels; () if they have none.
+    class_names: in the order of the labels; () if the classes have no names.
   """
 
   parts: Parts
@@ -50,7 +50,7 @@ class Embedded:
     return zip(*map(self.parts.read, self.fields), strict=True)
 
   def columns(self, labels: np.ndarray) -> dict[str, list]:
-    """The columns label and, if the classes have names, class; None if an image has no label."""
+    """The columns label and, if the classes have names, class; None for an image without a label."""
     found = {'label': [int(label) if label >= 0 else None for label in labels]}
     if self.class_names:
       found['class'] = [self.class_names[label] if label >= 0 else None for label in labels]
@@ -58,7 +58,7 @@ class Embedded:
 
 
 def write_parquet(file: BinaryIO, embedded: Embedded) -> None:
-  """Columns name, label (int32, null if there is none), class and vector (D float32); a row group per part."""
+  """Columns name, label (int32, null if there is none), class and vector (D float32); one row group per part."""
   tables = (_table(row, embedded) for row in embedded.rows())
   first = next(tables)
   with parquet.ParquetWriter(file, first.schema) as writer:
@@ -95,7 +95,7 @@ def write_npz(file: BinaryIO, embedded: Embedded) -> None:
 
 
 def _write_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...], arrays) -> None:
-  # Without a date, which would make each file another.
+  # Without a date, which would make every file different.
   with archive.open(zipfile.ZipInfo(f'{name}.npy'), 'w', force_zip64=True) as member:
     np.lib.format.write_array_header_1_0(member, {'descr': dtype.str, 'fortran_order': False, 'shape': shape})
     for array in arrays:
@@ -103,7 +103,7 @@ def _write_npy(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tupl
 
 
 def write_csv(file: BinaryIO, embedded: Embedded) -> None:
-  """A header and a row for each image: name, label (empty if there is none), class, v0, v1, ..."""
+  """A header and one row per image: name, label (empty if there is none), class, v0, v1, ..."""
   text = io.TextIOWrapper(file, encoding='utf-8', newline='')
   writer, header = csv.writer(text, lineterminator='\n'), ()
   for names, *labels, vectors in embedded.rows():
@@ -111,7 +111,7 @@ def write_csv(file: BinaryIO, embedded: Embedded) -> None:
     if not header:
       header = 'name', *columns, *(f'v{i}' for i in range(vectors.shape[1]))
       writer.writerow(header)
-    # NumPy's text of a float32 is the shortest that gives it back.
+    # NumPy's text of a float32 is the shortest that restores its value.
     rows = zip(names, *columns.values(), vectors.astype(str), strict=True)
     writer.writerows((*row, *vector) for *row, vector in rows)
   text.flush()
@@ -132,7 +132,7 @@ def csv_made(path: Path) -> str:
 
 
 class Format(NamedTuple):
-  """A format of the output: the function that writes it, and the one that reads how it was made, JSON."""
+  """A format of the output: the function that writes it, and the one that reads how it was made, as JSON."""
 
   write: Callable[[BinaryIO, Embedded], None]
   made: Callable[[Path], str]
@@ -143,7 +143,8 @@ FORMATS = {'.parquet': Format(write_parquet, parquet_made), '.npz': Format(write
 
 
 def write(path: Path, embedded: Embedded) -> None:
-  """Writes the file, whole or not at all; what a CSV file has no place for goes into a JSON file beside it, first."""
+  """Writes the file, completely or not at all; anything that CSV cannot hold is first written to a JSON file beside it.
+  """
   if path.suffix == '.csv':
     write_atomic(_beside(path), embedded.record + '\n')
   with replacing(path) as file:
@@ -151,7 +152,7 @@ def write(path: Path, embedded: Embedded) -> None:
 
 
 def made(path: Path) -> dict[str, Any]:
-  """How a file was made, as it says itself; {} if it is no embedding."""
+  """How a file was made, according to its own record; {} if it is not an embedding."""
   try:
     found = json.loads(FORMATS[path.suffix].made(path))
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pa.ArrowException):

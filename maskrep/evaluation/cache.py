@@ -1,4 +1,4 @@
-"""A cache of features on disk, with a key of everything that they depend on."""
+"""A cache of features on disk, keyed by everything they depend on."""
 
 from collections.abc import Callable
 import hashlib
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def cached(folder: Path, key: dict, size: int, compute: Callable[[], Features]) -> Features:
-  """Returns the features of `key` from the cache, or else computes and stores them.
+  """Returns the features of `key` from the cache, or computes and stores them.
 
-  Fewer than `size` examples are not stored: images that cannot be read now may be readable the next time.
+  If fewer than `size` examples could be read they are not stored: the others may be readable next time.
 
-  Only process 0 reads and writes the cache, and broadcasts to the others, which may have other disks. A damaged file
-  (each array has a checksum) is computed again.
+  Only process 0 reads and writes the cache, and broadcasts to the others, whose disks may differ. A damaged file (each
+  array has a checksum) is computed again.
 
   Args:
     folder: folder of the cache; created if it does not exist.

@@ -38,17 +38,17 @@ def table(runs: Mapping[str, Curves]) -> str:
 
 
 def titles(runs: Mapping[str, Curves]) -> list[str]:
-  """The titles of the panels, in their order."""
+  """The titles of the panels, in order."""
   return list(dict.fromkeys(title for curves in runs.values() for title in curves))
 
 
 def rows(runs: Mapping[str, Curves]) -> int:
-  """Number of rows of panels."""
+  """The number of rows of panels."""
   return -(-len(titles(runs)) // COLUMNS)
 
 
 def draw(figure: SubFigure, runs: Mapping[str, Curves]) -> None:
-  """Draws one panel per title; a run without it has no line there."""
+  """Draws one panel per title; a run without that metric has no line in it."""
   names = titles(runs)
   panels = figure.subplots(rows(runs), COLUMNS, squeeze=False).ravel()
   for axes, name in zip(panels, names, strict=False):

@@ -1,4 +1,4 @@
-"""Encoders under evaluation: of a state that is being trained, of a workdir, and the baseline without one."""
+"""Encoders under evaluation: of a state in training, of a workdir, and the baseline without an encoder."""
 
 from collections.abc import Callable
 import dataclasses
@@ -22,11 +22,11 @@ from maskrep.weights.pretrained import Pretrained, digest, module, variables
 
 
 class Encoder(Protocol):
-  """An encoder under evaluation: a function from images to features, and its weights.
+  """An encoder under evaluation: a function from images to features, and the weights it takes.
 
   Attributes:
-    name: of its function, which is compiled once and takes weights of any values.
-    weights: what the function takes beside images.
+    name: identifies its function, which is compiled once for weights of any values.
+    weights: the weights that the function takes besides images.
     as_trained: whether images are encoded as in training.
   """
 
@@ -40,7 +40,7 @@ class Encoder(Protocol):
   def as_trained(self) -> bool: ...
 
   def patch_counts(self, ratio: float) -> tuple[int, int]:
-    """Returns the number of patches that a mask keeps, and the number of all.
+    """Returns the number of patches that a mask keeps, and the total number.
 
     Raises:
       ConfigError: the encoder cannot leave patches out, or none would be left.
@@ -48,11 +48,11 @@ class Encoder(Protocol):
     ...
 
   def function(self, ratio: float, whole: bool, seed: int) -> EncodeFn:
-    """The function of images without a share of their patches, by a mask per image; `whole` squashes them."""
+    """The function from images to features, each image without a share `ratio` of its patches; `whole` squashes it."""
     ...
 
   def key(self, ratio: float, whole: bool, seed: int) -> dict:
-    """Plain data: everything that features depend on, but the images."""
+    """Plain data: everything that features depend on, except the images."""
     ...
 
   @property
@@ -63,11 +63,11 @@ class Encoder(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class StoredEncoder:
-  """The encoder of a run on disk, or of an import.
+  """The encoder of a run on disk, or an import.
 
   Attributes:
     what: the flag that named its folder, and its value, for errors.
-    dtype: of its computation.
+    dtype: the dtype of the computation.
   """
 
   what: str
@@ -77,7 +77,7 @@ class StoredEncoder:
   name: str = 'stored'
 
   def __post_init__(self):
-    """Checks everything that needs no images.
+    """Checks everything that can be checked without images.
 
     Raises:
       ConfigError: it is not an encoder, or it does not support the encoding.
@@ -142,7 +142,7 @@ class StoredEncoder:
 
 
 class TrainedObjective(NamedTuple):
-  """An objective, its config as plain data, and its (params, model_state) on all devices; () of no weights."""
+  """An objective, its config as plain data, and its (params, model_state) on all devices; () for no weights."""
 
   objective: Objective
   config: dict[str, Any]
@@ -152,7 +152,7 @@ class TrainedObjective(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ObjectiveEncoder:
-  """The encoder of an objective: what `encode` gives as 'cls', or the logits that its classifier makes of that."""
+  """The encoder of an objective: 'cls' of its `encode`, or the logits that its classifier computes from it."""
 
   trained: TrainedObjective
   name: str = 'features'
@@ -201,7 +201,7 @@ class Pixels:
 
   Attributes:
     size: the side of the views in pixels.
-    canvas: that of the canvas.
+    canvas: the side of the canvas in pixels.
   """
 
   size: int
@@ -256,7 +256,7 @@ def replicate(arrays: Any) -> Any:
 
 
 def _patch_counts(what: str, kind: str, drops_patches: bool, side: int, ratio: float) -> tuple[int, int]:
-  """`Encoder.patch_counts` of side x side patches."""
+  """`Encoder.patch_counts` for side x side patches."""
   if ratio and not drops_patches:
     raise ConfigError(f'{what}: a {kind} sees all pixels, and no patch can be left out')
   try:
@@ -266,7 +266,7 @@ def _patch_counts(what: str, kind: str, drops_patches: bool, side: int, ratio: f
 
 
 def _masks(counts: tuple[int, int], seed: int) -> Callable[[Batch], Array | None]:
-  """Draws the patches that each image of a batch keeps; None if it keeps all."""
+  """Returns a function that draws the patches each image of a batch keeps; None if it keeps all."""
   keep, patches = counts
 
   def draw(batch):

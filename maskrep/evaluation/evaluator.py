@@ -1,7 +1,7 @@
-"""An encoder under evaluation and its data: protocols get features, logits and predictions through it.
+"""An encoder under evaluation and its data: the interface through which protocols get features, logits and predictions.
 
-It serves training, where each evaluation has new weights, and afterwards, where features are kept in the workdir. The
-only place that tests for the optional protocols of an objective: `Classifies`, `Segments`, `Reconstructs`.
+It is used during training, with new weights at each evaluation, and afterwards, with features cached in the workdir.
+Only here is an objective tested for the optional protocols `Classifies`, `Segments` and `Reconstructs`.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def has_classifier(objective: Objective) -> bool:
 
 
 def classifying(what: str, objective: Objective) -> Classifies:
-  """The objective, of which `what` names the run for errors, as one with a classifier.
+  """Returns the objective, typed as one with a classifier; `what` names the run, for errors.
 
   Raises:
     ConfigError: it has none.
@@ -54,7 +54,7 @@ def ends_in_accuracy(objective: Objective) -> bool:
 
 
 def check_classes(objective: Objective, name: str, train: Source) -> None:
-  """Checks that an objective predicts the classes of a data set, whose name is for errors.
+  """Checks that an objective predicts the classes of a data set; `name` is the data set's, for errors.
 
   Raises:
     ConfigError: naming the field, its value and the remedy.
@@ -80,11 +80,11 @@ class Evaluator:
     data: how images are read.
     open_train, open_eval: open the two splits; called once, if a protocol needs them. None if there is no evaluation
       split.
-    load_objective: the objective with its weights, for what it predicts itself; called once, if a protocol needs it.
+    load_objective: loads the objective with its weights, for its own predictions; called once, if a protocol needs it.
     batch_size: images encoded at once, over all devices.
-    seed: of masks.
-    cache: a folder for features; None keeps them in memory, until `of` gives new weights.
-    images: fingerprint -> number of readable images, of the sources encoded so far.
+    seed: the seed of masks.
+    cache: a folder for features; None keeps them in memory, until `of` replaces the weights.
+    images: fingerprint -> number of readable images, for the sources encoded so far.
     compiled: the compiled functions.
     memory: features by function and source.
   """
@@ -106,7 +106,7 @@ class Evaluator:
   @classmethod
   def stored(cls, workdir: Path, encoder: StoredEncoder, data: Data, *, seed: int,
              load_objective: Callable[[], TrainedObjective]) -> 'Evaluator':
-    """That of a run on disk or of an import; features are cached in `workdir`."""
+    """The evaluator of a run on disk or an import; features are cached in `workdir`."""
     open_train = functools.partial(open_source, data, data.train_split)
     open_eval = functools.partial(open_source, data, data.eval_split) if data.eval_split else lambda: None
     return cls(what=encoder.what, encoder=encoder, data=data, open_train=open_train, open_eval=open_eval,
@@ -114,7 +114,7 @@ class Evaluator:
                cache=workdir / 'features')
 
   def of(self, encoder: Encoder, trained: TrainedObjective) -> 'Evaluator':
-    """The same evaluator of another encoder, or of other weights; what is compiled is used again."""
+    """The same evaluator for another encoder or other weights; compiled functions are reused."""
     return dataclasses.replace(self, encoder=encoder, load_objective=lambda: trained, images={}, memory={})
 
   @functools.cached_property
@@ -131,7 +131,7 @@ class Evaluator:
     """Opens both splits, checks that they have labels, and returns the number of classes.
 
     Args:
-      one_split: whether both splits may be the same.
+      one_split: whether both splits may be the same split.
 
     Raises:
       ConfigError: there are no labels, a split does not exist, or both splits are the same.
@@ -160,12 +160,12 @@ class Evaluator:
     """Features of all readable images of a source, in its order; each is computed once.
 
     Args:
-      ratio: share of the patches that is dropped, by a different mask per image.
-      whole: the whole image is encoded, squashed to a square, instead of its centre.
+      ratio: share of the patches that is dropped, with a different mask per image.
+      whole: whether the complete image is encoded, squashed to a square, instead of its centre.
 
     Raises:
       ConfigError: the encoder cannot leave patches out, or none would be left.
-      DataError: more images than `data.max_broken_fraction` cannot be read. In training the loader sees to that.
+      DataError: more images than `data.max_broken_fraction` cannot be read. In training the loader checks this.
     """
     return self._extracted(self.encoder, source, ratio, whole)
 
@@ -178,7 +178,7 @@ class Evaluator:
     return self._extracted(self._classifier, source, 0.0, whole)
 
   def predictions(self) -> list[Result]:
-    """Accuracy on the evaluation split of what the objective predicts itself: classes of images, or of pixels.
+    """Accuracy of the objective's own predictions on the evaluation split: of classes of images, or of pixels.
 
     Raises:
       DataError: the objective segments, and no pixel of the evaluation split has a class.
@@ -199,7 +199,7 @@ class Evaluator:
     return []
 
   def pictures(self, source: Source) -> dict[str, bytes]:
-    """Returns file name -> bytes of a PNG; if the objective reconstructs, of images beside their reconstructions."""
+    """Returns file name -> bytes of a PNG of images beside their reconstructions; {} if the objective makes none."""
     objective, *_, weights = self.load_objective()
     if not isinstance(objective, Reconstructs):
       return {}
@@ -217,7 +217,7 @@ class Evaluator:
 
   @property
   def record(self) -> dict:
-    """The evaluated weights and their encoding, as plain data; those of the classifier, if it was evaluated."""
+    """The evaluated weights and their encoding, as plain data, and those of the classifier if it was evaluated."""
     encoder = self.__dict__.get('_classifier', self.encoder)
     return {'digest': encoder.digest, 'encoding': encoder.settings}
 
@@ -233,7 +233,7 @@ class Evaluator:
     return self.compiled['confusion']
 
   def _extracted(self, encoder: Encoder, source: Source, ratio: float, whole: bool) -> Features:
-    """Features from the cache or from memory, or else of an encoder's function, which is compiled once."""
+    """Features from the cache or from memory, or else computed by the encoder's function, which is compiled once."""
     function = encoder.name, ratio, whole
 
     def extract():

@@ -18,7 +18,7 @@ from maskrep.devices.mesh import batch_sharding, global_batch
 from maskrep.errors import ConfigError
 from maskrep.types import Array, Batch
 
-# (weights, batch with image, size and position) -> float32 [B, D]; `weights` is what the encoder takes.
+# (weights, batch with image, size and position) -> float32 [B, D]; `weights` are those of the encoder.
 EncodeFn = Callable[[Any, Batch], Array]
 READS = 'image', 'size', 'position'  # fields of the batch of an `EncodeFn`
 
@@ -34,7 +34,7 @@ def drop_unlabelled(features: Features, source: Source) -> Features:
   """Removes the examples without a label.
 
   Raises:
-    ConfigError: no example has one.
+    ConfigError: no example has a label.
   """
   labelled = features.labels >= 0
   if not labelled.any():
@@ -83,7 +83,7 @@ def sample(source: Source, limit: int) -> Source:
 
 
 def sampled(length: int, limit: int) -> np.ndarray:
-  """The indices of `sample`, in rising order."""
+  """The indices of `sample`, ascending."""
   if length <= limit:
     return np.arange(length)
   return np.sort(np.random.default_rng(0).choice(length, limit, replace=False))
@@ -92,7 +92,7 @@ def sampled(length: int, limit: int) -> np.ndarray:
 def pixels(size: int, canvas: int) -> EncodeFn:
   """Returns the baseline without an encoder: the flattened pixels, in [0, 1], at the size of the views or the canvas.
 
-  That is the smaller of both: the encoder sees no more than its view, and the canvas holds no more than it has.
+  Of these two it is the smaller: an encoder sees no more than its view, and the canvas holds no more detail.
   """
   side = min(size, canvas)
 
@@ -109,7 +109,7 @@ def jit_encoder(encoder: EncodeFn, mesh: Mesh) -> EncodeFn:
 
 
 def extract(encoder: EncodeFn, weights, source: Source, data: Data, *, batch_size: int, mesh: Mesh) -> Features:
-  """Encodes the readable images of a source, in its order, with a compiled encoder."""
+  """Encodes the readable images of a source, in order, with a compiled encoder."""
   features, labels, count = np.empty((0, 0), np.float32), np.empty(len(source), np.int32), 0
   for batch in in_order(source, batch_size=batch_size, canvas=data.canvas, threads=data.threads,
                         stall_timeout_s=data.stall_timeout_s, reads=(*READS, 'label'),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-  """Formats a table whose source is aligned too: the first `names` columns to the left, the others to the right."""
+  """Formats a table with aligned columns in the source too: the first `names` to the left, the others to the right."""
   cells = [[cell.replace('|', r'\|') for cell in line] for line in (head, *rows)]
   widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
   lines = [' | '.join(cell.ljust(width) if i < names else cell.rjust(width)

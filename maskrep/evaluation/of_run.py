@@ -1,4 +1,4 @@
-"""The evaluations of a run: cheap protocols during training, all of them at its end, beside baselines."""
+"""The evaluations of a run: cheap protocols during training, all protocols at its end, compared with baselines."""
 
 from collections.abc import Callable, Iterable, Mapping
 import dataclasses
@@ -40,7 +40,7 @@ def check_data(objective: Objective, options: Eval, name: str, train: DataSet, t
   """Checks that a data set fits the objective and has the examples that its evaluations need.
 
   Args:
-    name: name of the data set, for errors.
+    name: the name of the data set, for errors.
 
   Raises:
     ConfigError: naming the field, its value and the remedy.
@@ -78,7 +78,7 @@ def _check_smallest_class(field: str, options: LowShot, train: DataSet, bank: in
 
 
 def what_there_is(objective: Objective, train: Source, test: Source | None) -> set[str]:
-  """Returns those of `Protocol.needs` that a run has."""
+  """Returns the values of `Protocol.needs` that a run provides."""
   known = {'train': True, 'eval': test is not None, 'labels': test is not None and train.num_classes > 0,
            'classifier': has_classifier(objective)}
   return {name for name, there in known.items() if there}
@@ -104,9 +104,9 @@ class RunEvaluator:
   All processes of a run must evaluate together.
 
   Attributes:
-    config: of the run, as plain data.
-    seed: of the run, from which the untrained encoder follows.
-    dtype: of computation.
+    config: the run's, as plain data.
+    seed: the run's, which determines the untrained encoder.
+    dtype: the dtype of the computation.
   """
 
   objective: Objective
@@ -120,7 +120,7 @@ class RunEvaluator:
   mesh: Mesh
 
   def during(self, state: TrainState) -> list[Evaluation]:
-    """The cheap protocols, and the accuracy of what the objective predicts itself.
+    """The cheap protocols, and the accuracy of the objective's own predictions.
 
     Raises:
       DataError: the objective segments, and no pixel of the evaluation split has a class.
@@ -129,7 +129,7 @@ class RunEvaluator:
     return self._judged(self._trained(state), TRAINED, protocols, TRAINING, int(state.step))
 
   def final(self, state: TrainState) -> list[Evaluation]:
-    """All protocols, of each baseline and of the trained encoder.
+    """All protocols, for each baseline and for the trained encoder.
 
     Raises:
       ConfigError: a class has fewer examples than a protocol needs.
@@ -141,7 +141,7 @@ class RunEvaluator:
     return evaluations + self._judged(self._trained(state), TRAINED, self._protocols, FINAL, int(state.step))
 
   def pictures(self, state: TrainState) -> dict[str, bytes]:
-    """See `Evaluator.pictures`; of the evaluation split or, if there is none, the training split."""
+    """See `Evaluator.pictures`: of the evaluation split or, if there is none, the training split."""
     return self._trained(state).pictures(self.eval_source or self.train_source)
 
   @property
@@ -151,7 +151,7 @@ class RunEvaluator:
 
   @functools.cached_property
   def _evaluator(self) -> Evaluator:
-    """An evaluator without weights, whose compiled functions all others share."""
+    """An evaluator without weights, whose compiled functions are shared by all others."""
     bank = features.sample(self.train_source, self.options.max_train_examples)
     encoder = ObjectiveEncoder(trained=self._with(()))
     return Evaluator(

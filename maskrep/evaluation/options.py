@@ -17,11 +17,11 @@ class Eval:
     every_steps: steps between evaluations of the EMA encoder; the last step is always evaluated.
     batch_size: images encoded at once, over all devices.
     crop_fraction: the central part of the shorter side that the encoder sees (0.875 is 224 of 256).
-    max_train_examples: examples of the training split that protocols see, drawn once.
-    protocols: what is judged, of `PROTOCOLS`: those that are cheap (`Protocol.in_training`) at every evaluation, all at
-      the end of the run. Those that need what the data do not have, such as labels, are left out.
-    baselines: judged beside the trained encoder at the end, of 'pixels' and 'untrained'.
-    options: protocol -> its options, read from a section of that name; there may be more than are judged.
+    max_train_examples: examples of the training split that protocols use, drawn once.
+    protocols: the protocols to run, of `PROTOCOLS`: cheap ones (`Protocol.in_training`) at every evaluation, all at the
+      end of the run. Those that need something the data lack, such as labels, are left out.
+    baselines: evaluated beside the trained encoder at the end, of 'pixels' and 'untrained'.
+    options: protocol -> its options, read from the section of that name; there may be more than `protocols` names.
   """
 
   every_steps: Count
@@ -36,7 +36,7 @@ class Eval:
 
   @classmethod
   def read(cls, read: Reader) -> 'Eval':
-    """The section, with those of the protocols in it.
+    """The section, with the sections of its protocols.
 
     Raises:
       ConfigError: a field is wrong, or the section of a protocol is missing.

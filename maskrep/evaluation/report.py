@@ -1,6 +1,6 @@
 """The results in evaluations.jsonl of several runs, side by side: one table per protocol, and a picture with curves.
 
-Evaluations during training are not in the tables: they are among the curves, see `curves`.
+Evaluations during training are not in the tables but among the curves, see `curves`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from maskrep.evaluation import curves
 from maskrep.evaluation.markdown import markdown_table
 from maskrep.evaluation.result import FILE, LATER, NOTHING, TRAINED, TRAINING, Result, cell
 
-# In which the records of a protocol may differ.
+# Fields in which the records of a protocol may differ.
 COMPARED = 'encoder', 'encoding', 'data', 'settings', 'seed', 'stage', 'step', 'features'
 BEFORE = {'stage': LATER, 'step': None, 'features': TRAINED}  # of records of earlier versions, which lack these
 RATIO = re.compile(r'ratio (\d*\.?\d+)')
@@ -43,7 +43,8 @@ class Record:
 
 
 def read(workdir: str) -> tuple[list[Record], list[int]]:
-  """Returns the records of a workdir but those of training, in the order of writing, and the damaged lines' numbers."""
+  """Returns the records of a workdir, except those of training, in the order written, and the numbers of damaged lines.
+  """
   path = Path(workdir) / FILE
   records, damaged = [], []
   lines = path.read_text(errors='replace').splitlines() if path.exists() else ()
@@ -90,7 +91,7 @@ def by_protocol(records: Sequence[Record]) -> dict[str, list[Record]]:
 def differences(records: Sequence[Record]) -> dict[str, str]:
   """Returns {heading: field} for the fields in which records differ; a heading is short if that is unambiguous.
 
-  Those that have a field must differ in it: the records of a run lack what maskrep evaluate adds.
+  Records that have a field must differ in it: the records of a run lack fields that maskrep evaluate adds.
   """
   fields = list(dict.fromkeys(field for record in records for field in record.fields))
   values = {field: {record.fields[field] for record in records if field in record.fields} for field in fields}
@@ -110,7 +111,8 @@ def png(records: Sequence[Record], runs: Mapping[str, curves.Curves]) -> bytes:
 def picture(records: Sequence[Record], runs: Mapping[str, curves.Curves]) -> Figure:
   """The curves of runs, by name, and under them one panel per protocol of their records.
 
-  In a panel a record has one colour: bars per result, or lines if results are named by a ratio. Only shares are drawn.
+  In a panel each record has one colour: bars per result, or lines if results are named by a ratio. Only shares are
+  drawn.
   """
   panels, rows = _panels(records), curves.rows(runs)
   heights = [height for height in (2.6 * rows, 3.2 * len(panels)) if height]

@@ -1,4 +1,4 @@
-"""The results of an evaluation: their records in `evaluations.jsonl`, and how they are shown."""
+"""The results of an evaluation: their records in `evaluations.jsonl`, and their display."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,9 +24,9 @@ class Result(NamedTuple):
   Attributes:
     value: a share in [0, 1], shown in per cent, unless `unit` is ''.
     std: standard deviation over the repetitions in `each`, or over images.
-    note: choices made on the way, such as hyper-parameters.
-    metric: the name of its curve and of its column in the tables of runs and sweeps, of letters, digits and _;
-      '' if it has neither.
+    note: choices made by the protocol, such as hyper-parameters.
+    metric: the name of its curve and of its column in the tables of runs and sweeps, of letters, digits and _; '' if it
+      has neither.
   """
 
   name: str
@@ -39,7 +39,7 @@ class Result(NamedTuple):
 
 
 def from_repetitions(name: str, values, note: str = '', metric: str = '') -> Result:
-  """The result of repetitions: their mean, standard deviation (divided by n) and values."""
+  """The result of repetitions: their mean, standard deviation (with divisor n) and values."""
   values = np.asarray(values, float)
   return Result(name, float(values.mean()), float(values.std()), tuple(map(float, values)), note, metric=metric)
 
@@ -96,12 +96,12 @@ def append(workdir: Path, record: Mapping, results: Sequence[Result], *, write: 
 
 
 def results_of(record: Mapping) -> list[Result]:
-  """The results in a record; an earlier version wrote fewer fields."""
+  """The results in a record; earlier versions wrote fewer fields."""
   return [Result(**(figure | {'each': tuple(figure.get('each', ()))})) for figure in record['figures']]
 
 
 def final_records(workdir: Path) -> dict[str, list[dict]]:
-  """Returns kind of features -> records of all protocols, of the last time that the run in a folder came to its end."""
+  """Returns kind of features -> records of all protocols, from the last time the run in this folder was completed."""
   last = {}
   for record in read_json(workdir / FILE)[0]:
     if record.get('stage') == FINAL:
@@ -113,6 +113,6 @@ def final_records(workdir: Path) -> dict[str, list[dict]]:
 
 
 def final_results(workdir: Path) -> dict[str, list[Result]]:
-  """As `final_records`, the results in them."""
+  """As `final_records`, but the results in them."""
   return {features: [result for record in records for result in results_of(record)]
           for features, records in final_records(workdir).items()}

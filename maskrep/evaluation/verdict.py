@@ -11,7 +11,7 @@ from maskrep.train.progress import COLLAPSED
 # Metric -> the value below which a representation is collapsed.
 COLLAPSE = {'feature_std': COLLAPSED, 'rankme': 2.0, 'prototypes_in_use': 1.5}
 EXPORTS = {'vit': 'timm', 'cait': 'timm_cait', 'resnet': 'torchvision'}  # kind of encoder -> format
-# Changes to try, and the field of the config that makes each; only those that the config has are named.
+# Changes to suggest, and the config field of each; only those whose field the config has are named.
 AGAINST_COLLAPSE = {'a lower learning rate': 'optim.learning_rate', 'a longer warm-up': 'optim.warmup_epochs'}
 AGAINST_WORSE = {'more epochs': 'train.epochs', 'larger crops': 'views.crop_scale', 'less masking': 'masking.ratio',
                  'another learning rate': 'optim.learning_rate'}
@@ -21,10 +21,10 @@ def verdict(
   workdir: Path, config: Mapping[str, Any], rows: Mapping[str, Sequence[Result]], logged: Sequence[Mapping[str, float]],
   *, part: str,
 ) -> str:
-  """Formats the verdict on a run that has come to its end.
+  """Formats the verdict on a completed run.
 
   Args:
-    config: of the run, as plain data.
+    config: the run's, as plain data.
     rows: kind of features -> results at the end of the run.
     logged: records of metrics.jsonl, in the order of steps.
     part: the network that training was for: 'encoder' or 'tokenizer'.
@@ -57,7 +57,7 @@ def _collapse(
 
 
 def _comparison(config: Mapping[str, Any], rows: Mapping[str, Sequence[Result]]) -> list[tuple[str, str]]:
-  """Lines on the trained encoder beside the baselines; not to be better in half of the figures is a warning."""
+  """Lines comparing the trained encoder with the baselines; a warning if one is as good in half of the figures."""
   figures = {name: {result.metric: result for result in results if result.unit == '%'
                     and result.metric not in ('', 'recall_at_1')}
              for name, results in rows.items()}
@@ -85,7 +85,7 @@ def _comparison(config: Mapping[str, Any], rows: Mapping[str, Sequence[Result]])
 
 
 def _try(config: Mapping[str, Any], changes: Mapping[str, str]) -> str:
-  """Names the changes whose field the config has."""
+  """Names the changes whose field is in the config."""
   known = [f'{text} (config.{field})' for text, field in changes.items()
            if field.partition('.')[2] in config.get(field.partition('.')[0], {})]
   return f'try {", ".join(known)}'

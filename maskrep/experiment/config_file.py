@@ -1,4 +1,4 @@
-"""Config files, which are Python programs with a `get_config`: packaged ones by name, all others by path."""
+"""Config files, which are Python programs with a `get_config`: packaged ones are found by name, others by path."""
 
 from collections.abc import Sequence
 import difflib
@@ -21,8 +21,8 @@ def load(name: str, folders: Sequence[str] = TRAINING) -> ConfigDict:
   """Runs a config file.
 
   Args:
-    name: 'msn_vitb16', 'configs/msn_vitb16.py', or either with the argument of `get_config`, as 'mim_finetune_in1k:L'.
-    folders: those of the packaged configs in which a name is looked up, in this order.
+    name: 'msn_vitb16', 'configs/msn_vitb16.py', or either with an argument of `get_config`, as 'mim_finetune_in1k:L'.
+    folders: folders of packaged configs in which a name is looked up, in this order.
 
   Returns:
     The config, to which no field can be added.
@@ -44,7 +44,7 @@ def load(name: str, folders: Sequence[str] = TRAINING) -> ConfigDict:
 
 
 def find(name: str, folders: Sequence[str] = TRAINING) -> str:
-  """Returns the path of a config file, followed by what stands after a colon in `name`; see `load`."""
+  """Returns the path of a config file, followed by the colon and argument in `name`, if any; see `load`."""
   path, colon, argument = name.partition(':')
   if Path(path).is_file():
     return name
@@ -65,7 +65,7 @@ def names(folders: Sequence[str] = TRAINING) -> list[str]:
 
 
 def _what_happened(error: BaseException) -> str:
-  """The type of the error, its message and, if it has one, the line of the user's file."""
+  """The error's type and message and, if it was raised in the user's file, the line."""
   error = error.__context__ if error.__context__ and 'Error whilst parsing' in str(error) else error
   lines = [frame for frame in traceback.extract_tb(error.__traceback__)
            if not frame.filename.startswith((*LIBRARIES, __file__))]

@@ -1,4 +1,4 @@
-"""A picture of what the network of an experiment sees: the views or the masks of some images."""
+"""A picture of the network's input in an experiment: the views or the masks of some images."""
 
 import contextlib
 
@@ -26,7 +26,7 @@ def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tu
 
   Args:
     subject: one of `SUBJECTS`.
-    paths: image files; without them some of the training data, which follow from the seed of the experiment.
+    paths: image files; None draws some of the training data, determined by the seed of the experiment.
 
   Raises:
     ConfigError: images cannot be read, or the method draws no masks.
@@ -43,7 +43,7 @@ def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tu
 
 
 def one_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...], seed: int) -> Batch:
-  """One batch on the host, with the fields in `reads`, of the named images or of some training data, by the seed."""
+  """One batch on the host, with the fields in `reads`: the named images, or training images drawn with the seed."""
   if paths:
     source = GivenImages([_decoded(path, data.canvas) for path in paths])
   else:

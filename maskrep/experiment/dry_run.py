@@ -20,17 +20,17 @@ from maskrep.train import cost
 from maskrep.train.collectives import collectives
 from maskrep.train.program import Program
 
-# Published sizes, for machines that the data are not on.
+# Published sizes, used if the data are not on this machine.
 EXAMPLES = {('tfds:imagenet2012', 'train'): 1_281_167}
 ELSEWHERE = 'tfds', 'folder', 'ade20k', 'task'  # kinds of sources that may lie on another machine
 TIMED_STEPS = 5
 
 
 def dry_run(config: ConfigDict) -> str:
-  """The report, for the devices that are there.
+  """The report, for the available devices.
 
   Raises:
-    ConfigError: the config cannot be right, or does not fit the devices.
+    ConfigError: the config is invalid, or does not fit the devices.
   """
   experiment = Experiment.parse(config)
   experiment.check_devices()
@@ -68,7 +68,7 @@ def _line(name: str, text: str) -> str:
 
 
 def _examples(data: Data) -> tuple[int | None, str]:
-  """The number of examples, None if the data are not on this machine, and how it is known."""
+  """The number of examples, None if the data are not on this machine, and where the number comes from."""
   try:
     count = len(open_source(data, data.train_split))
     return count, f'{count} examples'
@@ -104,7 +104,7 @@ def _sent(hlo: str | None) -> list[str]:
   """The bytes that devices send each other, one line per kind of collective.
 
   Args:
-    hlo: the text of the compiled step; None from backends that show none.
+    hlo: the text of the compiled step; None if the backend does not provide it.
   """
   if hlo is None:
     return ['unknown, as this backend does not show the compiled step']

@@ -32,9 +32,9 @@ def evaluate(protocol: str, config: Mapping[str, Any], changed: Mapping[str, Any
 
   Args:
     protocol: one of `PROTOCOLS`.
-    config: the evaluation, as configs/evaluation/PROTOCOL.py has it, as plain data.
-    changed: dotted fields of `config` that the user has set; those of `data` count beside the data of a run too.
-    folder: the workdir of a run, or of an import.
+    config: the evaluation, in the form of configs/evaluation/PROTOCOL.py, as plain data.
+    changed: dotted fields of `config` that the user has set; those of `data` also override the data section of a run.
+    folder: the workdir of a run, or the folder of an import.
 
   Raises:
     RunError: the encoder or the data does not exist or does not fit the protocol, or the folder cannot be written.
@@ -104,7 +104,7 @@ def _pretrained(folder: Path, network: str) -> Pretrained:
 def _data(
   section: Mapping[str, Any], changed: Mapping[str, Any], folder: Path, pretrained: Pretrained
 ) -> dict[str, Any]:
-  """The data section: if it names no source, that of the run, with the fields that the command line has `changed`."""
+  """The data section: if it names no source, the run's, with the fields that the command line has `changed`."""
   if section.get('source', ''):
     return dict(section)
   if not holds_run(folder):

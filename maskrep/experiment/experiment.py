@@ -1,4 +1,4 @@
-"""An experiment: a config, parsed once into the objects that it describes, and checked. Nothing is opened yet."""
+"""An experiment: a config, parsed once into the objects it describes, and checked. No data or weights are open yet."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -22,11 +22,11 @@ from maskrep.train.optim import Optim
 from maskrep.train.program import Program, make_program
 from maskrep.types import Objective
 
-# Fields that may differ when a run is resumed: they change what is shown or kept, how fast a run is, and its results by
-# round-off alone.
+# Fields that may differ when a run is resumed: they affect what is shown or kept, and the speed of a run, but its
+# results only by round-off.
 FREE_FIELDS = ('eval.', 'data.threads', 'data.download', 'data.stall_timeout_s', 'train.log_every_steps',
                'train.checkpoint_every_steps', 'train.keep_checkpoints', 'train.fsdp', 'encoder.remat', 'encoder.scan')
-# What every objective has, so that a run is not found to lack something only when it is evaluated.
+# What every objective must have: checked first, so that a run does not fail only when it is evaluated.
 OBJECTIVE = {name for name in vars(Objective) if not name.startswith('_')}
 
 
@@ -37,7 +37,7 @@ class Experiment:
   Attributes:
     config: the config as plain data.
     method: its method, see `method_module`.
-    dtype: of computation.
+    dtype: the dtype of the computation.
   """
 
   config: dict[str, Any]
@@ -56,14 +56,14 @@ class Experiment:
     """Reads every field of a config once.
 
     Raises:
-      ConfigError: naming a field that is missing, misspelt, of another type, out of range or at odds with another.
+      ConfigError: a field is missing, misspelt, of another type, out of range or in conflict with another.
     """
     config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     return cls.read(config, Reader(config))
 
   @classmethod
   def read(cls, config: dict[str, Any], read: Reader) -> 'Experiment':
-    """`parse`, with a reader of the config that the caller keeps."""
+    """As `parse`, with a reader that the caller keeps."""
     method = read.value('method', str)
     module = method_module(method)
     common = dict(
@@ -82,11 +82,11 @@ class Experiment:
 
   @property
   def free_fields(self) -> tuple[str, ...]:
-    """Fields, or beginnings of fields, that may differ when the run is resumed."""
+    """Fields, or prefixes of fields, that may differ when the run is resumed."""
     return FREE_FIELDS + (('train.microbatch',) if self.objective.exact_microbatches else ())
 
   def check_devices(self) -> None:
-    """Checks what must fit the number of devices.
+    """Checks the fields that depend on the number of devices.
 
     Raises:
       ConfigError: naming the field, its value and the remedy.
@@ -110,13 +110,13 @@ class Experiment:
 
 
 def method_module(name: str) -> ModuleType:
-  """The module of a method: one of `maskrep.methods`, or of the user's own by a dotted name.
+  """The module of a method: one of `maskrep.methods`, or the user's own, by its dotted name.
 
   It has `from_config(read: Reader) -> Objective`. Those of `maskrep.methods` also have `tiny(config)`, which makes a
   config small for tests.
 
   Raises:
-    ConfigError: there is no such module, it cannot be imported, or it is no method.
+    ConfigError: there is no such module, it cannot be imported, or it is not a method.
   """
   dotted = name if '.' in name and not name.startswith('.') else f'{methods.__name__}.{name}'
   try:

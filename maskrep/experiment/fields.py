@@ -47,13 +47,13 @@ def of_evaluation(config: Mapping[str, Any]) -> Reader:
 
 
 def in_words(config: Mapping[str, Any], annotations: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-  """Dotted name -> value and meaning of each field; a field without annotation has the type of its value."""
+  """Dotted name -> value and meaning of each field; a field without annotation is described by its value's type."""
   return {name: (repr(value), describe_field(annotations.get(name, _type(value))))
           for name, value in flatten_dict(config, sep='.').items()}
 
 
 def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
-  """The training config of an evaluation that trains, for an encoder of the size of a ViT-B/16."""
+  """The training config of a protocol that trains, filled in for an encoder of the size of a ViT-B/16."""
   kind, sizes = described(ViT(patch_size=16, width=768, depth=12, heads=12, image_size=IMAGENET.size))
   encoder = Pretrained(kind=kind, config=sizes, arrays={}, preprocessing=IMAGENET, source={})
   config = copy.deepcopy(dict(config))

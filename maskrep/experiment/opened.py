@@ -1,4 +1,4 @@
-"""An experiment with what it reads: images, weights that it starts from, and weights that its loss reads."""
+"""An experiment with its inputs: images, initial weights, and weights that its loss reads."""
 
 from collections.abc import Callable
 import dataclasses
@@ -20,15 +20,15 @@ from maskrep.weights.pretrained import digest
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OpenExperiment:
-  """An experiment that can be run.
+  """An experiment that is ready to run.
 
   Attributes:
     train_source: the training split, which `loader` reads.
     eval_source: the evaluation split; None if there is none.
     frozen: arrays that the loss reads and no step changes; None if there are none.
-    fingerprint: of the training data and of `frozen`.
-    start_digest: of the weights that `warm_start` puts into a state; None if there are none.
-    warm_start: changes the state of a new run.
+    fingerprint: identifies the training data and `frozen`.
+    start_digest: identifies the weights that `warm_start` puts into a state; None if there are none.
+    warm_start: puts the initial weights into the state of a new run.
   """
 
   experiment: Experiment
@@ -42,7 +42,7 @@ class OpenExperiment:
 
   @property
   def summary(self) -> str:
-    """The contents of the training and the evaluation split, one line each."""
+    """The contents of the training and evaluation splits, one line each."""
     data = self.experiment.data
     lines = [f'training on {data.source}, {data.train_split}: {self.train_source.summary}']
     if self.eval_source is not None:
@@ -51,11 +51,11 @@ class OpenExperiment:
 
 
 def open_experiment(experiment: Experiment, *, resumed: bool = False) -> OpenExperiment:
-  """Opens data and weights; a run that is `resumed` takes nothing from `train.init_from`, which may be gone by then.
+  """Opens data and weights. A `resumed` run does not read `train.init_from`, which may be gone by then.
 
   Raises:
-    ConfigError: the batch does not fit the devices, there are no images, they do not fit the method, or there are no
-      such weights.
+    ConfigError: the batch does not fit the devices, there are no images, they do not fit the method, or the weights do
+      not exist.
   """
   experiment.check_devices()
   data, objective = experiment.data, experiment.objective
@@ -86,9 +86,9 @@ def open_experiment(experiment: Experiment, *, resumed: bool = False) -> OpenExp
 
 
 def _check_canvas(data: Data, source: DataSet, size: int) -> None:
-  """Refuses a canvas that reduces images to less than the views: they would be enlarged again.
+  """Refuses a canvas that reduces images to less than the size of the views, which would enlarge them again.
 
-  A smaller canvas is right for images that it does not reduce, as those of the digits.
+  A smaller canvas is right for images that it does not reduce, such as the digits.
 
   Args:
     size: the side of the views.
@@ -102,7 +102,7 @@ def _check_canvas(data: Data, source: DataSet, size: int) -> None:
 def _warm_start(experiment: Experiment) -> tuple[str, Callable[[TrainState], TrainState]]:
   """The digest of the networks of `train.init_from`, and a function that puts them into a new state.
 
-  They are the encoder, with its running statistics, and what the objective carries over; the rest of the state stays.
+  These are the encoder, with its running statistics, and what the objective carries over; the rest of the state stays.
   """
   path, objective = experiment.train.init_from, experiment.objective
   params, model_state = jax.eval_shape(objective.init, jax.random.key(0))
@@ -117,7 +117,7 @@ def _warm_start(experiment: Experiment) -> tuple[str, Callable[[TrainState], Tra
 
   def warm_start(state):
     def place(tree, new):
-      # Copies: a step donates its state, in which no array may stand twice.
+      # Copies: a step donates its state, in which no array may occur twice.
       return tree | jax.tree.map(
         lambda new, old: jnp.copy(jax.device_put(new, old.sharding)), new, {part: tree[part] for part in new})
 

@@ -1,7 +1,7 @@
-"""Protocols that train: linear, partial, finetune and segmentation, through the same trainer as pre-training.
+"""Protocols that train: linear, partial, finetune and segmentation, with the trainer of pre-training.
 
-Each is an ordinary training config, in which what follows from the encoder and its data is filled in. Its run lies in
-`WORKDIR/evaluations/PROTOCOL-HASH`, and is resumed there if the same evaluation is started again.
+Each is an ordinary training config, completed with the values that follow from the encoder and its data. Its run is in
+`WORKDIR/evaluations/PROTOCOL-HASH`; starting the same evaluation again resumes it.
 """
 
 from collections.abc import Mapping
@@ -33,15 +33,15 @@ OWN_FIELDS = 'protocol', 'learning_rates'  # of the evaluation; no training conf
 def experiments(
   config: Mapping[str, Any], folder: Path, pretrained: Pretrained, data: Mapping[str, Any]
 ) -> list[Experiment]:
-  """The training runs of an evaluation: one, or one for each of its `learning_rates`.
+  """The training runs of an evaluation: one, or one per value of its `learning_rates`.
 
   Args:
-    config: of the evaluation, as plain data.
+    config: the evaluation's, as plain data.
     folder, pretrained: the encoder.
-    data: the section of the data, complete.
+    data: the complete data section.
 
   Raises:
-    ConfigError: one of them cannot be right.
+    ConfigError: one of them is invalid.
   """
   preprocessing = check_encoder(f'--workdir={folder}', pretrained)
   if not data['eval_split']:
@@ -73,18 +73,18 @@ def experiments(
 
 
 def train(protocol: str, experiments: list[Experiment], folder: Path, digest: str) -> list[Result]:
-  """Trains each experiment to its end, or resumes it, and returns what its last evaluation found.
+  """Trains each experiment to its end, or resumes it, and returns the results of its last evaluation.
 
-  Of several learning rates, one whose updates are not finite is left out.
+  Of several learning rates, those with updates that are not finite are left out.
 
   Args:
-    digest: of the encoder. A run is of this one, wherever it lies, and not of another that later lies there.
+    digest: identifies the encoder, so that a run never resumes with another encoder that is later in the same folder.
 
   Returns:
-    The figures; none in a process but the first.
+    The results, in process 0; none in the others.
 
   Raises:
-    RunError: what ended a run before its end.
+    RunError: the reason why a run ended before its end.
   """
   found, diverged = [], []
   for experiment in experiments:
@@ -110,7 +110,7 @@ def train(protocol: str, experiments: list[Experiment], folder: Path, digest: st
 
 
 def identity(config: Mapping[str, Any], digest: str) -> str:
-  """Returns a hash of a run's weights (`digest`) and of all config fields but those that may change on resume."""
+  """Returns a hash of a run's weights (`digest`) and of all config fields except those that may change on resume."""
   fields = flatten_dict(json.loads(json.dumps(config)), sep='.')
   same = {field: value for field, value in fields.items() if field == 'eval.crop_fraction' or not (
     field == 'train.init_from' or field.startswith(FREE_FIELDS))}
@@ -118,10 +118,10 @@ def identity(config: Mapping[str, Any], digest: str) -> str:
 
 
 def _encoder(pretrained: Pretrained, section: Mapping[str, Any]) -> dict[str, Any]:
-  """The section of an encoder: its network is the trained one's, how it trains is the config's."""
+  """The section of an encoder: the trained encoder's architecture, with the config's training settings."""
   trains = {name: value for name, value in section.items()
             if name in KINDS[pretrained.kind].module.__dataclass_fields__}
-  # Learned positions of the run are of its own grid, and are resampled from the encoder's.
+  # Learned positions of the run have its own grid, and are resampled from the encoder's.
   network = {name: value for name, value in pretrained.config.items() if name != 'image_size'}
   return {'kind': pretrained.kind} | trains | network
 

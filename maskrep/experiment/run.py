@@ -44,8 +44,8 @@ def run(
   """Trains to the end, resuming if `workdir` holds a checkpoint, and prints the final table and a verdict.
 
   Args:
-    started: the time.monotonic() of the start of the process, from which the goodput is counted; None is now.
-    with_verdict: whether the verdict is printed; runs of a probe end in the results of their protocol.
+    started: the time.monotonic() of the start of the process, from which goodput is counted; None is now.
+    with_verdict: whether the verdict is printed; probe runs report the results of their protocol instead.
 
   Raises:
     RunError: the reason why the run ended before its end; `exit_code` gives its kind.
@@ -86,7 +86,7 @@ def run(
 
 @contextlib.contextmanager
 def _owned(workdir: Path) -> Iterator[None]:
-  """The workdir of a run, writable and locked."""
+  """Makes the workdir of a run writable, and locks it."""
   make_writable(workdir)
   with exclusive_lock(workdir):
     yield
@@ -96,7 +96,7 @@ def _check_shared(workdir: Path) -> None:
   """Checks that all processes write to one folder.
 
   Raises:
-    CheckpointError: in every process, where one has another.
+    CheckpointError: in every process, if the folder of one is another.
   """
   if jax.process_count() == 1:
     return
@@ -110,9 +110,9 @@ def _check_shared(workdir: Path) -> None:
 
 
 def _store(workdir: Path, experiment: Experiment, start: dict, allowed_changes: tuple[str, ...]) -> None:
-  """Compares data and config with those of a run that is resumed, and stores the config.
+  """Compares data and config with those of the run that is resumed, and stores the config.
 
-  What has no progress is not resumed: a correction of its config or data replaces what was wrong.
+  A run without progress is not resumed: a corrected config or data set replaces the wrong one.
   """
   replaces = not has_progress(workdir)
   check_start(workdir, start, (*allowed_changes, 'data') if replaces else allowed_changes)
@@ -120,13 +120,13 @@ def _store(workdir: Path, experiment: Experiment, start: dict, allowed_changes: 
 
 
 def _without_table(name: str) -> NoReturn:
-  """Ends the process at a signal, see `signals.answered`: nothing is lost but the time that the table took."""
+  """Ends the process at a signal, see `signals.answered`: only the time spent on the table is lost."""
   raise Preempted(f'stopped by {name} in the final table, after the last step, which is saved; run the same command '
                   'for the table')
 
 
 def cache_compilations() -> None:
-  """Keeps what XLA compiles for the next process, unless the user has named another place."""
+  """Keeps XLA's compilations for later processes, unless the user has chosen another cache folder."""
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     with contextlib.suppress(RuntimeError):  # a container may have no home
       jax.config.update('jax_compilation_cache_dir', str(Path.home() / '.cache' / 'maskrep'))

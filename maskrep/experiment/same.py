@@ -1,4 +1,4 @@
-"""Comparison of everything that all processes of a run must have alike, as each trains its own copy of the state."""
+"""Facts on which all processes of a run must agree, as each trains its own copy of the state."""
 
 from collections.abc import Mapping
 import hashlib
@@ -12,14 +12,14 @@ from flax.traverse_util import flatten_dict
 from maskrep.experiment.opened import OpenExperiment
 
 PACKAGE = Path(__file__).parent.parent
-# Fields of a config that may differ between processes: they change the speed of one process alone.
+# Fields of a config that may differ between processes: they affect the speed of one process only.
 OWN_FIELDS = 'data.threads', 'data.stall_timeout_s'
 
 
 def of_config(config: Mapping[str, Any], start: dict) -> dict[str, Any]:
-  """Facts that are known before anything is opened: the fields of a config, and code and versions.
+  """Facts known before anything is opened: the fields of a config, the code and the versions of packages.
 
-  `start` is from `describe_start`. Code is compared by its files: a revision says nothing of changes not committed.
+  `start` is from `describe_start`. Code is compared by its files: a revision does not cover uncommitted changes.
   """
   fields = flatten_dict(json.loads(json.dumps(config)), sep='.')
   method = sys.modules.get(str(config.get('method')))  # of a method outside maskrep
@@ -34,7 +34,7 @@ def of_config(config: Mapping[str, Any], start: dict) -> dict[str, Any]:
 
 
 def of_data(opened: OpenExperiment) -> dict[str, Any]:
-  """Facts of what an experiment reads."""
+  """Facts about the inputs of an experiment."""
   return {
     'data': opened.fingerprint,
     'evaluation data': opened.eval_source.fingerprint if opened.eval_source else '',

@@ -1,4 +1,4 @@
-"""Trained weights, out of the workdir of a run or out of a folder that `maskrep import` wrote."""
+"""Trained weights, from the workdir of a run or from a folder written by `maskrep import`."""
 
 from collections.abc import Mapping
 import math
@@ -34,7 +34,7 @@ class StoredRun(NamedTuple):
 
 
 def open_run(what: str, folder: Path, part: str | None = None) -> StoredRun:
-  """A run, by its stored config; no array is read.
+  """Opens a run by its stored config; no array is read.
 
   Args:
     what: the flag or field that named the folder, and its value, for errors.
@@ -57,13 +57,13 @@ def open_run(what: str, folder: Path, part: str | None = None) -> StoredRun:
 
 
 def restore(what: str, run: StoredRun, wanted: Mapping[str, Any]) -> dict[str, Any]:
-  """Some parts of the newest checkpoint that is whole, on all devices.
+  """Some parts of the newest complete checkpoint, on all devices.
 
   Args:
-    wanted: fields of `TrainState`, and pytrees of the shapes of what is wanted of them.
+    wanted: fields of `TrainState` -> pytrees of the shapes to be read.
 
   Raises:
-    CheckpointError: there is no checkpoint, or none is whole.
+    CheckpointError: there is no checkpoint, or none is complete.
   """
   copied = NamedSharding(make_mesh(), PartitionSpec())
   template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=copied), dict(wanted))
@@ -80,12 +80,12 @@ def load_tokenizer(what: str, path: str, tokenizer: Network, wanted: Params) -> 
   Args:
     what: the field of the config that names the folder, and its value, for errors.
     path: the folder.
-    tokenizer: the module that they must be of.
-    wanted: pytree of the shapes and types that they must have.
+    tokenizer: the module that the weights must belong to.
+    wanted: pytree of the shapes and types that the weights must have.
 
   Raises:
     ConfigError: there is no such run or import, it has no such part, or the part is another network.
-    CheckpointError: none of its checkpoints is whole, or the run is under way.
+    CheckpointError: the run has no complete checkpoint, or is under way.
   """
   params, _ = _load(what, Path(path).expanduser(), 'tokenizer', tokenizer, wanted, {})
   return params
@@ -93,7 +93,7 @@ def load_tokenizer(what: str, path: str, tokenizer: Network, wanted: Params) -> 
 
 def load_encoder(what: str, path: str, encoder: Network, wanted: Params, wanted_statistics: Params
                  ) -> tuple[Params, Params]:
-  """As `load_tokenizer`, an encoder with its running statistics.
+  """As `load_tokenizer`, for an encoder and its running statistics.
 
   Learned positions are resampled if the images have another size.
   """
@@ -102,12 +102,12 @@ def load_encoder(what: str, path: str, encoder: Network, wanted: Params, wanted_
 
 
 def load_part(what: str, path: str, part: str, section: Mapping[str, Any], wanted: Params) -> Params:
-  """The EMA parameters of a network beside the encoder, out of a run's newest checkpoint, on all devices.
+  """The EMA parameters of a network other than the encoder, from a run's newest checkpoint, on all devices.
 
   Args:
-    what, path, wanted: as of `load_encoder`.
-    part: its name among the parameters, and of its section in the config.
-    section: that section here; the run's must have the same fields.
+    what, path, wanted: as in `load_encoder`.
+    part: the network's name among the parameters, and that of its section in the config.
+    section: its section in this config; the run's must have the same fields.
 
   Raises:
     ConfigError, CheckpointError: as `load_tokenizer`.
@@ -121,11 +121,11 @@ def load_part(what: str, path: str, part: str, section: Mapping[str, Any], wante
 
 def pretrained(what: str, path: str | Path, network: str = 'ema', *, full: bool = False
                ) -> tuple[Pretrained, RunState | None]:
-  """The network that a run trained, an encoder or a tokenizer; or an import.
+  """The encoder or tokenizer that a run trained, or an import.
 
   Args:
     network: 'ema', or 'online' for the one that the EMA follows.
-    full: whether the rest of the run is read too; of an import there is none.
+    full: whether the rest of the run's state is read too; an import has none.
 
   Raises:
     ConfigError, CheckpointError: as `load_tokenizer`.
@@ -163,10 +163,10 @@ def pretrained(what: str, path: str | Path, network: str = 'ema', *, full: bool 
 
 
 def trained_classifier(what: str, folder: Path) -> TrainedObjective:
-  """The classifier that a run trained with its encoder, and both their weights.
+  """The classifier that a run trained with its encoder, and the weights of both.
 
   Raises:
-    ConfigError: the run trained none.
+    ConfigError: the run trained no classifier.
   """
   run = open_run(what, folder)
   classifying(what, run.experiment.objective)
@@ -177,19 +177,20 @@ def trained_classifier(what: str, folder: Path) -> TrainedObjective:
 
 
 def statistics_branch(model_state: Params, network: str = 'ema') -> str:
-  """The branch with the running statistics of an encoder: of the EMA the teacher's, if it has its own; '' if none."""
+  """The branch with an encoder's running statistics: for the EMA the teacher's, if it has its own; '' if none."""
   branches = ('teacher', 'student') if network == 'ema' else ('student',)
   return next((name for name in branches if 'encoder' in model_state.get(name, {})), '')
 
 
 def statistics(model_state: Params) -> Params:
-  """The running statistics of the EMA encoder; {} without any."""
+  """The running statistics of the EMA encoder; {} if it has none."""
   branch = statistics_branch(model_state)
   return model_state[branch]['encoder'] if branch else {}
 
 
 def resampled(params: Params, wanted: Params) -> Params:
-  """With learned positions of a square grid, [N, D] or after a class token [1 + N, D], for that of `wanted`."""
+  """Parameters with learned positions, [N, D] or with a class token [1 + N, D], resampled to the square grid of
+  `wanted`."""
   if 'pos' not in params or params['pos'].shape == wanted['pos'].shape:
     return params
   pos = np.asarray(params['pos'])
@@ -202,7 +203,7 @@ def check(what: str, part: str, found: Params, wanted: Params) -> None:
   """Compares shapes; positions may be of another grid.
 
   Raises:
-    ConfigError: they differ; the message has the first leaf that does, and how many do.
+    ConfigError: they differ; the message has the first leaf that differs, and the number of leaves that do.
   """
   theirs, ours = _leaf_shapes(found), _leaf_shapes(wanted)
   names = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
@@ -220,10 +221,10 @@ def _leaf_shapes(tree: Params) -> dict[str, tuple[int, ...]]:
 
 
 def check_fields(what: str, part: str, found: tuple[str, dict], wanted: tuple[str, dict]) -> None:
-  """Compares what no shape shows, as the number of heads.
+  """Compares settings that shapes do not show, such as the number of heads.
 
   Raises:
-    ConfigError: they differ; the message has the first field that does.
+    ConfigError: they differ; the message has the first field that differs.
   """
   for field, value in wanted[1].items():
     if field not in FREE and found[1].get(field) != value:
@@ -233,7 +234,7 @@ def check_fields(what: str, part: str, found: tuple[str, dict], wanted: tuple[st
 
 def _load(what: str, folder: Path, part: str, module: Network, wanted: Params, wanted_statistics: Params
           ) -> tuple[Params, Params]:
-  """Parameters and running statistics; those of a run are compared before an array is read."""
+  """Parameters and running statistics; those of a run are compared before any array is read."""
   def compare(network, params, stats):
     check(what, part, params | {'statistics': stats}, wanted | {'statistics': wanted_statistics})
     check_fields(what, part, network, described(module))

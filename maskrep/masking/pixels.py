@@ -1,6 +1,6 @@
 """Pixel masks for Siamese ConvNets: Masked Siamese ConvNets, Jing et al. 2022, arXiv:2206.07700.
 
-A convolution sees the edges of a mask, while a Transformer only lacks patches. So images are high-pass filtered first,
+A convolution sees the edges of a mask, while a Transformer only lacks patches. So images are first high-pass filtered,
 channels are masked independently, and masked areas are filled with noise. A mask is bool, true for hidden pixels.
 """
 
@@ -25,10 +25,10 @@ class PixelMask:
     cell: side in pixels of the squares of a grid mask.
     ratio: share of the squares that a grid mask hides.
     focal: probability of a focal mask instead of a grid mask.
-    focal_area: smallest and largest share of the image that a focal mask shows.
+    focal_area: smallest and largest share of the image that a focal mask leaves visible.
     focal_aspect: smallest and largest width over height of that part.
     channelwise: probability that each channel has its own mask.
-    noise_std: standard deviation of the noise that fills hidden pixels; 0 fills zeros.
+    noise_std: standard deviation of the noise that fills hidden pixels; 0 fills with zeros.
   """
 
   cell: Count
@@ -45,23 +45,23 @@ class PixelMask:
 def grid_mask(key: Array, size: tuple[int, int], cell: int, ratio: float) -> Array:
   """Hides a uniformly random subset of the squares of a grid: bool [H, W].
 
-  Of N squares `num_kept(N, ratio)` are shown: a ratio of 0.15 hides 8 of 49.
+  Of N squares `num_kept(N, ratio)` stay visible: a ratio of 0.15 hides 8 of 49.
 
   Raises:
-    ValueError: height or width is not a multiple of `cell`, or no square would be shown.
+    ValueError: height or width is not a multiple of `cell`, or no square would be visible.
   """
   height, width = size
   if height % cell or width % cell:
     raise ValueError(f'image size {height}x{width} is not a multiple of cell={cell}')
   rows, columns = height // cell, width // cell
   shown = num_kept(rows * columns, ratio)
-  # Not top_k, for which XLA would gather the draws of the whole batch.
+  # Not top_k: XLA would gather the random numbers of the whole batch for it.
   hidden = (jax.random.permutation(key, rows * columns) >= shown).reshape(rows, columns)
   return jnp.repeat(jnp.repeat(hidden, cell, axis=0), cell, axis=1)
 
 
 def focal_mask(key: Array, size: tuple[int, int], area: tuple[float, float], aspect: tuple[float, float]) -> Array:
-  """Shows one random box, drawn as for a random crop, and hides the rest: bool [H, W]."""
+  """Leaves one random box visible, drawn as for a random crop, and hides the rest: bool [H, W]."""
   top, left, height, width = random_crop_box(key, jnp.array(size), scale=area, ratio=aspect)
   rows, columns = jnp.arange(size[0])[:, None], jnp.arange(size[1])
   return ~((rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width))

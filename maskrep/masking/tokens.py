@@ -50,9 +50,9 @@ def random_keep(keys: Array, num_patches: int, keep: int) -> Array:
 
 
 def disjoint_keep(keys: Array, num_patches: int, keep: int, count: int) -> Array:
-  """Draws `count` masks per key without a common patch (ExtreMA, section 3): keys [B] -> int32 [B, count, K].
+  """Draws `count` masks per key with no patch in common (ExtreMA, section 3): keys [B] -> int32 [B, count, K].
 
-  Each mask is ascending, and is by itself a uniformly random subset.
+  Each mask is ascending, and on its own is a uniformly random subset.
 
   Raises:
     ValueError: there are not enough patches.

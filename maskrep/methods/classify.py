@@ -39,16 +39,16 @@ INPUT_NORMS = 'none', 'l2', 'batch'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classify:
-  """Softmax cross-entropy of a linear classifier on an encoder, of which nothing, the last block or all is trained.
+  """Softmax cross-entropy of a linear classifier on an encoder that is frozen, or trained in its last block or fully.
 
   Attributes:
-    encoder: of any kind.
+    encoder: an encoder of any kind.
     view: recipe of the classified view, whose high-pass filter comes last.
     preprocessing: preprocessing of images in evaluation and export.
     regularisation: regularisation of that view and its label.
-    trained: 'head', the classifier only, with the encoder as in evaluation, without stochastic depth; also its
-      'last_block', with the final norm; or 'all' of it. Running statistics of batch norm are updated only with 'all';
-      otherwise the encoder normalises by the existing ones.
+    trained: 'head', the classifier only, with the encoder as in evaluation, without stochastic depth; 'last_block',
+      also the encoder's last block and final norm; or 'all', the complete encoder too. Running statistics of batch norm
+      are updated only with 'all'; otherwise the encoder normalises by the existing ones.
     pooling, layers: representation of the image, see `represent`; more than one layer only for 'head'.
     input_norm: normalisation of the representation: 'none'; 'l2', to length 1; 'batch', by statistics of the global
       batch, and in evaluation by running ones, without scale and bias (He et al. 2022, appendix A.1).
@@ -97,7 +97,7 @@ class Classify:
 
   @property
   def classifier(self) -> Network:
-    # The deviation of MAE's linear probe, or that of all other layers.
+    # The standard deviation of MAE's linear probe, or that of all other layers.
     return LinearClassifier(self.num_classes, init_std=0.01 if self.trained == 'head' else 0.02)
 
   def init(self, key: Array) -> tuple[Params, dict]:
@@ -139,7 +139,7 @@ class Classify:
   def loss(
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen: None
   ) -> tuple[Array, Aux]:
-    # Frozen parameters get no gradient, so that there is no backward pass through them.
+    # Frozen parameters get no gradient, so that no backward pass runs through them.
     params = jax.tree.map(lambda rule, p: p if rule.learning_rate_scale else jax.lax.stop_gradient(p),
                           self.rules(params), params)
     representation, moved = self._represent_in_microbatches(params, model_state, views['image'], key)

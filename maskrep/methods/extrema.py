@@ -21,7 +21,7 @@ from maskrep.types import Array, Aux, Batch, Network, Params, Rule, Views
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairedViews(View):
-  """The views of one image: the student's, of which masks show parts, and the teacher's.
+  """The views of one image: the student's, parts of which the masks keep, and the teacher's.
 
   Attributes:
     augmentations: 1 shows the same view to student and teacher; 2 draws their colours independently.
@@ -34,7 +34,7 @@ class PairedViews(View):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DisjointMasks:
-  """Disjoint masks.
+  """Masks of one image that keep no patch in common.
 
   Attributes:
     ratio: share of the patches that each mask drops.
@@ -49,16 +49,16 @@ class DisjointMasks:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExtreMA:
-  """Predicts the representation of a whole image from few of its patches; several masks share one view of the teacher.
+  """Predicts the representation of a complete image from few of its patches; several masks share one teacher view.
 
   Attributes:
     encoder: images [B, H, W, 3], keep_idx [B, K] -> {'cls': [B, D], 'patches': [B, K, D]}.
-    projector, predictor: [B, D] -> [B, E]; the teacher has a projector only.
+    projector, predictor: [B, D] -> [B, E]; the teacher has only a projector.
     view: recipe of the crop and the colours of both views.
     preprocessing: preprocessing of images in evaluation and export.
     augmentations: 2 draws colours for student and teacher independently, 1 shows both the same image.
     shared_crop: whether two augmentations share the crop (the paper's own scheme).
-    ratio, num_masks: share of the patches that a mask drops, and number of disjoint masks per image.
+    ratio, num_masks: share of the patches that each mask drops, and number of disjoint masks per image.
     loss_kind: 'byol', the paper's, or 'infonce' over the global batch.
     temperature: temperature of InfoNCE.
     microbatch: images of the global batch that the encoder processes at once; 0 is all.

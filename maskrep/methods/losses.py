@@ -17,7 +17,7 @@ def log_assignments(embeddings: Array, prototypes: Array, temperature: float) ->
 
   The paper's sharpening is a lower temperature: softmax(s / t)^(1/T) normalised is softmax(s / (t * T)).
   """
-  # HIGHEST: TF32 or bfloat16 products, divided by a temperature of 0.025, would be wrong in the first decimal.
+  # HIGHEST: TF32 or bfloat16 products, divided by a temperature of 0.025, would be wrong in the first decimal place.
   similarity = jnp.matmul(l2_normalize(embeddings), l2_normalize(prototypes).T, precision=jax.lax.Precision.HIGHEST)
   return jax.nn.log_softmax(similarity / temperature, axis=-1)
 
@@ -51,13 +51,13 @@ def log_mean(log_p: Array) -> Array:
 def feature_std(features: Array) -> Array:
   """Spread of directions: the mean over dimensions of the std of L2-normalised features, times sqrt(D).
 
-  [M, D] -> scalar: 1 if features fill the sphere evenly, 0 if all are the same.
+  [M, D] -> scalar: 1 if features are spread evenly over the sphere, 0 if all are the same.
   """
   return jnp.mean(jnp.std(l2_normalize(features), axis=0)) * jnp.sqrt(features.shape[-1])
 
 
 def prototypes_in_use(log_p: Array) -> Array:
-  """Number of prototypes that are the most probable one of an example: [M, P] -> float32 scalar."""
+  """Number of prototypes that are the most probable one for some example: [M, P] -> float32 scalar."""
   chosen = jnp.zeros(log_p.shape[-1]).at[jnp.argmax(log_p, axis=-1)].set(1.0)
   return jnp.sum(chosen)
 
@@ -83,7 +83,7 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> Array:
 
 
 def info_nce(queries: Array, keys: Array, temperature: float) -> Array:
-  """-log of the probability of an example's own key among the keys of the whole batch (van den Oord et al. 2018).
+  """-log of the probability of an example's own key among the keys of the global batch (van den Oord et al. 2018).
 
   [B, ..., E] queries, [B, E] keys -> float32 [B, ...].
   """

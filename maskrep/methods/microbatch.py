@@ -1,4 +1,4 @@
-"""Runs the expensive part of a step in microbatches, while heads and loss still see the whole global batch."""
+"""Runs the expensive part of a step in microbatches, while heads and loss still get the complete global batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from maskrep.types import Array
 def in_microbatches(function: Callable[..., Array], size: int, *arrays: Array | dict | None) -> Array:
   """`function(*arrays)` for arrays [B, ...], or pytrees of them, `size` rows at a time; 0 is all at once.
 
-  The function must treat rows independently. Loss and gradient are those of the whole batch, up to the order of sums.
+  The function must treat rows independently. Loss and gradient are those of the full batch, up to the order of sums.
   The backward pass recomputes each microbatch, so that only one is in memory at a time.
 
   Microbatch m holds rows m, m + M, m + 2M ... of the batch, M = B / size: each device then holds its part of every

@@ -31,7 +31,7 @@ class StreamMasks:
   """The mask of both streams.
 
   Attributes:
-    ratio: share of the patches that it drops.
+    ratio: share of the patches that the mask drops.
     supervised: whether the supervised stream is masked too, by the same mask (section 4.5, Figure 5).
   """
 
@@ -60,7 +60,7 @@ class MIMTarget:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SupervisedMIM:
-  """Classifies the whole image, and predicts the tokens of all patches from those that a mask keeps.
+  """Classifies the image from all patches, and predicts the tokens of all patches from those that a mask keeps.
 
   Two forward passes of one encoder, one backward pass of the sum of both losses.
 
@@ -68,19 +68,19 @@ class SupervisedMIM:
     encoder: images [B, H, W, 3], keep_idx [B, K] -> {'cls': [B, D], 'patches': [B, K, D]}.
     classifier: [B, D] -> logits [B, num_classes].
     decoder: patches [B, K, D], fill [B, D], keep_idx [B, K] -> [B, N, codes or pixels of a patch].
-    tokenizer: images [B, S, S, 3] in [0, 1] -> int32 tokens [B, h, w], by its method `ids`; frozen. With None the
-      targets are the pixels of a patch, normalised by their mean and deviation (He et al. 2022, section 3).
+    tokenizer: images [B, S, S, 3] in [0, 1] -> int32 tokens [B, h, w], by its method `ids`; frozen. If None, the
+      targets are the pixels of each patch, normalised by their mean and deviation (He et al. 2022, section 3).
     tokenizer_weights: folder of its weights.
     view: recipe of the view of both streams.
     preprocessing: preprocessing of images in evaluation and export.
     regularisation: regularisation of the supervised stream only.
-    masking: the mask of the MIM stream, and perhaps of the supervised stream.
-    supervised_pooling, mim_pooling: input of the classifier, and fill of dropped patches in the decoder: the 'average'
-      of the visible patches, or the 'class_token'.
+    masking: the mask of the MIM stream, and optionally of the supervised stream.
+    supervised_pooling, mim_pooling: the classifier's input, and the value of dropped patches in the decoder: the
+      'average' of the visible patches, or the 'class_token'.
     mim_weight: weight of the MIM loss; 0 turns its stream off.
-    mim_reduction: 'sum' over the places of an image, as equation (2) is written, or their 'mean'.
+    mim_reduction: 'sum' over the patches of an image, as equation (2) is written, or their 'mean'.
     masked_only: whether only dropped patches count in the MIM loss; the paper counts all.
-    carry_decoder: whether the run of `train.init_from` gives its decoder too, and not its encoder alone.
+    carry_decoder: whether the decoder of the run in `train.init_from` is taken over too, besides its encoder.
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 

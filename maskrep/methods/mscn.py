@@ -27,7 +27,7 @@ class BranchView(FilteredView):
 
   Attributes:
     shared: what both branches have in common: 'nothing'; the 'crop', with its flip (section 4.3, first step); or the
-      whole 'view' (Table 7, "Same view").
+      complete 'view' (Table 7, "Same view").
   """
 
   shared: Annotated[str, OneOf(('nothing', 'crop', 'view'))] = 'nothing'
@@ -38,8 +38,8 @@ class MSCN:
   """Gives two views of an image, high-pass filtered and independently masked, the same embedding.
 
   Several masked versions of the first view are compared with one of the second. With InfoNCE one network embeds both,
-  without a teacher; with BYOL the student predicts the teacher's embedding of the second view from the first, and not
-  the reverse. Batch norm normalises each branch separately, and in the encoder each microbatch.
+  without a teacher; with BYOL the student predicts the teacher's embedding of the second view from the first, but not
+  vice versa. Batch norm normalises each branch separately, and in the encoder each microbatch.
 
   Attributes:
     encoder: images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, with batch statistics.
@@ -66,7 +66,7 @@ class MSCN:
   temperature: Positive
   microbatch: NonNegativeInt
 
-  # Views are masked by pixels (None), and the batch norm of the encoder is per microbatch.
+  # Views are masked in pixels (None), and the encoder's batch norm is per microbatch.
   rules = staticmethod(standard_rules)
   reads, masked, pooling = ('image', 'size', 'position'), {'first': None, 'second': None}, 'class_token'
   frozen, exact_microbatches = None, False
@@ -97,7 +97,7 @@ class MSCN:
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])
 
-    # Of each branch the keys of its crop and of its colours, [2, B].
+    # The keys of crop and colours of each branch, [2, B].
     first, second = (jax.vmap(jax.random.split, out_axes=1)(rng.fold(keys, 2 * branch)) for branch in (0, 1))
     second = {'nothing': second, 'crop': (first[0], second[1]), 'view': first}[self.view.shared]
 
@@ -139,7 +139,7 @@ class MSCN:
     return loss, Aux(*jax.tree.map(jax.lax.stop_gradient, (metrics, model_state)))
 
   def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
-    """Encodes by running statistics: those of the teacher, if there is one, as its weights are evaluated.
+    """Encodes with running statistics: the teacher's if there is one, as its weights are evaluated.
 
     Raises:
       ValueError: keep_idx is given; a ConvNet cannot leave out patches.

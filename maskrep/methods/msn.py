@@ -28,14 +28,14 @@ BatchNormOf = Annotated[str, OneOf(BATCH_NORM)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SiameseViews(View):
-  """The views of an image: a target view, masked views of the same recipe, and small focal views.
+  """The views of an image: a target view, masked views with the same recipe, and small focal views.
 
   Attributes:
     focal_size: side of a focal view in pixels.
     focal_crop_scale: smallest and largest share of the image's area that a focal view covers.
     num_random, num_focal: number of masked views and of focal views per image.
-    shared: what the masked views share with the target view (Table 9): 'nothing'; crop, flip and blur, so that jitter
-      and greyscale alone are drawn anew ('crop_and_blur'); or 'all', so that the mask is the only difference.
+    shared: what the masked views share with the target view (Table 9): 'nothing'; crop, flip and blur, so that only
+      jitter and greyscale are drawn anew ('crop_and_blur'); or 'all', so that the mask is the only difference.
   """
 
   focal_size: Count
@@ -62,7 +62,7 @@ class TokenMask:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MSN:
-  """Cross-entropy between the prototype assignments of masked views and of a whole view of the same image.
+  """Cross-entropy between the prototype assignments of masked views and those of the unmasked target view of an image.
 
   Attributes:
     encoder: images [B, H, W, 3], keep_idx [B, K] -> {'cls': [B, D], 'patches': [B, K, D]}.
@@ -71,12 +71,12 @@ class MSN:
     preprocessing: preprocessing of images in evaluation and export.
     num_random, num_focal: number of masked and focal anchors per image (paper: 1 and 10); not both 0.
     shared: what the masked anchors share with the target view, see `SiameseViews`.
-    ratio: share of the patches of a masked anchor that is dropped; focal anchors are not masked.
-    shared_mask: one mask per batch, as in the authors' code.
+    ratio: share of the patches of a masked anchor that are dropped; focal anchors are not masked.
+    shared_mask: whether a batch has a single mask, as in the authors' code.
     num_prototypes: number of learnable prototypes, as wide as the head's output.
-    temperature, target_temperature: temperatures of the softmax of anchors and of (sharpened) targets.
+    temperature, target_temperature: softmax temperatures of anchors and of (sharpened) targets.
     sinkhorn_iterations: iterations that balance the targets over the batch; 0 turns it off.
-    memax_weight: lambda of equation (1), weight of mean-entropy maximisation.
+    memax_weight: lambda of equation (1), the weight of mean-entropy maximisation.
     entropy_weight: weight of the entropy of each anchor (authors' code; 0 in the paper).
     batch_norm: 'by_resolution', as in the authors' code: the head normalises masked views by their own statistics, and
       focal views by theirs. 'joint' normalises both by the statistics of all anchors. Targets always have their own.
@@ -117,7 +117,7 @@ class MSN:
     images = jnp.zeros((2, self.target_view.size, self.target_view.size, 3))
     encoder = self.encoder.init(encoder_key, images)
     head = self.head.init(head_key, self.encoder.apply(encoder, images)['cls'], train=True)
-    # As the authors' prototypes: uniform within 1/sqrt(width), before normalisation.
+    # Like the authors' prototypes: uniform within 1/sqrt(width), before normalisation.
     bound = self.head.output**-0.5
     prototypes = jax.random.uniform(prototype_key, (self.num_prototypes, self.head.output), minval=-bound, maxval=bound)
     params = {'encoder': encoder['params'], 'head': head['params'], 'prototypes': prototypes}
@@ -141,7 +141,7 @@ class MSN:
   def loss(
     self, params: Params, views: Views, *, key: Array, step: Array, ema_params: Params, model_state: dict, frozen: None
   ) -> tuple[Array, Aux]:
-    # Targets: EMA weights, whole view, sharpened, balanced over the batch, no gradient.
+    # Targets: EMA weights, unmasked view, sharpened, balanced over the batch, no gradient.
     whole = self._represent(ema_params, views['target'])
     target, _ = self._project(ema_params, whole, model_state)
     log_q = losses.log_assignments(target, params['prototypes'], self.target_temperature)
@@ -185,7 +185,7 @@ class MSN:
     return self.encoder.apply({'params': params['encoder']}, images, keep_idx)
 
   def _masked_views(self, keys, images, sizes, target) -> Array:
-    """The views that masks will be put on, [B, num_random, H, W, 3]."""
+    """The views to be masked, [B, num_random, H, W, 3]."""
     if self.shared == 'all':
       return jnp.repeat(target[:, None], self.num_random, axis=1)
     if self.shared == 'crop_and_blur':
@@ -203,7 +203,7 @@ class MSN:
     return random_keep(rng.per_view(rng.fold(keys, 3), self.num_random), patches, keep)
 
   def _represent(self, params, images, keep_idx=None, *, key=None) -> Array:
-    """Class tokens of views: float32 [B, ..., H, W, 3] -> [B, ..., D]; with stochastic depth if there is a key."""
+    """Class tokens of views: float32 [B, ..., H, W, 3] -> [B, ..., D]; with stochastic depth if `key` is given."""
     views = images.shape[:-3]
     count = math.prod(views[1:])
     noise = None if key is None else self.encoder.draw_noise(key, math.prod(views))
@@ -219,7 +219,7 @@ class MSN:
     return out.reshape(*views, -1)
 
   def _project_anchors(self, params, anchors, model_state) -> tuple[Array, dict]:
-    """Applies the head to kinds of anchors, each [B, V, D] -> [B, all V, E]; the running statistics move with each."""
+    """Applies the head to each kind of anchors [B, V, D] -> [B, all V, E]; each kind updates the running statistics."""
     if self.batch_norm == 'joint':
       anchors = [jnp.concatenate(anchors, axis=1)]
     projected = []

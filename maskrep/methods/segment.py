@@ -24,7 +24,7 @@ TRAINED = 'head', 'all'
 def pixel_sums(logits: Array, label_map: Array) -> Array:
   """Sums over the labelled pixels of each image: cross-entropy, correct predictions, and pixels.
 
-  Logits [B, H, W, C] and classes uint8 [B, H, W], `NONE` if a pixel has none -> float32 [B, 3].
+  Logits [B, H, W, C] and classes uint8 [B, H, W], `NONE` if a pixel has no class -> float32 [B, 3].
   """
   counted = label_map != NONE
   own = jnp.where(counted, label_map, 0).astype(jnp.int32)[..., None]
@@ -35,14 +35,14 @@ def pixel_sums(logits: Array, label_map: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
-  """Cross-entropy over labelled pixels, of logits that are resampled from patches to pixels.
+  """Cross-entropy over labelled pixels, with logits resampled from patches to pixels.
 
   Attributes:
     encoder: images [B, H, W, 3] -> {'patches': [B, N, D], ...}, N = H W / patch_size**2.
     view: recipe of the view; the label map gets the same crop and flip, and the high-pass filter comes last.
     preprocessing: preprocessing of images in evaluation and export.
     map_classes: number of classes of the label maps.
-    trained: 'head', the linear layer only, or 'all', the encoder too.
+    trained: 'head', only the linear layer, or 'all', the encoder too.
     microbatch: images of the global batch that encoder and loss process at once; 0 is all.
   """
 
@@ -100,7 +100,7 @@ class Segment:
 
     noise = self.encoder.draw_noise(key, len(views['image'])) if trains else None
     sums = in_microbatches(of_images, self.microbatch, views['image'], views['label_map'], noise).sum(0)
-    # Each labelled pixel of the global batch has the same weight, whatever its image.
+    # Each labelled pixel of the global batch has the same weight, whichever image it is in.
     loss, accuracy = sums[:2] / jnp.maximum(sums[2], 1)
     return loss, Aux(jax.tree.map(jax.lax.stop_gradient, {'loss': loss, 'pixel_accuracy': accuracy}), model_state)
 

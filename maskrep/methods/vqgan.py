@@ -43,14 +43,14 @@ def psnr(images: Array, reconstructions: Array) -> Array:
 
 
 def perplexity(ids: Array, size: int) -> Array:
-  """Perplexity of the codes in int32 ids [M], out of `size`: the number of evenly used codes of the same entropy."""
+  """Perplexity of the codes in int32 ids [M], out of `size`: the number of evenly used codes with the same entropy."""
   share = jnp.bincount(ids, length=size) / ids.size
   return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(share, share)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainVQGAN:
-  """Trains a tokenizer to reconstruct images, optionally with a discriminator of images and reconstructions.
+  """Trains a tokenizer to reconstruct images, optionally with a discriminator between images and reconstructions.
 
   Attributes:
     tokenizer: a VQGAN.
@@ -58,12 +58,12 @@ class TrainVQGAN:
     view: recipe of the crop and the flip; not normalised, so that pixels stay in [0, 1].
     preprocessing: preprocessing of images in evaluation and export.
     reconstruction_kind: 'l2' or 'l1', mean over pixels.
-    commitment_weight: beta, weight of the encoder's distance to its code; the code's distance to it has weight 1.
+    commitment_weight: beta, weight of the encoder's distance to its code; the codebook term has weight 1.
     entropy_weight, entropy_temperature: weight of the entropy term, and temperature of its softmax over -|z - e|^2
       (MaskGIT's code: 0.1, 0.01).
     discriminator_weight: weight of the generator's term; 0 turns the discriminator off.
     adaptive_weight: whether equation (7) also weights the generator's term, so that its gradient at the decoder's last
-      layer is as long as that of the reconstruction. Costs up to one more pass through either model.
+      layer is as long as that of the reconstruction. Costs up to one more pass through each model.
     discriminator_start_step: the first step with adversarial losses.
     microbatch: images of the global batch that each model processes at once; 0 is all.
   """
@@ -136,7 +136,7 @@ class TrainVQGAN:
       'feature_std': losses.feature_std(codes.mean((1, 2))),
     }
     if self.discriminator_weight:
-      # Equation (5), with hinges: one loss, in which each side is constant for the other.
+      # Equation (5), with hinge losses: one loss, in which each side is constant for the other.
       generator = -jnp.mean(self._logits(jax.lax.stop_gradient(params), made))
       discriminator = hinge(self._logits(params, images), self._logits(params, jax.lax.stop_gradient(made)))
       started = (step >= self.discriminator_start_step) * 1.0

@@ -30,7 +30,7 @@ POSITIONS = 'sincos', 'learned'
 
 
 class CaiT(nn.Module):
-  """Patches, without a class token, through pre-norm blocks; then a class token that attends to them.
+  """Patches, without a class token, pass through pre-norm blocks; then a class token attends to them.
 
   Attributes:
     patch_size: side of a patch in pixels.
@@ -39,7 +39,7 @@ class CaiT(nn.Module):
     heads: attention heads per block.
     mlp_ratio: hidden width of an MLP over `width`.
     class_depth, layer_scale: number of class-attention blocks, and the initial value of their LayerScale.
-    instance: the representation of the image: 'class_attention', the paper's; or one of two that fail in the paper
+    instance: the representation of the image: 'class_attention', as in the paper; or one of two that fail there
       (Figure 5): a 'class_token' in the trunk, as in a ViT, or the 'average' of the patches.
     drop_path: rate of stochastic depth at the trunk's last block, growing linearly from 0 at the first.
     positions, image_size: 'sincos'; or, as in CaiT, 'learned' for square images of this size, and resampled for others.
@@ -116,7 +116,7 @@ class CaiT(nn.Module):
     x = embed(images, pos, keep_idx, self.patch_size, linear).astype(self.dtype)
 
     if self.instance != 'average':
-      # Small at any width: its initial value is the same for all images, and LayerScale adds little to it.
+      # Small at any width: it is initially the same for all images, and LayerScale adds little to it.
       cls = self.param('cls', nn.initializers.normal(0.02), (1, 1, self.width))
       cls = jnp.broadcast_to(cls, (b, 1, self.width)).astype(self.dtype)
     if self.instance == 'class_token':

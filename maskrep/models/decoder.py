@@ -29,7 +29,7 @@ class TokenDecoder(nn.Module):
   """A shallow transformer over all patches (Chen et al. 2023, section 3).
 
   Attributes:
-    patches, output: number of patches, and of outputs per patch: logits of tokens or values of pixels.
+    patches, output: number of patches, and number of outputs per patch: logits of tokens or values of pixels.
     width: width of a token.
     depth: number of blocks.
     heads: attention heads per block.
@@ -53,7 +53,7 @@ class TokenDecoder(nn.Module):
 
   @nn.compact
   def __call__(self, visible, fill, keep_idx):
-    """Visible patches [B, K, D] at int32 keep_idx [B, K], and the fill of all others [B, D] -> [B, N, output]."""
+    """Visible patches [B, K, D] at int32 keep_idx [B, K], and the fill for all others [B, D] -> [B, N, output]."""
     x = restore_order(visible, fill, keep_idx, self.patches)
     pos = self.param('pos', INITIALIZERS[self.weight_init].tokens, (self.patches, self.width))
     x = dense(x, *Linear(self.width, self.dtype, self.weight_init, name='embed')(x.shape[-1]))

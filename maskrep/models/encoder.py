@@ -1,4 +1,4 @@
-"""Encoders of any kind: reading one from a config, what represents an image, and what its images go through."""
+"""Encoders of any kind: reading them from a config, pooling their outputs, and preprocessing their images."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -23,13 +23,13 @@ Module = TypeVar('Module', bound=Network, covariant=True)
 
 
 class EncoderNetwork(Network, Protocol):
-  """A module of images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}.
+  """A module from images [B, H, W, 3] to {'cls': [B, D], 'patches': [B, N, D]}.
 
-  'cls' represents the image: a class token, or, of a network without one, the average of 'patches'.
+  'cls' represents the image: the class token or, in a network without one, the average of 'patches'.
 
   Attributes:
-    drops_patches: whether it encodes some patches of an image alone; it then has `patch_size` too.
-    batch_norm: whether it has batch statistics; without them it has `draw_noise`.
+    drops_patches: whether it can encode a subset of an image's patches; it then has `patch_size` too.
+    batch_norm: whether it has batch statistics; if not it has `draw_noise`.
     patches_reach_end: whether patches pass through its last block.
     feature_layers: the number of last blocks whose outputs `represent` can concatenate.
     block_names: names of its blocks in the parameters, from input to output.
@@ -49,7 +49,7 @@ class EncoderNetwork(Network, Protocol):
 
 
 class Kind(NamedTuple, Generic[Module]):
-  """A kind of network: its module, and the fields that make it another network; the others concern its training."""
+  """A kind of network: its module, and the fields that define the architecture; the others concern its training."""
 
   module: type[Module]
   network: tuple[str, ...]
@@ -69,11 +69,11 @@ class Preprocessing:
 
   Attributes:
     size: height and width in pixels.
-    crop_fraction: the central part of the shorter side that is seen (0.875 is 224 of 256).
-    filter: filter of the resampling, 'bilinear' in all that is trained here.
+    crop_fraction: the central part of the shorter side that the encoder sees (0.875 is 224 of 256).
+    filter: filter of the resampling, 'bilinear' for everything trained here.
     mean: mean of each channel, for pixels in [0, 1].
     std: standard deviation of each channel.
-    squash: whether the whole image is resized to a square, and nothing is cropped.
+    squash: whether the complete image is resized to a square, without cropping.
     high_pass_sigma: standard deviation in pixels of the high-pass filter at the end; 0 turns it off.
   """
 
@@ -95,14 +95,14 @@ class Preprocessing:
 
   @classmethod
   def of(cls, view: View, crop_fraction: float, high_pass_sigma: float = 0.0) -> 'Preprocessing':
-    """That of an encoder trained on such views."""
+    """The preprocessing of an encoder trained on such views."""
     return cls(size=view.size, crop_fraction=crop_fraction, mean=view.mean, std=view.std,
                high_pass_sigma=high_pass_sigma)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FilteredView(View):
-  """A view that is high-pass filtered after everything else that its method does to it.
+  """A view that is high-pass filtered after all other operations of its method.
 
   Attributes:
     high_pass_sigma: standard deviation of the filter in pixels; 0 turns it off.
@@ -114,15 +114,15 @@ class FilteredView(View):
 def read_encoder(
   read: Reader, name: str = 'encoder', *, image_size: int, drops_patches: bool = False, batch_norm: bool = False,
 ) -> EncoderNetwork:
-  """The encoder of a section, of the kind that its field `kind` names.
+  """The encoder of a section, of the kind given by its field `kind`.
 
   Args:
-    image_size: of whole views, in pixels.
-    drops_patches: whether it must encode some patches of an image alone.
+    image_size: size of unmasked views, in pixels.
+    drops_patches: whether it must be able to encode a subset of an image's patches.
     batch_norm: whether it must have batch statistics.
 
   Raises:
-    ConfigError: there is no such kind, it cannot do what it must, or a size is wrong.
+    ConfigError: there is no such kind, it lacks a required ability, or a size is wrong.
   """
   fields = read.section(name)
   if 'kind' not in fields:
@@ -146,7 +146,7 @@ def read_encoder(
 
 
 def check_patches(field: str, size: int, patch_size: int) -> None:
-  """Raises ConfigError if a view of `size` pixels is not made of whole patches."""
+  """Raises ConfigError if a view of `size` pixels does not consist of complete patches."""
   if size % patch_size:
     raise ConfigError(f'config.{field}={size}: must be a multiple of config.encoder.patch_size={patch_size}, '
                       f'for example {max(size // patch_size, 1) * patch_size}')
@@ -163,10 +163,10 @@ def shrink(config) -> None:
 
 
 def describe(encoder: Network, kinds: Mapping[str, Kind[Network]] = KINDS) -> tuple[str, dict]:
-  """The kind of a module and the fields that make it another network.
+  """The kind of a module, and the fields that define its architecture.
 
   Raises:
-    ConfigError: it is of none, but a method's own: it can be trained, and not be used without its run.
+    ConfigError: it is of no kind but a method's own: it can be trained, but not used without its run.
   """
   kind = next((name for name, kind in kinds.items() if type(encoder) is kind.module), None)
   if kind is None:
@@ -183,7 +183,7 @@ def layer(names: Sequence[str], name: str) -> int:
 
 
 def pooled(out: dict[str, jax.Array], pooling: str) -> jax.Array:
-  """Class token, average of the patches, or one beside the other: {'cls': [B, D], 'patches': [B, K, D]} -> [B, D]."""
+  """Class token, average of the patches, or both concatenated: {'cls': [B, D], 'patches': [B, K, D]} -> [B, D]."""
   parts = {'class_token': out['cls'], 'average': out['patches'].mean(axis=1)}
   return jnp.concatenate(list(parts.values()), axis=-1) if pooling == 'both' else parts[pooling]
 
@@ -192,19 +192,19 @@ def represent(
   encoder: Network, variables: dict, images: jax.Array, keep_idx: jax.Array | None = None, *, pooling: str,
   layers: int, final_norm: bool = True,
 ) -> jax.Array:
-  """Float32 images [B, H, W, 3] -> [B, D], or the last `layers` blocks side by side, in their order, [B, layers * D].
+  """Float32 images [B, H, W, 3] -> [B, D] or, of the last `layers` blocks concatenated in order, [B, layers * D].
 
   Each block goes through the encoder's final norm (DINO, arXiv:2104.14294, appendix F.2).
 
   Args:
     encoder, variables: the module, and its parameters with running statistics if it has any.
-    keep_idx: int32 [B, K], the patches that are seen; None is all. Not for a ResNet.
-    pooling: one of `POOLING`, of each block.
-    layers: more than one is for a ViT alone.
+    keep_idx: int32 [B, K], the patches that the encoder sees; None is all. Not for a ResNet.
+    pooling: one of `POOLING`, applied to each block.
+    layers: more than one only for a ViT.
     final_norm: False gives the class token of the last block [B, D] as it is.
 
   Raises:
-    ValueError: the encoder does not have so many layers to give.
+    ValueError: the encoder cannot provide that many layers.
   """
   masks = () if keep_idx is None else (keep_idx,)
   if not final_norm:

@@ -12,8 +12,8 @@ from maskrep.schema import Count, check_module
 class ProjectionHead(nn.Module):
   """MSN's projector, arXiv:2204.07141 appendix A.1: float [B, D] -> float32 [B, output].
 
-  Batch norm and GELU follow every layer but the last. With `train`, statistics of the batch normalise and update
-  the running statistics in 'batch_stats'; otherwise the running ones normalise.
+  Batch norm and GELU follow every layer but the last. With `train`, the batch's statistics normalise, and update the
+  running ones in 'batch_stats'; otherwise the running statistics normalise.
 
   Attributes:
     hidden: width of all layers but the last.
@@ -42,7 +42,7 @@ class ProjectionHead(nn.Module):
 class SigmoidClassifier(nn.Module):
   """A linear layer for sigmoid cross-entropy: float [..., D] -> float32 logits [..., classes].
 
-  The kernel starts at 0, the bias at probability 1 / classes per class (Beyer et al. 2020, arXiv:2006.07159).
+  The kernel starts at 0, the bias at a probability of 1 / classes per class (Beyer et al. 2020, arXiv:2006.07159).
   Everything is float32: small changes of a logit of -7 would be lost in bfloat16.
   """
 
@@ -57,7 +57,7 @@ class SigmoidClassifier(nn.Module):
 class LinearClassifier(nn.Module):
   """A linear layer for softmax cross-entropy: float [..., D] -> float32 logits [..., classes].
 
-  The kernel starts normally distributed with deviation `init_std`, the bias at 0. Everything is float32.
+  The kernel is initially normal with standard deviation `init_std`, the bias 0. Everything is float32.
   """
 
   classes: int

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 class BatchNorm(nn.Module):
   """PyTorch's BatchNorm, [..., D] -> [..., D] float32: momentum 0.1, unbiased running variance.
 
-  Statistics are over all axes but the last, of the whole batch; jit over a mesh makes that the global batch.
+  Statistics are over all axes but the last, of the complete batch; under jit over a mesh this is the global batch.
   (Flax's own keeps the biased variance, computed from mean squares.) Without `affine` there are no scale and bias.
   """
 

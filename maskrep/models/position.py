@@ -1,10 +1,10 @@
-"""Position embeddings: resampling of learned ones to another grid, and fixed sine-cosine ones."""
+"""Position embeddings: resampling learned ones to another grid, and fixed sine-cosine ones."""
 
 import numpy as np
 
 
 def _cubic(new: int, old: int) -> np.ndarray:
-  """Weights [new, old] of one axis: half-pixel centres, A = -0.75, no antialiasing, clamped borders."""
+  """Weights [new, old] along one axis: half-pixel centres, A = -0.75, no antialiasing, clamped borders."""
   a = -0.75
   x = (np.arange(new) + 0.5) * old / new - 0.5
   weights = np.zeros((new, old))

@@ -16,7 +16,7 @@ he = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
 def conv(features: int, kernel: int, stride: int, dtype: jnp.dtype, name: str) -> nn.Conv:
-  """A convolution without bias, padded equally on both sides as in PyTorch; 'SAME' pads even sizes more at the end."""
+  """A convolution without bias, padded equally on both sides as in PyTorch ('SAME' pads even sizes more at the end)."""
   return nn.Conv(features, (kernel, kernel), stride, padding=kernel // 2, use_bias=False, dtype=dtype, kernel_init=he,
                  name=name)
 
@@ -85,7 +85,7 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(self, images, *, train: bool = False):
-    """Encodes float32 images [B, H, W, 3]; with `train`, by statistics of the batch, which update the running ones.
+    """Encodes float32 images [B, H, W, 3]; with `train`, by the batch's statistics, which update the running ones.
 
     Returns:
       Float32 {'cls': [B, D], the average over the feature map; 'patches': [B, h * w, D], the map row by row}. D is 2048
@@ -96,7 +96,7 @@ class ResNet(nn.Module):
     x = conv(channels, *((7, 2) if self.stem == 'imagenet' else (3, 1)), self.dtype, 'conv1')(x)
     x = nn.relu(BatchNorm(name='bn1')(x, train=train)).astype(self.dtype)
     if self.stem == 'imagenet':
-      # Flax types `padding` as a string alone.
+      # Flax types `padding` only as a string.
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
 
     bottleneck = BOTTLENECK[self.depth]

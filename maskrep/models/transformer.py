@@ -15,7 +15,7 @@ from maskrep.schema import OneOf, Range
 
 
 class Initializers(NamedTuple):
-  """The initialisers of a Transformer's matrices, of its class token and positions, and of its patch embedding."""
+  """Initialisers of a Transformer's matrices, of its class token and positions, and of its patch embedding."""
 
   matrices: Any
   tokens: Any
@@ -54,10 +54,10 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 class Linear(nn.Module):
-  """Parameters of a dense layer: returns a kernel [D, features] and a bias [features].
+  """The parameters of a dense layer: returns a kernel [D, features] and a bias [features].
 
-  `kind` is the field of `Initializers` that initialises the kernel. The kernel may be `parts` matrices side by side,
-  each initialised by its own width.
+  `kind` is the field of `Initializers` that initialises the kernel. The kernel may consist of `parts` concatenated
+  matrices, each initialised by its own width.
   """
 
   features: int
@@ -75,7 +75,7 @@ class Linear(nn.Module):
 
 
 def _side_by_side(init: Any, parts: int) -> Any:
-  """An initialiser of `parts` matrices of equal width, side by side."""
+  """An initialiser of `parts` concatenated matrices of equal width."""
   if parts == 1:
     return init
 
@@ -87,7 +87,7 @@ def _side_by_side(init: Any, parts: int) -> Any:
 
 
 def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-  """Dense layer, [..., D] -> [..., features], on flattened rows: else XLA transposes copies for the gradient."""
+  """Dense layer, [..., D] -> [..., features], on flattened rows: otherwise XLA transposes copies for the gradient."""
   y = x.reshape(-1, x.shape[-1]).astype(kernel.dtype) @ kernel + bias
   return y.reshape(*x.shape[:-1], -1)
 
@@ -117,7 +117,7 @@ class Attention(nn.Module):
   """Multi-head attention of queries [B, S, D], by default all tokens, over tokens x [B, T, D] -> [B, S, D].
 
   The matrices of queries, keys and values are initialised as one, as in timm, or as `qkv_parts=3`, as in CaiT's class
-  attention: it matters to 'xavier' alone.
+  attention: this matters only to 'xavier'.
   """
 
   heads: int
@@ -208,9 +208,10 @@ class Block(nn.Module):
 
 
 def run_blocks(blocks: list[Block], x: jax.Array, noise: dict[str, jax.Array], scan: bool) -> jax.Array:
-  """Applies equal blocks to tokens [B, T, D] in sequence; `noise` comes from `by_block`.
+  """Applies blocks of equal shape to tokens [B, T, D] in sequence; `noise` comes from `by_block`.
 
-  With `scan` only one block is compiled; the parameters of all are stacked for a loop, which copies them once per call.
+  With `scan` only one block is compiled; the parameters of all blocks are stacked for a loop, which copies them once
+  per call.
   """
   if not scan or len(blocks) < 2 or blocks[0].is_initializing():
     for i, block in enumerate(blocks):
@@ -251,7 +252,7 @@ def dropout(keys: jax.Array, x: jax.Array, rate: float) -> jax.Array:
 def stochastic_depth(key: jax.Array, rate: float, depth: int, batch: int) -> jax.Array:
   """Draws factors [batch, depth, 2] of the residual branches of blocks (Huang et al. 2016, arXiv:1603.09382).
 
-  A branch is dropped for a whole example (0), or scaled up so that its mean is unchanged. The drop probability grows
+  A branch is dropped for an entire example (0), or scaled up so that its mean is unchanged. The drop probability grows
   linearly with depth, from 0 at the first block to `rate` at the last.
   """
   kept = 1 - jnp.linspace(0, rate, depth)[:, None]

@@ -49,14 +49,14 @@ def embed(images, pos, keep_idx, patch_size: int, linear: Linear) -> jax.Array:
 
 
 def split(tokens: jax.Array, class_token: bool) -> dict[str, jax.Array]:
-  """Tokens [B, T, D] -> {'cls': [B, D], 'patches': [B, N, D]}: the first token and the others, or average and all."""
+  """Tokens [B, T, D] -> {'cls': [B, D], 'patches': [B, N, D]}: the first token and the rest, or the average and all."""
   if class_token:
     return {'cls': tokens[:, 0], 'patches': tokens[:, 1:]}
   return {'cls': tokens.mean(axis=1), 'patches': tokens}
 
 
 class ViT(nn.Module):
-  """Patches and a class token through pre-norm blocks and a final LayerNorm.
+  """Patches and a class token pass through pre-norm blocks and a final LayerNorm.
 
   Attributes:
     patch_size: side of a patch in pixels.
@@ -64,11 +64,11 @@ class ViT(nn.Module):
     depth: number of blocks.
     heads: attention heads per block.
     mlp_ratio: hidden width of an MLP over `width`.
-    image_size: side of the square images for which position embeddings are learned; they are resampled bicubically for
-      others.
+    image_size: side of the square images for which position embeddings are learned; for others they are resampled
+      bicubically.
     drop_path: rate of stochastic depth at the last block, growing linearly from 0 at the first.
-    dropout: rate of dropout in the blocks and of their input; 0 turns it off.
-    class_token: whether there is one; without it the average of the patches represents the image.
+    dropout: dropout rate in the blocks and on their input; 0 turns it off.
+    class_token: whether there is one; otherwise the average of the patches represents the image.
     weight_init: 'normal' (deviation 0.02), 'kaiming_patches' (MSN's), 'xavier' (ExtreMA's), or 'fan_in', which narrow
       encoders need.
     remat: stores only each block's input for the backward pass, and recomputes the rest.

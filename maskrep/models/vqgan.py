@@ -1,6 +1,6 @@
 """VQGAN, Esser et al. 2021, arXiv:2012.09841: images to grids of codes of a learned codebook, and back.
 
-Two designs are published, each with weights: the authors' ('taming') and MaskGIT's ('maskgit', Chang et al. 2022,
+Two published designs, each with weights: the authors' ('taming') and MaskGIT's ('maskgit', Chang et al. 2022,
 arXiv:2202.04200). Shapes: images [B, H, W, 3], grids of h x w tokens, E the width of a code, P the number of codes.
 """
 
@@ -23,7 +23,7 @@ TINY = dict(channels=8, multipliers=(1, 2, 4), encoder_blocks=1, decoder_blocks=
 def code_scores(z: jax.Array, codebook: jax.Array) -> jax.Array:
   """-|z - e|^2 for every code e, up to the term |z|^2 common to all codes: [..., E], [P, E] -> float32 [..., P].
 
-  That term is large compared to the differences between codes; without it fewer digits are lost.
+  That term is large relative to the differences between codes; without it less precision is lost.
   """
   z, codebook = z.astype(jnp.float32), codebook.astype(jnp.float32)
   products = jnp.matmul(z, codebook.T, precision=jax.lax.Precision.HIGHEST)
@@ -47,7 +47,7 @@ def upsample(x: jax.Array) -> jax.Array:
 class ResidualBlock(nn.Module):
   """Residual block of norm, swish and convolution, twice: [B, H, W, C] -> [B, H, W, features].
 
-  If the width changes, the shortcut is a 1x1 convolution of the input or, in MaskGIT's code (and so in its weights), of
+  If the width changes, the shortcut is a 1x1 convolution of the input or, in MaskGIT's code (and thus its weights), of
   the residual branch: f(x) + shortcut(f(x)). MaskGIT's convolutions have no bias.
   """
 
@@ -165,7 +165,7 @@ class VQGAN(nn.Module):
     encoder_blocks, decoder_blocks: residual blocks per level.
     embedding, codebook_size: E and P.
     input_range: range of pixels inside encoder and decoder; images outside this module are in [0, 1].
-    design: 'taming' or 'maskgit', see `DESIGNS`. The first has attention, biases everywhere, strided convolutions,
+    design: 'taming' or 'maskgit', see `DESIGNS`. The former has attention, biases everywhere, strided convolutions,
       and 1x1 convolutions on either side of the codebook.
     attention_levels: levels whose residual blocks are followed by attention ('taming' only; its middle always has one).
     groups: groups of the group norms; must divide the channels of each level.
@@ -212,7 +212,7 @@ class VQGAN(nn.Module):
 
   @property
   def stride(self) -> int:
-    """Side, in pixels, of the square that a token stands for."""
+    """Side in pixels of the square that a token represents."""
     return 2 ** (len(self.multipliers) - 1)
 
   def encode(self, images):

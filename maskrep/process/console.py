@@ -1,4 +1,4 @@
-"""Standard output and error of a command, which may go away (`| head`, a closed terminal) while it works."""
+"""Standard output and error of a command, which may disappear (`| head`, a closed terminal) while it runs."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ LATER = errno.ENOSPC, errno.EDQUOT, errno.EAGAIN  # of a file that is full for n
 
 
 class Console:
-  """A text stream whose failures are nobody's concern: what cannot be written is dropped."""
+  """A text stream that ignores failures: text that cannot be written is dropped."""
 
   def __init__(self, stream: TextIO):
     self._stream = stream
@@ -31,7 +31,7 @@ class Console:
     return getattr(self._stream, name)
 
   def _failed(self, error: OSError) -> None:
-    """A reader that is gone does not come back: what follows, and what libraries write by themselves, goes nowhere."""
+    """A closed reader does not come back: later output, and what libraries write directly, is discarded."""
     if error.errno not in LATER:
       nowhere = os.open(os.devnull, os.O_WRONLY)
       os.dup2(nowhere, self._stream.fileno())
@@ -39,7 +39,7 @@ class Console:
 
 
 def protect() -> None:
-  """Makes `sys.stdout` and `sys.stderr` such streams, also at the exit of the interpreter."""
+  """Makes `sys.stdout` and `sys.stderr` such streams, also during the exit of the interpreter."""
   for descriptor in range(3):
     try:
       os.fstat(descriptor)

@@ -23,7 +23,7 @@ def run_process(module: str, argv: list[str]) -> NoReturn:
 
 
 def _exit(code: int) -> NoReturn:
-  """Ends the process, even if a thread is blocked in a read: sys.exit would wait for it."""
+  """Ends the process even if a thread is blocked in a read, for which sys.exit would wait."""
   signals.ignore()
   # Closing a loader ends its threads, except those that are blocked.
   if any(thread.name.startswith('read') for thread in threading.enumerate()):

@@ -1,4 +1,4 @@
-"""The process that started this one, if it should not outlive it."""
+"""The process that started this one, if this one should not outlive it."""
 
 import ctypes
 import os
@@ -10,12 +10,12 @@ PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def bound_to_me() -> dict[str, str]:
-  """The environment of a process to start that is to be told to stop when this one ends, however that ends."""
+  """The environment for a child process that is to be stopped when this process ends, however that happens."""
   return os.environ | {PARENT: str(os.getpid())}
 
 
 def obey() -> None:
-  """Has SIGTERM sent to this process when the one that started it ends, if that one wishes so. Only on Linux."""
+  """Has SIGTERM sent to this process when its parent ends, if the parent requested that. Only on Linux."""
   parent = os.environ.pop(PARENT, '')
   if not parent or sys.platform != 'linux':
     return

@@ -1,4 +1,4 @@
-"""Paths that a user gives. Does not import jax: command lines are read first."""
+"""Paths given by a user. Does not import jax: command lines are read first."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from maskrep.errors import ConfigError
 
 
 class OnThisMachine:
-  """The range of a field or flag that is a path: no address of a bucket."""
+  """The range of a field or flag that is a local path, not the address of a bucket."""
 
   def __contains__(self, path: str) -> bool:
     return '://' not in path
@@ -22,7 +22,7 @@ NAME_MAX = 255  # bytes of a name, of every common file system
 
 
 def check_path(what: str, path: str) -> None:
-  """Checks a path to write to or to read from, which need not exist.
+  """Checks a path to read from or write to, which need not exist.
 
   Args:
     what: the flag and its value, for errors.

@@ -1,7 +1,7 @@
-"""Signals that tell a process to stop. Where nothing can be lost they end it at once, and else after a save.
+"""Signals that ask a process to stop. If nothing can be lost they end it at once, otherwise after a save.
 
-A handler in Python has to wait for the main thread to return from a call, and XLA compiles for minutes in one call. So
-the handler does nothing; the signal also writes a byte, for which a thread waits.
+A Python handler runs only when the main thread returns from a call, and XLA compiles for minutes in one call. So the
+handler does nothing; the signal also writes a byte, for which a thread waits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,11 +31,11 @@ class _State:
 
   Attributes:
     lock: held while a signal is answered.
-    watched: True inside `watched`.
+    watched: whether the process is inside `watched`.
     ends_process: whether a signal without another answer ends the process.
-    answers: the last one is given to a signal.
+    answers: a signal is answered by the last one.
     last_acts: called with the error before the process ends.
-    first: the time.monotonic() of the first signal that was answered and did not end the process.
+    first: the time.monotonic() of the first signal that was answered without ending the process.
   """
 
   def __init__(self):
@@ -51,11 +51,11 @@ _state = _State()
 
 @contextlib.contextmanager
 def watched(numbers: Sequence[signal.Signals] = SIGNALS, *, ends_process: bool = False) -> Iterator[None]:
-  """Answers signals inside the block. To be entered in the main thread; inside another it does nothing.
+  """Answers signals inside the block. Enter it in the main thread; nested blocks do nothing.
 
   Args:
-    numbers: of `SIGNALS`.
-    ends_process: whether a signal ends the process outside of all `answered`. For commands: a library must not.
+    numbers: the signals to answer, of `SIGNALS`.
+    ends_process: whether a signal ends the process outside any `answered`. For commands: a library must not do that.
   """
   if _state.watched:
     yield
@@ -84,13 +84,13 @@ def watched(numbers: Sequence[signal.Signals] = SIGNALS, *, ends_process: bool =
 
 
 def end_process_at_signals() -> bool:
-  """True if a signal that nothing else answers ends the process."""
+  """True if a signal that is not answered otherwise ends the process."""
   return _state.watched and _state.ends_process
 
 
 @contextlib.contextmanager
 def answered(answer: Answer) -> Iterator[None]:
-  """Inside the block, calls `answer` with the name of the first signal, in another thread, instead of ending.
+  """Inside the block, answers the first signal by calling `answer` with its name, in another thread.
 
   If `answer` returns, the process goes on; a RunError that it raises ends the process. Leaving the block waits for it.
   """
@@ -105,7 +105,7 @@ def answered(answer: Answer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def last_act(act: Callable[[Exception], None]) -> Iterator[None]:
-  """Inside the block, calls `act` with the error if a signal ends the process: nothing else is tidied then."""
+  """Inside the block, calls `act` with the error if a signal ends the process: no other cleanup happens then."""
   with _state.lock:
     _state.last_acts.append(act)
   try:
@@ -116,19 +116,19 @@ def last_act(act: Callable[[Exception], None]) -> Iterator[None]:
 
 
 def retake(number: signal.Signals) -> None:
-  """Inside `watched`, answers a signal again that a library has come to handle. To be called in the main thread."""
+  """Inside `watched`, answers a signal again after a library has taken it over. Call in the main thread."""
   if _state.watched:
     signal.signal(number, _received)
 
 
 def ignore() -> None:
-  """From now on signals do nothing: the process is about to end, with an exit code that they would replace."""
+  """Ignores signals from now on: the process is about to end, with an exit code that they would replace."""
   for number in SIGNALS:
     signal.signal(number, signal.SIG_IGN)
 
 
 def _received(*_) -> None:
-  """A handler must be there for the byte to be written."""
+  """Does nothing, but there must be a handler for the byte to be written."""
 
 
 def _watch(reader: int) -> None:
@@ -165,7 +165,7 @@ def _answer(number: signal.Signals) -> None:
 
 
 def _end(error: Exception) -> NoReturn:
-  """Ends the process as a kill would, whatever the main thread does, after the last acts."""
+  """Ends the process as a kill would, whatever the main thread is doing, after the last acts."""
   code = getattr(error, 'exit_code', 1)
   late = threading.Timer(BLOCKED_S, os._exit, (code,))
   late.daemon = True

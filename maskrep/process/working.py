@@ -1,4 +1,4 @@
-"""Says what a process is doing while it takes long: a user who sees nothing thinks that nothing happens."""
+"""Reports what a process is doing if it takes long: a user who sees nothing thinks that nothing happens."""
 
 from collections.abc import Iterator
 import contextlib
@@ -11,11 +11,11 @@ QUIET_S = 2.0  # nothing is said of what takes less
 
 @contextlib.contextmanager
 def working(what: str, *, aloud: bool = True) -> Iterator[None]:
-  """Prints to standard error what the block does, if it takes long, and then how long it took.
+  """Prints to standard error what the block does, if it takes long, and afterwards how long it took.
 
   Args:
-    what: such as 'compiling the training step'.
-    aloud: whether anything is printed: of several processes one is enough.
+    what: the activity, such as 'compiling the training step'.
+    aloud: whether to print: of several processes, one is enough.
   """
   started, said = time.monotonic(), threading.Event()
 

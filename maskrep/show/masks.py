@@ -1,4 +1,4 @@
-"""Masked views: the patches that a mask drops are grey, the others are what the network sees."""
+"""Masked views: the patches that a mask drops are grey, the others are the network's input."""
 
 import einops
 import numpy as np

@@ -15,10 +15,10 @@ def sheet_png(columns: Mapping[str, np.ndarray]) -> bytes:
 
   Args:
     columns: caption -> images, float [B, H, W, 3] in [0, 1], with one H and W per column; values outside are clipped.
-      All are enlarged by the same integer factor, so that relative sizes are kept.
+      All columns are enlarged by the same integer factor, so that relative sizes are kept.
 
   Raises:
-    ValueError: there is no column, or they differ in B.
+    ValueError: there is no column, or the columns differ in B.
   """
   columns = {caption: np.asarray(images) for caption, images in columns.items()}
   if len({len(images) for images in columns.values()}) != 1:

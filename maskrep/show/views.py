@@ -1,4 +1,4 @@
-"""The views that an objective draws of a batch, as pixels: with the normalisation undone."""
+"""The views that an objective draws from a batch, as pixels: with the normalisation undone."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from maskrep.types import AnyArray, Array, Objective, Views
 
 
 def draw(objective: Objective, batch: Mapping[str, AnyArray], seed: int) -> Views:
-  """Returns the views that a training step with this seed draws of this batch."""
+  """Returns the views that a training step with this seed draws from this batch."""
   return jax.jit(objective.views)(rng.stream(seed, 'views'), batch)
 
 
@@ -26,14 +26,14 @@ def is_images(view: Array) -> bool:
 
 
 def pixels(objective: Objective, images: Array) -> np.ndarray:
-  """Undoes the normalisation; high-pass filtered images, whose mean is 0, lie around grey."""
+  """Undoes the normalisation; high-pass filtered images, whose mean is 0, are centred on grey."""
   preprocessing = objective.preprocessing
   mean = (0.5,) * 3 if preprocessing.high_pass_sigma else preprocessing.mean
   return np.asarray(images * jnp.array(preprocessing.std) + jnp.array(mean))
 
 
 def numbered(name: str, images: np.ndarray) -> Mapping[str, np.ndarray]:
-  """[B, H, W, 3] under its name, or [B, V, H, W, 3] under V names."""
+  """name -> [B, H, W, 3], or V numbered names for the views of [B, V, H, W, 3]."""
   if images.ndim == 4:
     return {name: images}
   return {f'{name} {i + 1}' if images.shape[1] > 1 else name: images[:, i] for i in range(images.shape[1])}

@@ -70,7 +70,7 @@ def runs(given: flags.FlagValues, parse: Parse) -> list[Run]:
 
 
 def run_name(values: dict[str, str]) -> str:
-  """The folder name of a run, of letters, digits and . _ = - only; different values give different names."""
+  """The folder name of a run, made of letters, digits and . _ = - only; different values give different names."""
   whole = '--'.join(f'{name}={value}' for name, value in values.items())
   name = re.sub(r'[^A-Za-z0-9._=-]+', '_', whole)[:LONGEST_NAME]
   return name if name == whole else f'{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}'
@@ -97,7 +97,7 @@ def _run(
 
 
 def _check_same(run: Run) -> None:
-  """Raises ConfigError if the folder holds another config of a run with progress; a finished run is not started."""
+  """Raises ConfigError if the folder has progress with another config; a finished run would not be started again."""
   if not (run.workdir / 'config.json').exists() or not has_progress(run.workdir):
     return
   free = tuple(field for field in FREE_FIELDS if not (finished(run.workdir) and field.startswith('eval.')))
@@ -111,9 +111,9 @@ def _check_same(run: Run) -> None:
 def _grid(
   text: str, config: ConfigDict, arguments: Sequence[str], parse: Parse
 ) -> tuple[str, dict[str, dict[str, str]]]:
-  """'NAME=V1,V2' to NAME and {value: {field: its text}}, the values as the config writes them."""
+  """'NAME=V1,V2' -> NAME and {value: {field: its text}}, with the values as the config writes them."""
   name, equals, listed = text.partition('=')
-  # Commas within brackets belong to a value: the tuples of a config.
+  # Commas within brackets belong to a value: tuples of a config.
   texts = [value.strip() for value in re.split(r',(?![^(\[]*[)\]])', listed)]
   if not name or not equals or not all(texts):
     raise ConfigError(f'--grid {text}: must be NAME=VALUE,VALUE, with a value between any two commas')

@@ -22,7 +22,7 @@ SLURM = 'slurm.sbatch'  # script of one task of the array, and its resources
 
 
 def here(runs: Sequence[Run], folder: Path) -> str:
-  """Runs all unfinished runs, one after another, and records the end of each in the events.jsonl of the sweep.
+  """Runs all unfinished runs, one after another, and records the end of each in events.jsonl of the sweep.
 
   Returns:
     The name of the signal that ended the sweep, or ''.
@@ -78,13 +78,13 @@ def _config_and_workdir_first(run: Run) -> list[str]:
 
 
 def _start(run: Run, received: list[str]) -> tuple[int, str]:
-  """Runs it to its end, its output in a file beside its folder. Returns the exit code of a shell, and the reason.
+  """Runs it to its end, with its output in a file beside its folder. Returns the shell's exit code, and the reason.
 
-  The signals that are `received` meanwhile are passed on to it. If this process is killed, the run is told to stop.
+  Signals `received` meanwhile are passed on to it. If this process is killed, the run is asked to stop.
   """
   with open(run.workdir.with_name(f'{run.name}.log'), 'ab') as output:
     before, sent = output.tell(), 0
-    # In its own session: Ctrl-C reaches a whole group, and a second signal would end the run before it has saved.
+    # In its own session: Ctrl-C reaches an entire group, and a second signal would end the run before it has saved.
     process = subprocess.Popen([sys.executable, *TRAIN, *_config_and_workdir_first(run)], stdout=output,
                                stderr=subprocess.STDOUT, start_new_session=True, env=parent.bound_to_me())
     while True:
@@ -106,7 +106,7 @@ def _start(run: Run, received: list[str]) -> tuple[int, str]:
 
 
 def _reason(output: str) -> str:
-  """The last error message of a run in its output, or else the last line."""
+  """The last error message in a run's output, or else the last line."""
   lines = [line.strip() for line in output.splitlines() if line.strip()]
   errors = [line.removeprefix('maskrep: ') for line in lines if line.startswith('maskrep: ')]
   return (errors or lines or ['no reason given'])[-1]

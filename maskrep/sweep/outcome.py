@@ -1,4 +1,4 @@
-"""The outcome of a run, read from its files; a number that is missing is None."""
+"""The outcome of a run, read from its files; missing numbers are None."""
 
 import dataclasses
 import datetime
@@ -15,15 +15,15 @@ Ends = dict[str, dict]  # name of a run that the sweep started -> record of its 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-  """State of a run and, only if it is finished, its results: those of an unfinished run could be mistaken for final.
+  """The state of a run and, only if it is finished, its results: those of an unfinished run could be taken for final.
 
   Attributes:
     state: finished, failed, interrupted, running, or 'not started'.
-    exit_code, reason: of a run that stopped before its last step.
+    exit_code, reason: those of a run that stopped before its last step.
     figures: metric -> its result at the end of training; a share in [0, 1] if its unit is '%'.
     images_per_second: the median over the logged records, without the first.
-    memory_bytes, memory_source: per device: 'measured', its peak, or 'compiled', the need of the compiled step.
-    devices: of the last start.
+    memory_bytes, memory_source: memory per device: 'measured', its peak, or 'compiled', the need of the compiled step.
+    devices: the devices of the last start.
   """
 
   state: str
@@ -62,7 +62,7 @@ def outcome(workdir: Path, end: dict | None = None) -> Outcome:
 
 
 def ends(folder: Path) -> Ends:
-  """Returns the last end that the sweep recorded of each run."""
+  """Returns the last end of each run that the sweep recorded."""
   records, _ = read_json(folder / 'events.jsonl')
   return {record['run']: record for record in records}
 

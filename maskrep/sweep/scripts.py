@@ -11,5 +11,5 @@ def read(name: str) -> str:
 
 
 def about(name: str) -> str:
-  """The first line of a script's own comment."""
+  """The first line of a script's leading comment."""
   return next(line for line in read(name).splitlines() if line.startswith('# ')).strip('# :')

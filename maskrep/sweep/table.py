@@ -1,6 +1,6 @@
-"""The tables of a sweep, laid out as MSN's Tables 8 and 10 (arXiv:2204.07141, section 5.4).
+"""The tables of a sweep, in the layout of MSN's Tables 8 and 10 (arXiv:2204.07141, section 5.4).
 
-Each metric of the encoders by masking ratio, then images per second and memory by masking ratio.
+Each metric by encoder and masking ratio, then images per second and memory by masking ratio.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ def columns_grid(names: Sequence[str]) -> str:
 
 
 def row_of(run: Run) -> str:
-  """Returns the name of the row of the tables, and line of the picture, of a run: all its values except the column."""
+  """Returns a run's row in the tables, and line in the picture: all its values except the column's."""
   across = columns_grid(list(run.values))
   rest = {name: value for name, value in run.values.items() if name != across}
   if list(rest) == ['encoder']:
@@ -30,12 +30,12 @@ def row_of(run: Run) -> str:
 
 
 def metrics(results: Sequence[Result]) -> list[str]:
-  """Returns the metrics that any run has, in the order of the first that has them."""
+  """Returns the metrics that any run has, in order of first occurrence."""
   return list(dict.fromkeys(metric for _, outcome in results for metric in outcome.figures))
 
 
 def as_csv(results: Sequence[Result]) -> str:
-  """One row per run; shares are in [0, 1], and an unknown value is '-'."""
+  """One row per run; shares are in [0, 1], and unknown values are '-'."""
   columns = {}  # name -> (metric, field of its result)
   for metric in metrics(results):
     repeated = any(outcome.figures[metric].std is not None for _, outcome in results if metric in outcome.figures)
@@ -93,7 +93,7 @@ def _cell(outcome: Outcome, show: Callable[[Outcome], str]) -> str:
 
 
 def title_of(results: Sequence[Result], metric: str) -> str:
-  """The title of the table or the axis of a metric, with its unit."""
+  """The title of a metric's table or axis, with its unit."""
   unit = next((outcome.figures[metric].unit for _, outcome in results if metric in outcome.figures), '')
   return f'{heading(metric)}{f", in {unit}" if unit else ""}'
 

@@ -15,7 +15,7 @@ class Clock:
 
   @contextlib.contextmanager
   def phase(self, name: str) -> Iterator[None]:
-    """Attributes the time inside the block to `name`; of nested phases the inner one counts."""
+    """Attributes the time inside the block to `name`; with nested phases, to the inner one."""
     outer = 'other' if self._phase == 'start' else self._phase
     self._enter(name)
     try:

@@ -19,9 +19,9 @@ class Collective(NamedTuple):
 
   Attributes:
     kind: 'all-reduce', 'all-gather', ...
-    shapes: of its results on one device; a combined collective has several.
-    bytes: of the results on one device, per execution.
-    times: executions per run of the program. A loop of unknown length counts once; all branches of a conditional count.
+    shapes: shapes of its results on one device; a combined collective has several.
+    bytes: bytes of the results on one device, per execution.
+    times: executions per run of the program. Loops of unknown length count once; all branches of a conditional count.
   """
 
   kind: str

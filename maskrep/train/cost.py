@@ -9,11 +9,11 @@ from maskrep.jax_internals import inner_equations, live_equations
 
 
 def matmul_flops(function: Callable, *arguments) -> int:
-  """Operations (2 per multiply-add) of all products and convolutions in `function`, differentiated parts included.
+  """Operations (2 per multiply-add) of all products and convolutions in `function`, including derivatives in it.
 
-  Element-wise work is left out, as in the literature's model FLOPs. Loops count with their length; a `while_loop`,
-  whose length is unknown, counts once; of a `cond`, the most expensive branch counts. Dead code is left out, as by the
-  compiler.
+  Element-wise operations are not counted, as in the literature's model FLOPs. A loop counts once per iteration; a
+  `while_loop`, whose length is unknown, counts once; of a `cond` the most expensive branch counts. Dead code is not
+  counted, as the compiler removes it.
   """
   return _count(live_equations(function, *arguments))
 
@@ -30,7 +30,7 @@ def memory(compiled: jax.stages.Compiled) -> tuple[int, int] | None:
 
 
 def peak_bytes() -> int | None:
-  """Peak memory so far of the fullest of this process's devices, as they report it; None if none reports it."""
+  """Peak memory so far of this process's fullest device, as reported by the device; None if none reports it."""
   stats = [device.memory_stats() or {} for device in jax.local_devices()]
   return max((each['peak_bytes_in_use'] for each in stats if 'peak_bytes_in_use' in each), default=None)
 

@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 class MetricWriter:
-  """Appends the metrics of a step. Records that a killed run wrote past `start_step` are dropped: they are recomputed.
+  """Writes the metrics of a step. Records of a killed run after `start_step` are dropped: they are recomputed.
 
   Attributes:
-    lost_steps, lost_seconds: how many steps and how much time were dropped.
+    lost_steps, lost_seconds: number of steps that were dropped, and the time that they took.
   """
 
   def __init__(self, workdir: Path, start_step: int):
@@ -33,7 +33,7 @@ class MetricWriter:
       self.lost_seconds = sum(record.get('seconds', 0) for record in lost)
       kept = (line for line, record in zip(lines, records, strict=True) if record not in lost)
       write_atomic(self._path, b''.join(kept))
-    # Not through SummaryWriter: its thread dies if the disk is full, and then adding to its queue blocks for ever.
+    # Not through SummaryWriter: its thread dies if the disk is full, and then adding to its queue blocks forever.
     self._events = EventsWriter(str(workdir / 'events'))
     self._events.write_event(Event(step=start_step + 1, session_log=SessionLog(status=SessionLog.START)))
 
@@ -45,9 +45,9 @@ class MetricWriter:
 
 
 def _whole_lines(path: Path) -> tuple[list[bytes], list[dict]]:
-  """The lines of a file of metrics, and their records. Other lines are moved to a file beside it.
+  """The valid lines of a metrics file, and their records. Other lines are moved to a file beside it.
 
-  The last line has no newline if a kill cut it off; its step is computed again.
+  The last line has no newline if a kill cut it off; its step is recomputed.
   """
   *lines, _ = path.read_bytes().split(b'\n')
   lines, records, damaged = [line + b'\n' for line in lines], [], []

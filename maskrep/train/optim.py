@@ -33,8 +33,8 @@ class Optim:
     schedule_stretch: schedules are computed for this many times the steps of the run and cut off at its end (1.25 in
       the MSN authors' code).
     weight_decay, final_weight_decay: a half-cosine between them; decay is decoupled and multiplied by the learning
-      rate. For LARS it is part of the gradient that is scaled.
-    beta1, beta2: of Adam; `beta1` is the momentum of the other optimisers.
+      rate. With LARS it is part of the gradient that is scaled.
+    beta1, beta2: those of Adam; `beta1` is the momentum of the other optimisers.
     clip_norm: largest gradient norm, over the parameters whose rule has `clip`; 0 turns clipping off.
     ema_momentum, final_ema_momentum, ema_schedule: a line ('linear') or half-cosine ('cosine') between the two.
   """

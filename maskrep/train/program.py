@@ -27,7 +27,7 @@ class Program:
     schedules: step -> value, by name.
     state: shapes, dtypes and shardings of the training state.
     frozen: shapes, dtypes and shardings of the weights that the loss reads and no step changes; None if there are none.
-    init: makes the first state, with the shardings of `state`.
+    init: makes the initial state, with the shardings of `state`.
     step: (state, batch, frozen) -> (state, metrics), jitted; the state is donated.
   """
 

@@ -30,7 +30,7 @@ class Progress:
     self._start, self._every = start, log_every_steps
     writes = jax.process_index() == 0
     if writes:
-      # Not above: tensorboardX imports PyTorch if it is installed, for seconds, and only training needs it.
+      # Imported here: tensorboardX imports PyTorch if it is installed, which takes seconds, and only training needs it.
       from maskrep.train.metrics import MetricWriter
     self._metrics = MetricWriter(workdir, start) if writes else None
     # In a file, one line per 10 s is enough.
@@ -47,7 +47,7 @@ class Progress:
     self._bar.close()
 
   def update(self, step: int, metrics: dict, broken: int) -> None:
-    """Adds a step that was dispatched, whose metrics may not be computed yet, and flushes the one before it."""
+    """Adds a dispatched step, whose metrics may not be computed yet, and flushes the one before it."""
     if self._pending:
       self.flush({})
     self._pending.append((step, metrics, broken))
@@ -87,7 +87,7 @@ class Progress:
                   'encoder; see the metrics', step, COLLAPSED, COLLAPSED_STEPS)
 
   def _speed(self) -> tuple[float, float]:
-    """(images/s, share of time waiting for data) since the last record, without evaluation and saving."""
+    """(images/s, share of time spent waiting for data) since the last record, without evaluation and saving."""
     now = self._clock.seconds()
     step, data = (now.get(phase, 0) - self._before.get(phase, 0) for phase in ('step', 'data'))
     return self._steps * self._program.batch_size / (step + data), data / (step + data)

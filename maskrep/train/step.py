@@ -1,4 +1,4 @@
-"""One training step: gradient, optimiser, EMA. Frozen parameters are kept, and non-finite updates are skipped."""
+"""One training step: gradient, optimiser, EMA. Frozen parameters are unchanged, and non-finite updates are skipped."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,12 +34,12 @@ def make_step(
   """Returns the pure function (state, batch, frozen) -> (state, metrics), to be jitted by the caller.
 
   `gather` replicates parameters that are sharded over devices; without it the partitioner would move activations.
-  If the loss, or anything the update would write, is infinite or NaN, the state is unchanged except for its counts.
+  If the loss, or anything that the update would write, is infinite or NaN, only the counts of the state change.
 
-  For the first `freeze_encoder_steps` steps the encoder is not updated, nor is the teacher's. The optimiser's moments
-  still follow its gradients, so that they are warm at the first update: from zero moments, but with the count of all
-  steps, Adam would take several times the learning rate. Parameters whose rule has a learning-rate scale of 0 are never
-  updated.
+  In the first `freeze_encoder_steps` steps neither the encoder nor the teacher's encoder is updated. The optimiser's
+  moments still follow its gradients, so that they are warm at the first update: with moments of zero but the count of
+  all steps, Adam's first updates would be several times the learning rate. Parameters whose rule has a learning-rate
+  scale of 0 are never updated.
   """
 
   def step(state: TrainState, batch: Batch, frozen: Any = None) -> tuple[TrainState, dict[str, Array]]:
@@ -63,14 +63,14 @@ def make_step(
       params, ema_params = (
         jax.tree.map(lambda rule, a, b: jnp.where(frozen_now, a, b) if rule.encoder else b, rules, before, tree)
         for before, tree in ((state.params, params), (state.ema_params, ema_params)))
-    # Not left to the EMA: the mean of two equal numbers may differ from both in the last bit.
+    # Not left to the EMA: the average of two equal numbers may differ from both in the last bit.
     params, ema_params = (
       jax.tree.map(lambda rule, a, b: b if rule.learning_rate_scale else a, rules, before, tree)
       for before, tree in ((state.params, params), (state.ema_params, ema_params)))
     old = state.params, state.ema_params, state.model_state, state.opt_state
     new = params, ema_params, aux.model_state, opt_state
-    # Checks three scalars, not a thousand leaves, which XLA takes minutes to compile. The norm overflows before Adam's
-    # squares do.
+    # Checks three scalars rather than a thousand leaves, which XLA takes minutes to compile. The norm overflows before
+    # Adam's squares do.
     finite = jnp.isfinite(value + gradient_norm + optax.tree.norm((updates, aux.model_state)))
     params, ema_params, model_state, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
     skipped = jnp.where(finite, state.skipped * jnp.array([0, 1]), state.skipped + 1)

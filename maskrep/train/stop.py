@@ -1,4 +1,4 @@
-"""Stopping on a signal: the step under way is finished and saved, and all processes agree on which it is."""
+"""Stopping on a signal: the current step is finished and saved, and all processes agree on which step it is."""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -13,9 +13,9 @@ from maskrep.process import signals
 
 
 class Stop:
-  """Records a signal to stop for. Use as a context manager, in the main thread, around the last wait for a save.
+  """Records a signal to stop. Use as a context manager, in the main thread, until the last save has finished.
 
-  Before `begin`, when nothing has been trained, a signal ends a command at once; so does one in `saving`, after a save.
+  Before `begin`, when nothing is trained yet, a signal ends the command at once; so does one in `saving`, after a save.
   """
 
   def __init__(self):
@@ -23,7 +23,7 @@ class Stop:
 
   def __enter__(self):
     self._several = jax.process_count() > 1
-    # With several processes, jax.distributed handles SIGTERM and tells the others.
+    # With several processes, jax.distributed handles SIGTERM and notifies the others.
     self._blocks.enter_context(signals.watched(
       [number for number in signals.SIGNALS if not (self._several and number == signal.SIGTERM)]))
     self._at_once = signals.end_process_at_signals() and not self._several
@@ -40,20 +40,20 @@ class Stop:
                       'final table')
 
   def begin(self) -> None:
-    """From now on there is something to lose."""
+    """Marks that from now on there is progress to lose."""
     if not self._begun:
       self._begun = True
       self._blocks.enter_context(signals.answered(_forward if self._several else self._record))
 
   def received(self, step: int) -> str:
-    """The name of the signal to stop for after this step, or ''. To be called once per step, in every process."""
+    """The name of the signal to stop for after this step, or ''. Call once per step, in every process."""
     if self._several and multihost_utils.reached_preemption_sync_point(step):
       return 'SIGTERM'
     return self._received
 
   @contextlib.contextmanager
   def saving(self, save: Callable[[str], None]) -> Iterator[None]:
-    """Around what takes minutes, as an evaluation: at a signal, another thread calls `save`, which ends the command."""
+    """Surrounds work of minutes, such as an evaluation: at a signal, a thread calls `save`, which ends the command."""
     if not self._at_once:
       yield
       return

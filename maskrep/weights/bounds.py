@@ -1,6 +1,6 @@
-"""Sizes of a network compared with its file of weights, before anything of such a size is computed.
+"""Compares the sizes of a network with its file of weights, before anything of such a size is computed.
 
-Sizes may come from a JSON file that anybody can edit. Each must be one that the arrays of the file explain.
+Sizes may come from a JSON file that anybody can edit. Each must be consistent with the arrays of the file.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def checked_shapes(network: ForeignNetwork) -> dict[str, tuple[int, ...]]:
   """The shapes of a network's arrays, by our flat names; nothing is computed.
 
   Raises:
-    ConfigError: its sizes cannot be, or its file holds far fewer arrays, shorter ones, or fewer numbers.
+    ConfigError: its sizes are impossible, or its file holds far fewer arrays, shorter ones, or fewer numbers.
   """
   built, name = module(network.kind, network.config), part(network.kind)
   arrays = [array for array in network.state.values() if array.size]
@@ -52,7 +52,7 @@ def checked_shapes(network: ForeignNetwork) -> dict[str, tuple[int, ...]]:
 
 
 def check_side(name: str, side: int) -> None:
-  """Raises ConfigError if images of `side` pixels are larger than any encoder's."""
+  """Raises ConfigError if images of `side` pixels are larger than those of any encoder."""
   if side > MAX_SIDE:
     raise ConfigError(f'{name}={side}: must be at most {MAX_SIDE} pixels')
 
@@ -64,7 +64,7 @@ def _check_sides(name: str, network: ForeignNetwork) -> None:
 
 
 def _blocks(built: Network) -> int:
-  """The number of blocks, whose tracing takes time even without computation."""
+  """The number of blocks; tracing these takes time even if nothing is computed."""
   if isinstance(built, VQGAN):
     return len(built.multipliers) * (built.encoder_blocks + built.decoder_blocks)
   if isinstance(built, ResNet):
@@ -73,7 +73,7 @@ def _blocks(built: Network) -> int:
 
 
 def _lengths(built: Network) -> Iterator[tuple[str, float]]:
-  """Fields, and the axes of arrays that they cause."""
+  """Fields, and the lengths of the array axes that they imply."""
   if isinstance(built, VQGAN):
     yield from (('channels', built.channels), ('multipliers', built.channels * max(built.multipliers)),
                 ('embedding', built.embedding), ('codebook_size', built.codebook_size))
@@ -84,7 +84,7 @@ def _lengths(built: Network) -> Iterator[tuple[str, float]]:
 
 
 def _attention(built: Network, network: ForeignNetwork) -> tuple[int, int]:
-  """The heads and tokens of the largest attention between patches, (0, 0) without any."""
+  """The heads and tokens of the largest attention between patches; (0, 0) if there is none."""
   if isinstance(built, ResNet) or getattr(built, 'design', '') == 'maskgit':
     return 0, 0
   if isinstance(built, VQGAN):

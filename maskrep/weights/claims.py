@@ -1,7 +1,7 @@
-"""Compares what a file claims to hold with its bytes on disk, before any array is made.
+"""Compares the contents that a file claims with its bytes on disk, before any array is made.
 
 safetensors, PyTorch and `numpy.savez` store weights uncompressed; `numpy.savez_compressed` saves about a tenth of them.
-So a file whose arrays are many times its bytes on disk does not hold weights.
+So a file whose arrays are many times larger than its bytes on disk does not hold weights.
 """
 
 import os
@@ -21,11 +21,11 @@ LEGACY_PICKLES = 4  # of PyTorch before 1.6: magic number, protocol, machine, te
 
 
 class Refused(Exception):
-  """A file is refused; the message has the reason and the remedy."""
+  """A file is refused; the message gives the reason and the remedy."""
 
 
 def check(path: Path, suffix: str) -> int:
-  """The bytes that a file has on disk.
+  """The number of bytes that a file occupies on disk.
 
   Args:
     suffix: the kind of file, such as '.npz'.
@@ -51,7 +51,7 @@ def check(path: Path, suffix: str) -> int:
 
 
 def check_total(unpacked: int, stored: int) -> None:
-  """Raises Refused if arrays of `unpacked` bytes are too many for a file of `stored` bytes."""
+  """Raises Refused if arrays of `unpacked` bytes are too large for a file of `stored` bytes."""
   if unpacked > _most(stored):
     raise Refused(f'would unpack to {megabytes(unpacked)}, more than {MAX_RATIO} times the {megabytes(stored)} that it '
                   'stores, which weights never do; get it from another source')
@@ -93,14 +93,14 @@ def _on_disk(path: Path) -> int:
   """The bytes of a file that are not holes."""
   status = path.stat()
   with open(path, 'rb') as file:
-    # Without a hole, few blocks mean that the file system compresses them or has not counted them yet.
+    # In a file without holes, few blocks mean that the file system compresses them or has not counted them yet.
     if not status.st_size or os.lseek(file.fileno(), 0, os.SEEK_HOLE) == status.st_size:
       return status.st_size
   return min(status.st_size, 512 * status.st_blocks)
 
 
 def _check_directory(path: Path) -> None:
-  """Bounds the directory of a zip file, which `zipfile` reads as a whole when it opens one."""
+  """Bounds the directory of a zip file, which `zipfile` reads completely when it opens the file."""
   with open(path, 'rb') as file:
     file.seek(-min(path.stat().st_size, 22 + 20 + 65_535), os.SEEK_END)
     tail = file.read()

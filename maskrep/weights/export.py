@@ -14,11 +14,11 @@ def check(name: str, path: Path, kind: str, where: str) -> None:
   """Checks that a format can hold a kind of network, before anything is written.
 
   Args:
-    name: of the format.
-    where: the network's place, for errors.
+    name: the format's name.
+    where: the location of the network, for errors.
 
   Raises:
-    ConfigError: it cannot, or its files have another suffix.
+    ConfigError: the format cannot hold the kind, or its files have another suffix.
   """
   formats = {**FORMATS, **FORWARD_FORMATS}
   fmt = formats[name]
@@ -31,10 +31,10 @@ def check(name: str, path: Path, kind: str, where: str) -> None:
 
 
 def write(name: str, path: Path, pretrained: Pretrained, run: RunState | None) -> str:
-  """Writes a network, with the rest of its `run` if that is given, and parity.json beside it; returns a summary.
+  """Writes a network, with the rest of its `run` if given, and parity.json beside it; returns a summary.
 
   Raises:
-    RunError: the format cannot hold it, or the outputs of what was written differ.
+    RunError: the format cannot hold the network, or the outputs of the written network differ.
   """
   with staged(path) as partial:
     return (_write_forward if name in FORWARD_FORMATS else _write_arrays)(name, partial, pretrained, run)

@@ -1,6 +1,6 @@
 """Files of weights as flat arrays by dotted names. Files are untrusted: nothing in them is executed.
 
-`read` opens the path it is given and no other: names inside a file are used as names of arrays only.
+`read` opens only the path that it is given: names inside a file are used only as names of arrays.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,16 +37,16 @@ SAFETENSORS_TYPES = {
 def read(path: Path, suffix: str | None = None) -> Arrays:
   """The arrays of a file: .safetensors, .npz, Flax's .msgpack, or PyTorch's .pth, .pt, .ckpt, .tar (.pth.tar), .bin.
 
-  Names of nested dicts and lists are joined by dots. Values other than arrays of numbers (an epoch, hyper-parameters,
+  Names of nested dicts and lists are joined by dots. Values other than numeric arrays (an epoch, hyper-parameters,
   text) are left out. float16 and bfloat16 become float32. PyTorch's files are read with `weights_only=True`, which
-  accepts dicts, lists, numbers, text and tensors, and refuses anything else by name, for example an
+  accepts dicts, lists, numbers, text and tensors, and refuses anything else, naming it: for example an
   `argparse.Namespace` in an old checkpoint.
 
   Args:
     suffix: the kind of file, if the path has another suffix or none.
 
   Raises:
-    ConfigError: there is no such file; it is of another kind, damaged, has no arrays, or could run code.
+    ConfigError: there is no such file; or it is of another kind, is damaged, has no arrays, or could run code.
   """
   suffix = suffix or path.suffix
   if suffix not in READERS:
@@ -74,26 +74,26 @@ def read(path: Path, suffix: str | None = None) -> Arrays:
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-  """Writes arrays by name, whole or not at all."""
+  """Writes arrays by name, completely or not at all."""
   # safetensors writes the memory of an array and ignores its strides.
   contiguous = {name: np.asarray(array, order='C') for name, array in arrays.items()}
   write_atomic(path, save_safetensors(contiguous, dict(metadata)))
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-  """Writes arrays by name, whole or not at all."""
+  """Writes arrays by name, completely or not at all."""
   content = io.BytesIO()
   np.savez(content, allow_pickle=False, **arrays)
   write_atomic(path, content.getbuffer())
 
 
 def write_msgpack(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-  """Writes arrays by dotted names, nested as in Flax, whole or not at all."""
+  """Writes arrays by dotted names, nested as in Flax, completely or not at all."""
   write_atomic(path, serialization.msgpack_serialize(unflatten_dict(dict(arrays), sep='.')))
 
 
 def write_torch(path: Path, nested: Mapping[str, Any]) -> None:
-  """Writes nested dicts and lists for `torch.load`, whole or not at all. Arrays become tensors, other leaves stay.
+  """Writes nested dicts and lists for `torch.load`, completely or not at all. Arrays become tensors; other leaves stay.
 
   Raises:
     ConfigError: PyTorch is not installed.
@@ -105,7 +105,7 @@ def write_torch(path: Path, nested: Mapping[str, Any]) -> None:
       return {name: tensors(value) for name, value in tree.items()}
     if isinstance(tree, list):
       return [tensors(value) for value in tree]
-    # A copy: torch needs writable memory, and for a view it saves the memory of the whole array.
+    # A copy: torch needs writable memory, and for a view it saves the memory of the complete array.
     return torch.from_numpy(np.array(tree)) if isinstance(tree, np.ndarray) else tree
 
   content = io.BytesIO()
@@ -168,7 +168,7 @@ def _torch():
 
 
 def _arrays(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
-  """Dotted names and arrays of numbers, in order. A tree may contain itself, or the same dict many times."""
+  """Dotted names and numeric arrays, in order. A tree may contain itself, or the same dict many times."""
   if not isinstance(tree, Mapping):
     raise Refused(f'holds a {type(tree).__name__}, not arrays by name; give a file of weights')
   pending, nodes = [((), tree)], 0
@@ -190,7 +190,7 @@ def _arrays(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 def _from_tensor(name: str, tensor: Any) -> np.ndarray:
   try:
-    # A small file may hold a tensor of any size whose elements all share one place in memory.
+    # A small file may hold a tensor of any size whose elements all share one memory location.
     if tensor.nbytes > tensor.untyped_storage().nbytes():
       raise Refused(f'{name!r} is larger than its own storage; save it after .contiguous()')
     return (tensor.float() if 'bfloat16' in str(tensor.dtype) else tensor).detach().numpy()

@@ -1,4 +1,4 @@
-"""Reading a network from a file of another library, certified by that library's own code."""
+"""Reading a network from another library's file, verified by that library's own code."""
 
 import functools
 from pathlib import Path
@@ -17,7 +17,7 @@ def run(name: str, source_path: str, folder: Path, *, heads: int | None, adapt_c
   """Writes encoder.safetensors and encoder.json, or tokenizer.*, and parity.json into `folder`; returns a summary.
 
   Args:
-    name: of the format.
+    name: the format's name.
     source_path: the file or folder to read.
     heads, adapt_channels: see `ImportOptions`.
     allow: see `reconcile`.
@@ -50,7 +50,7 @@ def run(name: str, source_path: str, folder: Path, *, heads: int | None, adapt_c
 
 
 def reconcile(what: str, network: ForeignNetwork, fmt: Format, allow: str) -> tuple[Arrays, list[str]]:
-  """Returns the arrays that the network needs, by the other library's names, and their differences from the file.
+  """Returns the arrays that the network needs, by the other library's names, and a list of differences from the file.
 
   Args:
     what: the flag and its value, for errors.

@@ -2,7 +2,7 @@
 
 Our names are Flax's, joined by dots: 'block0.attn.qkv.kernel'. A table maps each of our modules to theirs, with {} for
 the number of a block; if several of their modules are one of ours, they are concatenated along our last axis. PyTorch
-stores as [out, in] what Flax stores as [in, out].
+stores as [out, in] the matrices that Flax stores as [in, out].
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -39,7 +39,7 @@ PATCHES = Transform(_filters, lambda a: a.transpose(2, 3, 1, 0).reshape(-1, len(
 
 
 def to_foreign(table: Table, arrays: Mapping[str, np.ndarray]) -> Arrays:
-  """Our arrays by their names, copied.
+  """Our arrays under their names, copied.
 
   Raises:
     KeyError: the table has no name for one of them.
@@ -63,7 +63,7 @@ def from_foreign(table: Table, state: Mapping[str, np.ndarray], wanted: Iterable
 
 
 def renamed(rename: Callable[[str], str], arrays: Mapping[str, np.ndarray]) -> Arrays:
-  """Our arrays by `rename(name)`, one array each; filters [h, w, in, out] -> [out, in, h, w]."""
+  """Our arrays under `rename(name)`, one array each; filters [h, w, in, out] -> [out, in, h, w]."""
   return {rename(name): np.array(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value, order='C')
           for name, value in arrays.items()}
 
@@ -76,7 +76,7 @@ def renamed_back(rename: Callable[[str], str], state: Mapping[str, np.ndarray], 
 
 
 def without(prefix: str, state: Mapping[str, np.ndarray]) -> Arrays:
-  """The arrays whose names have the prefix, by the rest of the name."""
+  """The arrays whose names have the prefix, under the rest of the name."""
   return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 

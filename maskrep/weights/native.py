@@ -1,5 +1,5 @@
-"""Our own names, in safetensors or NumPy's npz: an encoder as `encoder.*`, a tokenizer as `tokenizer.*`; for a whole
-run, the rest of its state too.
+"""Our own names, in safetensors or NumPy's npz: an encoder as `encoder.*`, a tokenizer as `tokenizer.*`; for a complete
+run, also the rest of its state.
 
 A JSON file of the same name holds the kind and the fields of the network, its preprocessing and its source. Imports
 write `encoder.safetensors` or `tokenizer.safetensors` in a folder of its own, which `train.init_from` and
@@ -82,7 +82,7 @@ FOLDER = NativeFormat('safetensors')
 
 
 def save(folder: Path, pretrained: Pretrained) -> Path:
-  """Writes a network where `load` finds it; returns the file."""
+  """Writes a network to the place where `load` finds it; returns the file."""
   folder.mkdir(parents=True, exist_ok=True)
   return FOLDER.write(folder / f'{part(pretrained.kind)}.safetensors', pretrained.arrays, pretrained, None)
 
@@ -99,13 +99,13 @@ def load(what: str, folder: Path) -> Pretrained:
     what: the flag or field and its value, for errors.
 
   Raises:
-    ConfigError: a file is missing or damaged, or the arrays are not those of such a network.
+    ConfigError: a file is missing or damaged, or the arrays do not belong to such a network.
   """
   return load_file(what, folder / f'{saved(folder)}.safetensors')
 
 
 def load_file(what: str, path: Path) -> Pretrained:
-  """The network in a file that `NativeFormat` wrote, as `load`; the rest of a run's state is left out."""
+  """As `load`, the network in a file that `NativeFormat` wrote; the rest of a run's state is left out."""
   network = NativeFormat(path.suffix[1:]).read(what, path, ImportOptions())
   strict.check(what, shapes(network.kind, network.config), network.state, remedy='take it from its source again')
   return Pretrained(kind=network.kind, config=network.config, arrays=network.state,
@@ -113,7 +113,7 @@ def load_file(what: str, path: Path) -> Pretrained:
 
 
 def _parse(description: Mapping[str, Any], arrays: names.Arrays) -> ForeignNetwork:
-  """The network that a description and its file of arrays make, checked."""
+  """The network given by a description and its file of arrays, checked."""
   kind, config, source = description['kind'], _with_tuples(description['config']), description['source']
   preprocessing = description['preprocessing']
   if preprocessing is not None:
@@ -130,5 +130,5 @@ def _parse(description: Mapping[str, Any], arrays: names.Arrays) -> ForeignNetwo
 
 
 def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-  """JSON has no tuples: lists become tuples."""
+  """Turns lists into tuples, which JSON does not have."""
   return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

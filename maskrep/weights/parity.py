@@ -1,4 +1,4 @@
-"""The certificate of a conversion: fixed images through our network and through the real class of the other library."""
+"""The certificate of a conversion: compares our network with the other library's own class on fixed images."""
 
 from collections.abc import Callable
 import hashlib
@@ -25,7 +25,7 @@ def certify(pretrained: Pretrained, peer: Callable[[int], Peer], file: Path, sid
     pretrained: our network.
     peer: side of square images, in pixels -> the other library's model, with the arrays that were written.
     file: the file or folder that was written.
-    sides: of the images for which outputs are compared.
+    sides: sides of the images on which outputs are compared.
 
   Raises:
     RunError: the outputs differ.
@@ -62,7 +62,7 @@ def compare(pretrained: Pretrained, peer: Callable[[int], Peer], sides: tuple[in
     want, got = theirs(images), pretrained.encode(images)
     if {part: value.shape for part, value in got.items()} != {part: value.shape for part, value in want.items()}:
       raise RunError(f'{name} computes other arrays: {", ".join(want)}; nothing was written')
-    # NumPy's maximum, unlike Python's, does not lose a NaN.
+    # NumPy's maximum, unlike Python's, propagates a NaN.
     differences[side] = float(np.max([np.abs(got[part] - want[part]).max() for part in want]))
     peaks[side] = float(np.max([np.abs(value).max() for value in want.values()]))
   same = all(difference < TOLERANCE * max(peaks[side], 1) for side, difference in differences.items())
@@ -72,7 +72,7 @@ def compare(pretrained: Pretrained, peer: Callable[[int], Peer], sides: tuple[in
 
 
 def _sha256(path: Path) -> str:
-  """The hash of a file; of a folder, the hash of the list of all its files and their hashes."""
+  """The hash of a file, or for a folder, the hash of the list of all its files and their hashes."""
   if not path.is_dir():
     with open(path, 'rb') as file:
       return hashlib.file_digest(file, 'sha256').hexdigest()

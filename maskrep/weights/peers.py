@@ -1,4 +1,4 @@
-"""The other library's model: importing the library, converting arrays, a forward with our inputs and outputs."""
+"""The other library's model: imports the library, converts arrays, and wraps its forward to our inputs and outputs."""
 
 from collections.abc import Callable
 import importlib
@@ -21,15 +21,15 @@ _KEPT = []  # operators live as long as the library that defined them
 
 
 class PeerMissing(Exception):
-  """The other library is not installed, or has no such model; the message has the remedy."""
+  """The other library is not installed, or has no such model; the message gives the remedy."""
 
 
 class TorchModel(NamedTuple):
-  """A model of PyTorch with the arrays of a network.
+  """A PyTorch model with the arrays of a network.
 
   Attributes:
     name: the library, its version and the class.
-    layers: float32 images [B, 3, H, W] -> an output of its own.
+    layers: float32 images [B, 3, H, W] -> an output in its own form.
     split: that output -> {'cls': [B, D], 'patches': [B, N, D]}.
   """
 
@@ -43,7 +43,7 @@ class TorchModel(NamedTuple):
 
 
 def library(name: str, extra: str = 'test') -> ModuleType:
-  """Imports a module of another library, which the extra `extra` of ours installs.
+  """Imports a module of another library, which our extra `extra` installs.
 
   Raises:
     PeerMissing: it is not installed, or does not load.
@@ -58,13 +58,13 @@ def library(name: str, extra: str = 'test') -> ModuleType:
 
 
 def tensors(state: Arrays) -> dict:
-  """Arrays as float32 tensors of PyTorch."""
+  """Arrays as float32 PyTorch tensors."""
   torch = library('torch')
   return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in state.items()}
 
 
 def forward(function: Callable, split: Callable) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-  """A function of NCHW tensors, and the named parts of its output, as one function of NHWC arrays."""
+  """Composes a function of NCHW tensors with the split of its output into named parts: a function of NHWC arrays."""
   torch = library('torch')
 
   def run(images):
@@ -81,14 +81,14 @@ def tokens(out: 'torch.Tensor') -> dict[str, 'torch.Tensor']:
 
 
 def maps(out: 'torch.Tensor') -> dict[str, 'torch.Tensor']:
-  """The parts of feature maps [B, D, h, w]: their mean, and their places row by row."""
+  """The parts of feature maps [B, D, h, w]: their mean, and their positions row by row."""
   return {'cls': out.mean((2, 3)), 'patches': out.flatten(2).transpose(1, 2)}
 
 
 def positioned(state: Arrays, config: dict, side: int, class_slot: int) -> Arrays:
-  """The state with `pos_embed` for square images of `side` pixels; the position of the class token stays.
+  """The state with `pos_embed` for square images of `side` pixels; the class token's position is unchanged.
 
-  timm resamples learned positions with antialiasing, we (and Hugging Face) without. So timm's model is given ours.
+  timm resamples learned positions with antialiasing, we (and Hugging Face) without. So timm's model gets ours.
   """
   new, old = side // config['patch_size'], config['image_size'] // config['patch_size']
   if new == old:
@@ -104,7 +104,7 @@ def positioned(state: Arrays, config: dict, side: int, class_slot: int) -> Array
 def _import_torchvision() -> None:
   """Imports torchvision, with stand-ins for its compiled operators if they do not load with this build of PyTorch.
 
-  timm and transformers import it, and need none of those operators.
+  timm and transformers import it, but need none of those operators.
   """
   if not importlib.util.find_spec('torchvision'):
     return  # transformers works without it

@@ -1,4 +1,4 @@
-"""An encoder or a tokenizer by itself, without the run that trained it."""
+"""An encoder or tokenizer on its own, without the run that trained it."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -37,9 +37,9 @@ class Pretrained:
 
   Attributes:
     kind, config: the module, one of `KINDS`, and its fields.
-    arrays: float32, by our flat names; running statistics of batch norm among them.
-    preprocessing: what its images go through; None if its source does not say.
-    source: where it comes from: its licence, and what else is known.
+    arrays: float32, by our flat names; running statistics of batch norm included.
+    preprocessing: how its images must be prepared; None if its source does not specify it.
+    source: its origin: its licence, and anything else that is known.
   """
 
   kind: str
@@ -50,7 +50,7 @@ class Pretrained:
 
   @property
   def sides(self) -> tuple[int, int]:
-    """The sides of two square images, in pixels: the network's own and a larger one."""
+    """The sides of two square images, in pixels: the network's own size and a larger one."""
     own = self.config.get('image_size') or (self.preprocessing or IMAGENET).size
     return own, own + self.config.get('patch_size', 32)
 
@@ -58,7 +58,7 @@ class Pretrained:
     """Float32 images [B, H, W, 3] -> {'cls': [B, D], 'patches': [B, N, D]}, in full float32 on any device.
 
     For a tokenizer {'z': [B, h, w, E], 'decoded': [B, H, W, 3]}: it decodes z without quantising it, because the
-    smallest difference could choose another code. Compiled once per network and shape of images.
+    smallest difference could select another code. Compiled once per network and shape of images.
     """
     with jax.default_matmul_precision('highest'):
       out = _compiled(module(self.kind, self.config))(variables(self.arrays), jnp.asarray(images))
@@ -93,7 +93,7 @@ class ForeignNetwork(NamedTuple):
 
 
 class RunState(NamedTuple):
-  """The state of a whole run, flat, by our names; `params` and `ema_params` include the encoder's."""
+  """The complete state of a run, flat, by our names; `params` and `ema_params` include the encoder's."""
 
   method: str
   epoch: int
@@ -103,7 +103,7 @@ class RunState(NamedTuple):
 
 
 def encoder_only(flag: str, run: RunState | None) -> None:
-  """Raises ConfigError if there is a run's state, for a format that can only hold the encoder."""
+  """Raises ConfigError if a run's state is given, for a format that can only hold the encoder."""
   if run is not None:
     raise ConfigError(f'--what=full: --format={flag} has a place for the encoder alone; choose --what=encoder, or '
                       '--format=safetensors')
@@ -163,7 +163,7 @@ def part(kind: str) -> str:
 
 
 def described(network: Network) -> tuple[str, dict]:
-  """The kind of a module and the fields that define its network."""
+  """The kind of a module, and the fields that define its architecture."""
   return encoder.describe(network, KINDS)
 
 
@@ -193,7 +193,7 @@ def shapes(kind: str, config: Mapping) -> dict[str, tuple[int, ...]]:
 
 
 def _leaves(tree: Mapping) -> dict[str, Any]:
-  """The leaves of a tree by dotted names. Flax does not declare that type."""
+  """The leaves of a tree by dotted names, whose type Flax does not declare."""
   return flatten_dict(tree, sep='.')
 
 

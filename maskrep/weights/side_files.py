@@ -23,5 +23,5 @@ def read_json(path: Path) -> Any:
 
 
 def brief(error: Any) -> str:
-  """The start of a message, in one line: it may quote the file."""
+  """The start of a message, on one line: it may quote the file."""
   return ' '.join(str(error).split())[:300]

@@ -1,4 +1,4 @@
-"""Writing all files of a conversion or none, without replacing any."""
+"""Writes all files of a conversion or none, without replacing any."""
 
 from collections.abc import Iterator
 import contextlib
@@ -13,12 +13,12 @@ from maskrep.workdir.config import holds_run
 
 @contextlib.contextmanager
 def staged(output: Path) -> Iterator[Path]:
-  """Yields a temporary path to write to, a file or a folder, then moves it and all files beside it to `output`.
+  """Yields a temporary path for a file or a folder, then moves it and all files beside it to `output`.
 
   If the block raises, nothing is left.
 
   Raises:
-    ConfigError: a file of one of the names exists already, `output` is in a run, or it cannot be written.
+    ConfigError: a file with one of the names exists already, `output` is in a run, or it cannot be written.
   """
   what, folder = f'--output={output}', output.parent
   if holds_run(output) or holds_run(folder):

@@ -1,4 +1,4 @@
-"""Comparing the arrays of a file with those of a network: missing, unexpected, wrongly shaped, and near names."""
+"""Compares the arrays of a file with those of a network: missing, unexpected, wrongly shaped, and similar names."""
 
 from collections.abc import Iterable, Mapping
 import difflib
@@ -17,13 +17,13 @@ def check(
   what: str, wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray], allow: str = '', *,
   remedy: str = 'give the --format that it has, or allow names to differ with --allow=REGEX',
 ) -> list[str]:
-  """Compares names and shapes; returns the wanted names that are missing or of another shape, and allowed to be.
+  """Compares names and shapes; returns the wanted names that are missing or of another shape although allowed to be.
 
   Args:
     what: the flag and its value, for the error.
     wanted: the shapes of the network, by name.
     state: the arrays of the file, by name.
-    allow: regular expression of whole names that may differ; '' allows none.
+    allow: regular expression of complete names that may differ; '' allows none.
 
   Raises:
     ConfigError: any other name differs; the message lists all.
@@ -49,10 +49,10 @@ def check(
 
 
 def need(what: str, state: Mapping[str, np.ndarray], name: str, axes: int) -> np.ndarray:
-  """An array from whose shape sizes are read.
+  """An array whose shape determines sizes.
 
   Raises:
-    ConfigError: there is none of that name, it has not that many axes, or it is empty.
+    ConfigError: there is no array of that name, it has another number of axes, or it is empty.
   """
   if name not in state:
     raise ConfigError(f'{what}: has no {name}{nearest(name, state)}; give the --format that it has')

@@ -4,13 +4,13 @@
   run.json        data, code revision, versions, devices; one object per start, newest last
   parameters.txt  the shape and size of each parameter
   reconstructions.png  images above their reconstructions by a tokenizer, at the last evaluation
-  metrics.jsonl   one object per line: `step` and named floats; metrics.damaged.jsonl holds lines that cannot be read
+  metrics.jsonl   one object per line: `step` and named floats; metrics.damaged.jsonl holds unreadable lines
   events.out.*    the same for TensorBoard
-  events.jsonl    one object per line: starts, the memory of the step, and why each start ended
+  events.jsonl    one object per line: starts, the memory of the step, and the reason why each start ended
   checkpoints/    see checkpoint.py; corrupt/ holds damaged ones
-  evaluations.jsonl  one object per line: the results of a protocol, in training, at its end or later, with all that
+  evaluations.jsonl  one object per line: the results of a protocol, during training, at its end or later, with all that
                   is needed to repeat it
   features/       cached features; may be deleted
-  evaluations/    workdirs of the runs that an evaluation trains
+  evaluations/    workdirs of the runs trained by evaluations
   lock            held by the process that trains
 """

@@ -1,7 +1,7 @@
-"""Checkpoints of a training state: orbax, asynchronous, keep-last-n, verified. The only file that knows orbax.
+"""Checkpoints of a training state: orbax, asynchronous, keep-last-n, verified. The only file that uses orbax.
 
-Orbax writes a step beside its place and renames it, so a kill leaves the earlier steps as they were. It does not detect
-a flipped bit. So each step also holds a fingerprint of every leaf, computed on the devices, which restoring compares.
+Orbax writes a step under a temporary name and renames it, so a kill leaves the earlier steps intact. It does not detect
+a flipped bit. So each step also holds a fingerprint of every leaf, computed on the devices and compared on restore.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Checkpoints:
   """The checkpoints of one workdir. Use as a context manager: leaving it waits for the save in flight.
 
   Leaving raises CheckpointError if the last save failed, unless another error is being raised. With `read_only` nothing
-  in the workdir is changed, so it may belong to another run.
+  in the workdir is changed, so it may be another run's.
   """
 
   def __init__(self, workdir: Path, keep: int, *, read_only: bool = False):
@@ -51,7 +51,7 @@ class Checkpoints:
           max_to_keep=keep,
           cleanup_tmp_directories=not read_only,
           read_only=read_only,
-          # The default makes a process hang at its exit when the directory cannot be made.
+          # The default makes a process hang at its exit if the directory cannot be made.
           async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         ),
       )
@@ -73,7 +73,7 @@ class Checkpoints:
     """Waits for the save in flight.
 
     Raises:
-      CheckpointError: it failed.
+      CheckpointError: the save failed.
     """
     try:
       self._manager.wait_until_finished()
@@ -84,12 +84,12 @@ class Checkpoints:
       raise CheckpointError(f'{self._directory}: the last checkpoint was not saved; see the warnings above')
 
   def save(self, state: TrainState, step: int) -> None:
-    """Starts to write; the arrays are copied before this returns, so the state may be donated to the next step.
+    """Starts a save; the arrays are copied before this returns, so the state may be donated to the next step.
 
-    If a save fails, now or in the background, this warns and removes the files that it left, which frees their space.
+    If a save fails, now or in the background, this logs a warning and removes the partial files, to free their space.
 
     Raises:
-      CheckpointError: `FAILURES` saves in a row failed, the step is there already, or the workdir was removed.
+      CheckpointError: `FAILURES` saves in a row failed, the step exists already, or the workdir was removed.
     """
     if lost := self._place.lost():
       raise lost
@@ -112,7 +112,7 @@ class Checkpoints:
     self._in_flight = True
 
   def _failed(self, which: str, step: int, error: Exception) -> None:
-    """Counts a save that failed, and removes the files that it left, which may be those that fill the disk."""
+    """Counts a failed save, and removes its partial files, which may be those that fill the disk."""
     self._failures += 1
     log.warning('%s: %s step %d was not saved: %s', self._directory, which, step, _line(error))
     if jax.process_index() == 0:
@@ -124,9 +124,9 @@ class Checkpoints:
     self._manager.reload()
 
   def restore(self, template: State) -> State | None:
-    """The newest state that is intact, or a part of it; None if nothing was saved.
+    """The newest intact state, or a part of it; None if nothing was saved.
 
-    A checkpoint that is damaged is moved to `corrupt/` in the workdir, once an older one is found intact.
+    A damaged checkpoint is moved to `corrupt/` in the workdir, once an older one is found intact.
 
     Args:
       template: shapes, types and shardings of the leaves of a state. A dict with some fields of `TrainState` and
@@ -137,7 +137,7 @@ class Checkpoints:
       Arrays in the structure of `template`.
 
     Raises:
-      CheckpointError: there are checkpoints, and none fits `template` and is intact.
+      CheckpointError: there are checkpoints, but none is intact and fits `template`.
     """
     if not self._read_only and isinstance(template, TrainState):
       self._warn_of_space(template)
@@ -181,7 +181,7 @@ class Checkpoints:
     else:
       state = _read_part(folder / 'state', template)
     stored = self._manager.restore(step, args=ocp.args.Composite(fingerprint=ocp.args.JsonRestore()))['fingerprint']
-    # Leaf by leaf, a part takes no more memory than its largest leaf: XLA does not reuse that of another on a CPU.
+    # Leaf by leaf, a part needs no more memory than its largest leaf: on a CPU, XLA does not reuse another's memory.
     found = _as_json(_fingerprint(state) if whole else {name: _of_leaf(leaf) for name, leaf in _named(state)})
     names = sorted(name for name in (stored.keys() | found.keys() if whole else found.keys())
                    if stored.get(name) != found.get(name))
@@ -190,7 +190,7 @@ class Checkpoints:
     return state
 
   def _set_aside(self, steps) -> None:
-    """Moves folders of steps, and whatever else has a step's name, out of the way of later saves."""
+    """Moves folders of steps, and anything else with a step's name, out of the way of later saves."""
     whole = set(self._manager.all_steps()) - set(steps)
     if jax.process_index() == 0:
       for path in self._directory.iterdir():
@@ -204,7 +204,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-  """Without orbax's warnings that a manager which only reads does not write: they would meet whoever loads an encoder.
+  """Suppresses orbax's warnings that a read-only manager does not write: anyone who loads an encoder would see them.
   """
   logger = logging.getLogger('absl')
   level = logger.level
@@ -217,7 +217,7 @@ def _without_warnings() -> Iterator[None]:
 
 def _read_part(path: Path, part: State) -> State:
   """Reads the leaves of `part`, and no others, of a state that StandardSave wrote."""
-  # The standard handler restores whole trees only. It writes as this one does.
+  # The standard handler restores only complete trees. It writes in the same way as this one.
   item = _without_empty(part)
   args = ocp.args.PyTreeRestore(
     item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True)
@@ -227,7 +227,7 @@ def _read_part(path: Path, part: State) -> State:
 
 
 def _without_empty(tree: Any) -> Any:
-  """Without dicts that hold no leaf: orbax refuses them if the stored tree has leaves there."""
+  """The tree without dicts that hold no leaf: orbax refuses them if the stored tree has leaves there."""
   if not isinstance(tree, dict):
     return tree
   return {name: _without_empty(value) for name, value in tree.items() if jax.tree.leaves(value)}
@@ -238,7 +238,7 @@ def _fingerprint(state: TrainState | dict[str, Any]) -> dict[str, jax.Array]:
   """uint32 [2] of each leaf: the sum of its bits, and the sum weighted by position, both modulo 2 ** 32.
 
   Integer sums do not depend on their order, so the sharding does not matter. A single flipped bit changes the first
-  sum, swapped values the second. It guards against accidents, not against an attacker.
+  sum, swapped values the second. It protects against accidents, not against an attacker.
   """
   return {name: _of_leaf(leaf) for name, leaf in _named(state)}
 
@@ -264,7 +264,7 @@ def _as_json(fingerprints: dict[str, jax.Array]) -> dict[str, list[int]]:
 def _mismatch(metadata, template: TrainState | dict[str, Any], whole: bool) -> str:
   """The leaves whose shapes or types differ, for a message; '' if none.
 
-  Leaves that are stored and not in the template differ too if it is of the whole state.
+  If the template is of the complete state, stored leaves that it lacks count as differences too.
   """
   def described(tree):
     return {name: f'{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}' for name, leaf in _named(tree)}

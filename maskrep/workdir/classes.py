@@ -11,13 +11,13 @@ FILE = 'classes.json'
 
 
 def store_classes(workdir: Path, names: Sequence[str] | None) -> None:
-  """Writes the file; not if there are no labels, or their names are not known."""
+  """Writes the file, unless there are no labels or their names are unknown."""
   if names is not None:
     write_atomic(workdir / FILE, json.dumps(list(names), indent=1) + '\n')
 
 
 def load_classes(workdir: Path) -> list[str] | None:
-  """The names; None if the run has none, or is of a version that did not keep them.
+  """The names; None if the run has none, or an earlier version wrote it without them.
 
   Raises:
     CheckpointError: the file is damaged.

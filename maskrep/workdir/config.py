@@ -9,7 +9,7 @@ from maskrep.errors import CheckpointError, ConfigError
 from maskrep.workdir.files import write_atomic
 from maskrep.workdir.upgrade import upgraded
 
-# Of the names of the fields. The file says which version wrote it; one without a version was written by version 1.
+# The version of the field names. The file records the version that wrote it; without one it is version 1.
 VERSION = 4
 
 log = logging.getLogger(__name__)
@@ -21,12 +21,12 @@ def store_config(
   """Stores the config of a new run; on resume, compares with the stored one first.
 
   Args:
-    free: beginnings of dotted fields that may differ, such as 'eval.' or 'train.fsdp'.
-    allowed: whole dotted fields that the user lets differ this time.
-    replaces: whether any field may differ; those that do are logged.
+    free: prefixes of dotted fields that may differ, such as 'eval.' or 'train.fsdp'.
+    allowed: complete dotted fields that the user allows to differ this time.
+    replaces: whether any field may differ; those that differ are logged.
 
   Raises:
-    ConfigError: another field differs, or the batch size, whatever is allowed; the message is the diff.
+    ConfigError: another field differs, or the batch size, even if it is in `allowed`; the message is the diff.
     CheckpointError: the stored config is damaged.
   """
   path = workdir / 'config.json'
@@ -66,7 +66,7 @@ def load_config(workdir: Path) -> dict:
 
 
 def changes(workdir: Path, config: dict) -> dict[str, tuple]:
-  """`diff` of the stored config and this one, by the present names of the fields."""
+  """`diff` of the stored config and this one, by the current names of the fields."""
   return diff(_read(workdir / 'config.json'), json.loads(json.dumps(config)))
 
 
@@ -93,7 +93,7 @@ def _with_tuples(value: Any) -> Any:
 
 
 def _read(path: Path) -> dict:
-  """The fields in the file, by their present names, without the version."""
+  """The fields in the file, by their current names, without the version."""
   try:
     config = json.loads(path.read_text())
     version = config.pop('version', 1) if isinstance(config, dict) else None

@@ -1,4 +1,4 @@
-"""events.jsonl: when a run started, how it ended, and events in between."""
+"""events.jsonl: the start and the end of each run, and events in between."""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def recorded(workdir: Path, seconds: Callable[[], dict[str, float]]) -> Iterator[Callable[[str, int], None]]:
-  """Appends to events.jsonl that a run started, and how it ended, with the `seconds` of its phases.
+  """Appends the start of a run to events.jsonl, and its end, with the `seconds` of its phases.
 
-  Yields a function that records the end of a process that is ended from outside, by reason and exit code.
+  Yields a function that records, by reason and exit code, that the process is ended from outside.
 
   Raises:
-    CheckpointError: instead of an OSError: the workdir is full, gone, replaced or read-only.
+    CheckpointError: replaces an OSError: the workdir is full, gone, replaced or read-only.
   """
   place = Place(workdir)
 

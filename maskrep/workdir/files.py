@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and files of one JSON object per line."""
+"""Files that are written completely or not at all, and files with one JSON object per line."""
 
 from collections.abc import Iterator
 import contextlib
@@ -11,13 +11,13 @@ from maskrep.process import signals
 
 
 def append_json(path: Path, record: dict) -> None:
-  """Appends one line, whole: a single write of a file opened for appending."""
+  """Appends one complete line: a single write to a file opened for appending."""
   with open(path, 'a') as file:
     file.write(json.dumps(record) + '\n')
 
 
 def read_json(path: Path) -> tuple[list[dict], list[int]]:
-  """The objects of a file of one JSON object per line, and the numbers, from 1, of damaged lines, cut off by a kill."""
+  """The objects of a file with one JSON object per line, and the numbers, from 1, of lines damaged by a kill."""
   records, damaged = [], []
   for number, line in enumerate(path.read_text(errors='replace').splitlines() if path.exists() else (), 1):
     try:
@@ -39,7 +39,7 @@ def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-  """A file to write to, which replaces `path` when all is written, and is removed if that fails."""
+  """Yields a file to write to, which replaces `path` when it is complete, and is removed if writing fails."""
   partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
   try:
     with open(partial, 'wb') as file, signals.last_act(lambda _: partial.unlink(missing_ok=True)):

@@ -1,4 +1,4 @@
-"""The folder itself."""
+"""The folder of a run as such: whether it can be written to, and whether it is still the same."""
 
 import os
 from pathlib import Path
@@ -8,10 +8,10 @@ from maskrep.errors import CheckpointError
 
 
 def make_writable(workdir: Path) -> None:
-  """Makes the folder if it is not there, and tests that a file in it can be written.
+  """Creates the folder if it does not exist, and tests that a file in it can be written.
 
   Raises:
-    CheckpointError: it cannot.
+    CheckpointError: it cannot be created or written to.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -30,9 +30,9 @@ def not_written(workdir: Path, failed: OSError) -> CheckpointError:
 
 
 class Place:
-  """A workdir while a run writes to it: tells whether it is still the folder that it was at first.
+  """A workdir while a run writes to it: detects whether it is still the same folder.
 
-  Somebody may remove it, and start another run of that name: its lock is another file then.
+  Somebody may remove it and start another run of that name, whose lock is then another file.
   """
 
   def __init__(self, workdir: Path):
@@ -41,7 +41,7 @@ class Place:
     self._file = open(self._path) if self._path.exists() else None
 
   def lost(self) -> CheckpointError | None:
-    """The error to end with if it is another folder, or none, now."""
+    """The error to end with if the folder was replaced or removed, else None."""
     try:
       if not self._file or os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):
         return None

@@ -15,11 +15,11 @@ from maskrep.workdir.folder import not_written
 
 @contextlib.contextmanager
 def exclusive_lock(workdir: Path) -> Iterator[None]:
-  """Holds the exclusive lock of a workdir. It ends with the process, however that ends.
+  """Holds the exclusive lock of a workdir. It is released when the process ends, however that happens.
 
   Raises:
-    CheckpointError: another process holds the lock, or instead of an OSError in the block: the workdir is full, gone or
-      read-only.
+    CheckpointError: another process holds the lock; or, in place of an OSError in the block, the workdir is full, gone
+      or read-only.
   """
   with _opened(workdir, 'a+') as file:
     try:
@@ -42,7 +42,7 @@ def shared_lock(workdir: Path) -> Iterator[None]:
   """Holds the shared lock of a workdir: others may read at the same time, and no run can start.
 
   Raises:
-    CheckpointError: a run is under way, whose next checkpoint would replace what is read.
+    CheckpointError: a run is under way, whose next checkpoint would replace the one being read.
   """
   with contextlib.ExitStack() as stack:
     if (workdir / 'lock').exists():

@@ -1,4 +1,4 @@
-"""How far the run in a workdir has come, by its files alone."""
+"""The progress of the run in a workdir, from its files alone."""
 
 from pathlib import Path
 import re
@@ -15,9 +15,9 @@ def resumes(workdir: Path) -> bool:
 
 
 def has_progress(workdir: Path) -> bool:
-  """True if there is something to lose or to belie by another config or other data.
+  """True if there is progress that another config or other data would lose or contradict.
 
-  That is a checkpoint, one that was set aside as damaged, or a run that finished, whose checkpoints may be removed.
+  That is a checkpoint, one that was set aside as damaged, or a finished run, whose checkpoints may be removed.
   """
   events, _ = read_json(workdir / 'events.jsonl')
   finished = any(event.get('event') == 'end' and event.get('reason') == 'finished' for event in events)

@@ -1,4 +1,4 @@
-"""Whether the processes of a run see the same workdir: process 0 writes a file, the others look for it."""
+"""Tests whether the processes of a run share one workdir: process 0 writes a file, the others look for it."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ PREFIX = 'shared-'
 
 
 def offer(workdir: Path) -> str:
-  """Writes a file of a random name, which it returns. To be called with the exclusive lock held.
+  """Writes a file with a random name, which it returns. Call with the exclusive lock held.
 
   Raises:
     CheckpointError: it cannot be written.
@@ -29,13 +29,13 @@ def offer(workdir: Path) -> str:
 
 
 def find(workdir: Path, name: str) -> None:
-  """Looks for the file that process 0 has written, and tests that files can be written here as well.
+  """Looks for the file that process 0 has written, and tests that this process can write files too.
 
   Raises:
-    CheckpointError: it is not there, or they cannot.
+    CheckpointError: the file is not there, or none can be written.
   """
   end = time.monotonic() + PATIENCE_S
-  # The list of a folder is read anew, while a network file system remembers for a while that a name was not there.
+  # Lists the folder: a network file system remembers for a while that a name did not exist, but lists folders anew.
   while name not in _names(workdir):
     if time.monotonic() > end:
       raise CheckpointError(f'--workdir={workdir}: is not the folder of process 0: a file written there is not seen on '

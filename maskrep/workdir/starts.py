@@ -41,7 +41,7 @@ def describe_start(data: str) -> dict:
 
 
 def check_start(workdir: Path, start: dict, allowed: tuple[str, ...] = ()) -> None:
-  """On resume, compares a start with the one before.
+  """On resume, compares a start with the previous one.
 
   Other code, versions or devices are allowed, with a warning: results then agree, but not bit for bit.
 
@@ -64,7 +64,7 @@ def check_start(workdir: Path, start: dict, allowed: tuple[str, ...] = ()) -> No
 
 
 def record_start(workdir: Path, start: dict) -> None:
-  """Adds a start to run.json, whole or not at all: the next start reads it."""
+  """Adds a start to run.json, completely or not at all: the next start reads it."""
   path = workdir / 'run.json'
   before = path.read_text() if path.exists() else ''
   write_atomic(path, before + json.dumps(start) + '\n')

@@ -1,6 +1,6 @@
-"""Configs that an earlier version of maskrep stored."""
+"""Upgrades configs stored by an earlier version of maskrep."""
 
-# Section and a field that it has for one method alone: the fields of version 4, and what stood for them before.
+# Section and a field that it has for one method only: the fields of version 4, and their values before it.
 NEW = {
   ('objective', 'memax_weight'): {'batch_norm': 'joint'},
   ('views', 'num_random'): {'shared': 'nothing'},
@@ -8,21 +8,21 @@ NEW = {
 
 
 def upgraded(config: dict) -> dict:
-  """A config of version 1, 2 or 3 with the fields of version 4; the argument stays as it is.
+  """A config of version 1, 2 or 3 with the fields of version 4; the argument is not changed.
 
-  Of version 1:
+  From version 1:
 
   - The kind of the encoder is `encoder.kind`. It was `encoder_kind` for some methods and implied by the method for the
     others, whose encoders differ in their fields.
   - The sigma of the high-pass filter is a property of the views: `views.high_pass_sigma`, not `objective.sigma`.
 
-  Of versions 1 and 2: what is judged is named, and its options are sections as those of `maskrep evaluate`.
+  From versions 1 and 2: protocols are named, and their options are sections like those of `maskrep evaluate`.
 
-  Of all three:
+  From all three:
 
-  - `NEW` are the values by which a method does what it did before it had these fields.
+  - `NEW` holds the values with which a method does what it did before it had these fields.
   - Whether the supervised stream of supervised + MIM is masked is `masking.supervised`; its mask is that of the other
-    stream, so a `masking.supervised_ratio` above 0, of a mask of its own, stays and is refused.
+    stream, so a `masking.supervised_ratio` above 0, for a mask of its own, stays and is refused.
   """
   config = dict(config)
   kind = config.pop('encoder_kind', '')
@@ -45,7 +45,7 @@ def upgraded(config: dict) -> dict:
 
 
 def _named_protocols(section: dict) -> dict:
-  """The section `eval` of version 2 with the fields of version 3."""
+  """The section `eval` of version 2, with the fields of version 3."""
   moved = 'knn_neighbours', 'knn_temperature', 'labels_per_class', 'label_draws'
   k, temperature, counts, draws = (section[name] for name in moved)
   shots = {'lowshot': {'labels_per_class': counts, 'fractions': [], 'lists': [], 'draws': draws, 'l2': [0.1],

@@ -9,7 +9,7 @@ from maskrep.errors import ConfigError
 
 
 class Digits:
-  """The 1797 handwritten digits of 8 x 8 pixels that ship inside scikit-learn, their values 0..16 scaled to 0..255.
+  """The 1797 handwritten digits of 8 x 8 pixels that ship with scikit-learn, with values 0..16 scaled to 0..255.
 
   They have no official split. Here the members of each class are shuffled by NumPy's RandomState(0), whose stream is
   frozen, and the first 80 % of them are for training.
@@ -21,7 +21,7 @@ class Digits:
   def __init__(self, split: str):
     if split not in ('train', 'test'):
       raise ConfigError(f"config.data.source=digits: has no split {split!r}; there are: train, test")
-    # The file that sklearn.datasets.load_digits reads; the import of scikit-learn alone takes seconds of CPU.
+    # The file that sklearn.datasets.load_digits reads; importing scikit-learn alone takes seconds of CPU time.
     file = metadata.distribution('scikit-learn').locate_file('sklearn/datasets/data/digits.csv.gz')
     table = np.loadtxt(str(file), delimiter=',')
     pixels, labels = table[:, :64], table[:, 64].astype(int)

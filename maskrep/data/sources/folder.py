@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
-  """A share of the images of a split, or the rest: chosen by a hash of each name alone, so others change nothing.
+  """A share of a split's images, or the rest, chosen by a hash of each name alone: other images make no difference.
 
   Attributes:
     share: in (0, 1).
-    held_out: whether it is the share.
+    held_out: whether it is the share itself, not the rest.
     title: the share as it was given.
   """
 
@@ -44,17 +44,17 @@ class Part(NamedTuple):
 class Folder:
   """A folder of images: flat, without labels, or one sub-folder per class, searched to any depth.
 
-  Split S is the sub-folder S; without one, the folder itself is 'train'. Classes are the sorted names of the
-  sub-folders, those of the split 'train' if there is one, so that a class has the same label in each split.
-  Hidden files and files without the suffix of an image are ignored. Pipes, sockets, devices and links to nothing that
-  have such a suffix are never opened; a warning counts them.
+  Split S is the sub-folder S; if there is none, the folder itself is 'train'. Classes are the sorted names of the
+  sub-folders, those of the split 'train' if there is one, so that a class has the same label in every split.
+  Hidden files and files without an image suffix are ignored. Pipes, sockets, devices and broken links that have such a
+  suffix are never opened; a warning counts them.
 
   Args:
-    part: which of the images of the split; None for all.
+    part: the part of the split's images to use; None for all.
 
   Raises:
-    ConfigError: no such folder or split, no image in it that can be read, images both in and beside class folders, or
-      a class that 'train' does not have.
+    ConfigError: no such folder or split, no readable image in it, images both in and beside class folders, or a class
+      that 'train' does not have.
   """
 
   map_classes, map_lookup = 0, None
@@ -84,7 +84,7 @@ class Folder:
                     + (f'; passed over: {passed_over}' if passed_over else ''))
 
   def _class_labels(self, path: str, split: str, names: list[str]) -> dict[str, int]:
-    """{class folder: label}, in the order of the labels; {} if the images lie in none."""
+    """{class folder: label}, in the order of the labels; {} if there are no class folders."""
     beside = [name for name in names if os.sep not in name]
     if len(beside) == len(names):
       return {}
@@ -123,12 +123,12 @@ def open_folder(path: str, split: str, *, train: str, evaluation: str) -> Folder
   """Opens one of the two splits of a run, or another.
 
   Args:
-    train, evaluation: the splits of the run. If `evaluation` is a share, as '10%', its images are those of the split
-      `train` whose names have the lowest hashes, and `train` has the rest: an image that is added moves no other.
+    train, evaluation: the splits of the run. If `evaluation` is a share, such as '10%', it consists of the images of
+      the split `train` whose names have the lowest hashes, and `train` of the rest: adding an image moves no other.
 
   Raises:
-    ConfigError: as of `Folder`; the share is not one; or there is a sub-folder for `evaluation` and none for `train`,
-      so that this would be the whole folder.
+    ConfigError: as in `Folder`; the share is invalid; or there is a sub-folder for `evaluation` and none for `train`,
+      which would then be the complete folder.
   """
   field = f'config.data.eval_split={evaluation!r}'
   if not evaluation.endswith('%'):
@@ -149,7 +149,7 @@ def open_folder(path: str, split: str, *, train: str, evaluation: str) -> Folder
 
 
 def listed(field: str, root: str) -> tuple[list[tuple[str, int]], str]:
-  """(path below `root`, bytes) of each image in a folder, sorted, to any depth; and a count of what else is there.
+  """(path below `root`, bytes) of each image in a folder, sorted, at any depth; and a count of the other entries.
 
   Args:
     field: names the folder in errors.
@@ -173,11 +173,11 @@ def listed(field: str, root: str) -> tuple[list[tuple[str, int]], str]:
 
 
 def look(field: str, root: str, names: list[str]) -> Measured:
-  """Decodes some images of a folder; returns the longest side of all, and the most bits in use of those with 16.
+  """Decodes some images of a folder; returns the longest side of all, and the most bits in use of 16-bit images.
 
   Args:
-    field, root: as of `listed`.
-    names: their paths below `root`.
+    field, root: as in `listed`.
+    names: the images' paths below `root`.
 
   Raises:
     ConfigError: none of them can be read.
@@ -205,7 +205,7 @@ def look(field: str, root: str, names: list[str]) -> Measured:
 
 
 def read_image(path: str) -> bytes:
-  """The bytes of a file, or enough of them for the decoder to refuse it."""
+  """The bytes of a file, or enough of them that the decoder refuses it."""
   with open(path, 'rb') as file:
     # read(n) allocates n bytes.
     return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES + 1))
@@ -218,7 +218,7 @@ def _top(name: str) -> str:
 def _images(root: str, folder: str, others: collections.Counter) -> Iterator[tuple[str, int]]:
   """Yields (path below root, size in bytes) of each image, in sorted order.
 
-  Counts in `others` what else there is: (True, kind) if it is named as an image and no file, (False, suffix) if not.
+  Counts other entries in `others`: (True, kind) if named like an image but not a file, (False, suffix) otherwise.
   """
   for entry in sorted(os.scandir(os.path.join(root, folder)), key=lambda entry: entry.name):
     path = os.path.join(folder, entry.name)

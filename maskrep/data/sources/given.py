@@ -1,4 +1,4 @@
-"""Images that a caller gives, as a source: paths, Pillow images, arrays, files in memory, or a folder."""
+"""A caller's own images as a source: paths, Pillow images, arrays, files in memory, or a folder."""
 
 from collections.abc import Iterable
 import os
@@ -15,14 +15,14 @@ Given = str | os.PathLike | bytes | np.ndarray | Image.Image
 
 
 class GivenImages:
-  """A source of images without labels, in the order in which they are given.
+  """A source of images without labels, in the order given.
 
   Args:
     images: see `maskrep.Encoder.__call__`.
 
   Raises:
     ConfigError: a folder has no images, or cannot be searched.
-    TypeError: something else is given.
+    TypeError: anything else is given.
     ValueError: nothing is given.
   """
 

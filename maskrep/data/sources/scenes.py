@@ -1,4 +1,4 @@
-"""Sources whose pictures have label maps: scenes of handwritten digits, and ADE20K as its authors ship it."""
+"""Sources whose pictures have label maps: scenes of handwritten digits, and ADE20K as its authors distribute it."""
 
 import os
 from pathlib import Path
@@ -17,9 +17,9 @@ STROKE = 128  # from this grey level on a pixel belongs to a digit
 class DigitScenes:
   """Scenes of 32 x 32 pixels with one to four of the `Digits` of the same split, each enlarged twice or not at all.
 
-  Digits may overlap: the brighter grey is seen, and of two strokes the later one counts. The map holds the
-  digit whose stroke a pixel belongs to, 0 to 9, or 10 for the background. A scene depends on its number alone: NumPy's
-  RandomState, whose stream is frozen, draws it.
+  Digits may overlap: the picture shows the brighter grey, and where strokes overlap the later one counts. The map holds
+  the digit to whose stroke a pixel belongs, 0 to 9, or 10 for the background. A scene depends only on its number: it is
+  drawn by NumPy's RandomState, whose stream is frozen.
   """
 
   num_classes, map_classes, side = 0, 11, 32
@@ -62,7 +62,7 @@ class ADE20K:
   splits 'training' (20 210 pictures) and 'validation' (2000).
 
   Raises:
-    ConfigError: no such folder or split, or no picture in it that can be read.
+    ConfigError: no such folder or split, or no readable picture in it.
   """
 
   num_classes, map_classes = 0, 150

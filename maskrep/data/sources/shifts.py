@@ -1,11 +1,11 @@
-"""Data sets that test classifiers of ImageNet-1k out of distribution, all of tfds, with the labels of ImageNet-1k.
+"""Data sets that test ImageNet-1k classifiers out of distribution, all from tfds, with the labels of ImageNet-1k.
 
 ImageNet-A: Hendrycks et al. 2021, arXiv:1907.07174. ImageNet-R: Hendrycks et al. 2021, arXiv:2006.16241.
 ImageNet-Sketch: Wang et al. 2019, arXiv:1905.13549. ImageNet-V2: Recht et al. 2019, arXiv:1902.10811. ImageNet-ReaL:
 Beyer et al. 2020, arXiv:2006.07159. ImageNet-C: Hendrycks & Dietterich 2019, arXiv:1903.12261.
 
-The builders of tfds label these by WordNet id with the one list of imagenet2012, which is in order (ImageNet-V2 and
-ReaL by the number in it), so no label is translated. The corrupted images are tfds's own, not the authors'.
+The builders of tfds label these by WordNet id, using the one list of imagenet2012, which is in order (ImageNet-V2 and
+ReaL by the index in it), so no label is translated. The corrupted images are tfds's own, not the authors'.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ class Shift:
 
   Attributes:
     dataset, split: their names in tfds.
-    subset: it has only some of the 1000 classes, and predictions are made among these.
-    several: an image has several right labels, or none, see `SeveralLabels`.
+    subset: whether it has only some of the 1000 classes, to which predictions are then limited.
+    several: whether an image has several right labels, or none, see `SeveralLabels`.
   """
 
   dataset: str
@@ -43,7 +43,7 @@ SETS: Mapping[str, Shift] = {
   'imagenet_v2/topimages': Shift(dataset='imagenet_v2/topimages'),
   'imagenet_real': Shift(dataset='imagenet2012_real', split='validation', several=True),
 }
-# The corruptions of ImageNet-C, and AlexNet's top-1 error of each, mean over the five severities.
+# The corruptions of ImageNet-C, and AlexNet's top-1 error for each, mean over the five severities.
 ALEXNET_ERRORS: Mapping[str, float] = {
   'gaussian_noise': 0.886, 'shot_noise': 0.894, 'impulse_noise': 0.923, 'defocus_blur': 0.820, 'glass_blur': 0.826,
   'motion_blur': 0.786, 'zoom_blur': 0.798, 'snow': 0.867, 'frost': 0.827, 'fog': 0.819, 'brightness': 0.565,
@@ -53,9 +53,9 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class SeveralLabels:
-  """A source of images with any number of right labels, for which an example's label is its own index.
+  """A source of images with any number of right labels, in which an example's label is its own index.
 
-  So a feature can be matched with its image although some images cannot be read; `right` returns the labels.
+  Thus features can be matched with their images even if some images cannot be read; `right` returns the labels.
   """
 
   num_classes, map_classes, map_lookup = 0, 0, None  # the labels of its examples are no classes
@@ -91,7 +91,7 @@ def open_set(name: str, *, download: bool) -> TFDS | SeveralLabels:
 
 
 def open_corruption(name: str, severity: int, *, download: bool) -> TFDS:
-  """Opens ImageNet-C's images of one corruption and severity; errors as of `open_set`."""
+  """Opens ImageNet-C's images for one corruption and severity; errors as in `open_set`."""
   return _open(f'imagenet2012_corrupted/{name}_{severity}', 'validation', download)
 
 

@@ -21,10 +21,10 @@ class Source(Protocol):
   """A sequence of examples. Reading one raises OSError if its bytes cannot be read.
 
   Attributes:
-    num_classes: 0 without labels.
+    num_classes: number of classes, 0 without labels.
     map_classes: classes of the label maps, 0 without maps.
     map_lookup: class of each value of the label maps, see `label_maps.lookup`; None without maps.
-    fingerprint: identifies the data, wherever they lie.
+    fingerprint: identifies the data, independently of their location.
   """
 
   @property
@@ -50,10 +50,10 @@ class DataSet(Source, Protocol):
   """A source that a config names, see `datasets.open_source`.
 
   Attributes:
-    summary: what it holds, in a line for a person.
-    class_names: in the order of their labels; None without labels, or if they have no names.
+    summary: its contents, in one line for a person.
+    class_names: in the order of the labels; None without labels, or if the classes have no names.
     labels: int [N], -1 for none; None if they are known only when the images are read.
-    side: the longest side in pixels of its images, of a folder of some of them; None if it is not known.
+    side: the longest side of its images in pixels, for a folder that of some images; None if it is unknown.
   """
 
   @property
@@ -70,7 +70,7 @@ class DataSet(Source, Protocol):
 
 
 def count_classes(names: Sequence[str], labels: Iterable[int]) -> str:
-  """The number of labels of each class, in words; of more than `SHOWN` classes the least, the median and the most."""
+  """The number of images per class, in words; for more than `SHOWN` classes the minimum, median and maximum."""
   counts = np.bincount([label for label in labels if label >= 0], minlength=len(names))
   kinds = f'{len(names)} class{"es" * (len(names) > 1)}'
   if len(names) > SHOWN:

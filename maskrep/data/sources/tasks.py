@@ -1,21 +1,21 @@
 """The tasks on which frozen features are evaluated: data sets of tfds, with the splits and labels of each.
 
-The tasks `vtab_...` are VTAB-1k, Zhai et al. 2019, arXiv:1910.04867: 1000 training examples, which are 800 of the
-training split and 200 of the validation split, and the whole test split. If a data set lacks these splits they are cut
-from those that it has, in the shares that reproduce the numbers of examples in the paper's table of data sets. clevr's
-test split is tfds's validation split, because the labels of its own are not public. Labels are computed as in the
-authors' code (google-research/task_adaptation). Both, and the pixels of dSprites, are written from memory of that
-code, without comparison with it; nor was it verified that tfds still keeps its records in the order of 2019, in which
-case the first 800 are the same images.
+The tasks `vtab_...` are VTAB-1k, Zhai et al. 2019, arXiv:1910.04867: 1000 training examples, namely 800 of the training
+split and 200 of the validation split, and the complete test split. If a data set lacks these splits they are cut from
+the existing ones, in the shares that reproduce the numbers of examples in the paper's table of data sets. clevr's test
+split is tfds's validation split, because the labels of its own are not public. Labels are computed as in the authors'
+code (google-research/task_adaptation). Both, and the pixels of dSprites, are written from memory of that code, without
+comparison with it; nor was it verified that tfds still keeps its records in the order of 2019, which is needed for the
+first 800 to be the same images.
 
 The tasks `uned_...` are the domains of UnED, Ypsilantis et al. 2023, arXiv:2309.01858, that tfds has. Recall@1 is
 computed within a domain here, with each image as the query among all the others; UnED's own figure searches all its
 domains at once.
 - uned_cars and uned_products are its test sets: CARS196's last 98 classes, Stanford Online Products's test split.
 - uned_food and uned_inaturalist stand in for others: the validation splits of Food-101 (UnED: Food2K) and iNaturalist
-  2018 (UnED: 2452 of its classes, by lists that tfds lacks), all of whose classes count.
+  2018 (UnED: 2452 of its classes, by lists that tfds lacks), with all their classes.
 - tfds lacks Food2K, In-Shop (DeepFashion), Met, Google Landmarks v2 and RP2K. Its iNaturalist 2021 cannot be opened:
-  the package comes without the file of its labels.
+  the package lacks the file of its labels.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ import numpy as np
 from maskrep.data.sources.tfds import TFDS, Rule
 from maskrep.errors import ConfigError
 
-# Upper ends of the bins but the last.
+# Upper ends of all bins but the last.
 CLEVR_BINS = (8.0, 8.5, 9.0, 9.5, 10.0)  # of the depth in pixel_coords
 KITTI_BINS = (8.0, 20.0, 999.0)  # metres; beyond them there is no vehicle
 NO_VEHICLE = 1000.0
@@ -42,10 +42,10 @@ class Task:
 
   Attributes:
     dataset: its name in tfds.
-    splits: {'train', 'test'} of a classification task, {'queries', 'index'} of retrieval, as tfds names them. If
-      queries and index are the same, an image does not find itself.
-    rule: how a record is labelled; None to take its only label. All examples of a classification task have a label.
-    whole: the whole image is used, squashed to a square, instead of its centre: as in VTAB, and for square images.
+    splits: {'train', 'test'} of a classification task, {'queries', 'index'} of retrieval, -> their names in tfds. If
+      queries and index are the same, an image is not its own neighbour.
+    rule: how a record is labelled; None to use its only label. All examples of a classification task have a label.
+    whole: whether the complete image, squashed to a square, replaces its centre: as in VTAB, and for square images.
   """
 
   dataset: str
@@ -63,7 +63,7 @@ class Task:
 
 
 def _in_bins(value: float, bins: tuple[float, ...]) -> int:
-  """The bin of a value; a value that equals an end belongs to the bin below it."""
+  """The bin of a value; a value equal to an end belongs to the bin below it."""
   return int(np.searchsorted(bins, value, side='left'))
 
 
@@ -86,7 +86,7 @@ def _closest_vehicle(types, locations) -> int:
 
 
 def _latent(classes: int):
-  """A function from one of `classes` values to one of 16 bins."""
+  """Returns a function from one of `classes` values to one of 16 bins."""
   return lambda values: values[0] * DSPRITES_BINS // classes
 
 
@@ -104,7 +104,7 @@ def _sprites(feature: str, classes: int) -> Rule:
 
 
 def _thousand(train: str, test: str, validation: str = 'validation', start: int = 0) -> dict[str, str]:
-  """VTAB's 800 examples of the training split and 200 that begin at `start` of the validation split."""
+  """VTAB's 800 examples of the training split, and 200 from `start` of the validation split."""
   return {'train': f'{train}[:800]+{validation}[{start}:{start + 200}]', 'test': test}
 
 
@@ -169,7 +169,7 @@ GROUPS = {
 
 
 def open_task(name: str, split: str, *, download: bool) -> TFDS:
-  """Opens a split of a task: 'train' or 'test', of a retrieval task 'queries' or 'index'.
+  """Opens a split of a task: 'train' or 'test', or of a retrieval task 'queries' or 'index'.
 
   Raises:
     ConfigError: there is no such task or split, or its data set is not prepared.

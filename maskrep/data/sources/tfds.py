@@ -1,4 +1,4 @@
-"""Data sets that TensorFlow Datasets has prepared."""
+"""Data sets prepared by TensorFlow Datasets."""
 
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -22,7 +22,7 @@ IN_MEMORY = 2**28  # bytes up to which a tfds split is read as a whole: a random
 
 
 class Rule(NamedTuple):
-  """Computes the label of a record that has no single feature of the kind `ClassLabel`."""
+  """Computes the label of a record that does not have a single `ClassLabel` feature."""
 
   title: str  # distinguishes the rules of a data set
   reads: tuple[str, ...]  # features of a record, '/' between levels
@@ -35,12 +35,12 @@ class TFDS:
   """A data set that TensorFlow Datasets prepared as ArrayRecord in TFDS_DATA_DIR. TensorFlow is not needed.
 
   `name` and `split` follow the syntax of tfds ('train[:90%]' too). Nothing is downloaded without `download`. The name
-  of an example is the feature file_name or filename of its record; without these, the number of the record.
+  of an example is the feature file_name or filename of its record or, without these, the number of the record.
 
   Raises:
-    ConfigError: no such data set or split; not prepared, or in a format without random access; no image in it; the
-      rule reads a feature that is missing.
-    DataError: a file is missing or damaged, or holds another number of records than it should.
+    ConfigError: no such data set or split; not prepared, or in a format without random access; no image in it; or the
+      rule reads a missing feature.
+    DataError: a file is missing or damaged, or does not hold the number of records that it should.
   """
 
   labels = None
@@ -63,7 +63,7 @@ class TFDS:
     labels = f'{self.num_classes} classes' if self.num_classes else 'without labels'
     maps = f', with label maps of {self.map_classes} classes' if self.map_classes else ''
     self.summary = f'{length} images, {labels}{maps}'
-    # tfds's own deserialisation holds the interpreter's lock 15 times as long as parsing the record.
+    # tfds's own deserialisation holds the interpreter's lock 15 times as long as parsing the record does.
     self._parse = tf_example_pb2.Example.FromString  # pyright: ignore[reportAttributeAccessIssue]  made at run time
     try:
       self._records = _open_records(tfds, builder, split)
@@ -124,19 +124,19 @@ class TFDS:
 
 
 def _feature(features, kind: type, usual: str) -> str | None:
-  """The name of the feature of a kind: the usual one, else the first by name, as tfds keeps no order, else None."""
+  """The name of a feature of this kind: the usual one, else the first by name (tfds keeps no order), else None."""
   names = sorted(name for name, feature in features.items() if isinstance(feature, kind))
   return usual if usual in names else next(iter(names), None)
 
 
 def _values(feature) -> Sequence:
-  """The values of a feature of a tf.Example, of any kind; () if it has none."""
+  """The values of a feature of a tf.Example, of any type; () if it has none."""
   kind = feature.WhichOneof('kind')
   return getattr(feature, kind).value if kind else ()
 
 
 def _length(builder, split: str, field: str) -> int:
-  """The number of examples of a split, which must be there, not empty, and in a format with random access."""
+  """The number of examples of a split, which must exist, not be empty, and be in a format with random access."""
   info = builder.info
   if not any(f.value == 'array_record' for f in info.available_file_formats()):
     raise ConfigError(
@@ -154,7 +154,7 @@ def _length(builder, split: str, field: str) -> int:
 
 
 def _open_records(tfds, builder, split: str) -> Sequence[bytes]:
-  """The records of a split, in memory if they are few, after every shard was checked. Raises OSError."""
+  """The records of a split, in memory if they are small, after checking every shard. Raises OSError."""
   shards = builder.info.splits[split].file_instructions
   in_memory = sum(os.path.getsize(shard.filename) for shard in shards) <= IN_MEMORY
   with futures.ThreadPoolExecutor(16) as pool:  # there may be a thousand, on a disk that is far away
@@ -177,7 +177,7 @@ def _check_shard(shard, read: bool) -> list[bytes]:
 
 
 def _prepared_builder(tfds, name: str, field: str, download: bool) -> Any:
-  """The builder of a data set, read from its files, without the code that wrote them: that may need TensorFlow."""
+  """The builder of a data set, read from its files, without the code that wrote them, which may need TensorFlow."""
   data_dir = os.environ.get('TFDS_DATA_DIR')  # tfds itself reads it only once, when it is imported
   try:
     return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)

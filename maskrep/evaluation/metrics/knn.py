@@ -18,8 +18,8 @@ def knn_predict(
 ) -> tuple[Array, Array]:
   """Classifies by a vote of the k training examples of highest cosine similarity s, with weights exp(s / temperature).
 
-  Of equally similar examples the first in the training split counts; of classes with equal votes, the one with the
-  nearest example wins.
+  Ties between examples go to the first in the training split; ties between classes to the class of the nearest
+  example.
 
   Args:
     train_features: float [M, D].
@@ -43,8 +43,8 @@ def knn_predict(
     similarities = _similarities(query, train_features, lengths)
     nearest, indices = jax.lax.top_k(similarities, k)
     labels = train_labels[indices]
-    # Relative to the nearest, so that no temperature overflows. Not `nearest[0]`: given a slice of its result, XLA on
-    # CPU turns top_k into a full sort, 70 times slower.
+    # Relative to the nearest, so that no temperature overflows. Not `nearest[0]`: if its result is sliced, XLA on CPU
+    # turns top_k into a full sort, 70 times slower.
     weights = jnp.exp((nearest - nearest.max()) / temperature)
     votes = jnp.where(labels[:, None] == labels, weights, 0).sum(axis=-1)
     return labels[jnp.argmax(votes)], labels[jnp.argmax(nearest)]
@@ -59,7 +59,7 @@ def _lengths(features: Array) -> Array:
 
 
 def _similarities(query: Array, features: Array, lengths: Array) -> Array:
-  """The cosines of a query, float [D], with features, float [M, D], of these lengths; makes no normalised copy."""
+  """Cosine similarities of a query, float [D], and features, float [M, D], of these lengths; copies no features."""
   # In full float32: rounded factors, the default of GPUs and TPUs, swap neighbours.
   return jnp.dot(l2_normalize(query), features.T, precision=jax.lax.Precision.HIGHEST) / lengths
 
@@ -79,14 +79,14 @@ def knn_accuracy(
 
 
 def recall_at_1(features: AnyArray, labels: AnyArray, queries: tuple[AnyArray, AnyArray] | None = None) -> float:
-  """Returns the share of queries whose nearest example of the index, by cosine similarity, is of the same class.
+  """Returns the share of queries whose nearest example in the index, by cosine similarity, has the same class.
 
-  Of equally similar examples the first counts. A query without an example of its class in the index is a miss.
+  Ties go to the first example. A query without an example of its class in the index is a miss.
 
   Args:
     features: features of the index, float [M, D].
     labels: labels of the index, int [M].
-    queries: features [Q, D] and labels [Q]; without them each example of the index queries all others.
+    queries: features [Q, D] and labels [Q]; if None, each example of the index queries all others.
 
   Raises:
     ValueError: the index is empty, or has no other example.
@@ -103,7 +103,7 @@ def recall_at_1(features: AnyArray, labels: AnyArray, queries: tuple[AnyArray, A
 
 @jax.jit
 def _nearest(features: Array, queries: Array, places: Array) -> Array:
-  """float [M, D], queries float [Q, D] and their own places int [Q] in the index, or -1 -> nearest others int [Q]."""
+  """float [M, D], queries float [Q, D], each query's own index int [Q] or -1 -> index of the nearest other int [Q]."""
   lengths = _lengths(features)
 
   def nearest(query):

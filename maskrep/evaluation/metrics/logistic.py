@@ -34,10 +34,10 @@ def fit(
 ) -> LogisticRegression:
   """Minimises `sum_i cross_entropy(features_i W + b, labels_i) + l2 / 2 * |W|^2` over W and b, by L-BFGS from zero.
 
-  That is scikit-learn's `LogisticRegression(C=1 / l2)`, and cyanure's multinomial loss with lambda l2 / M. An
-  example with label -1 is ignored, so that problems with different numbers of labels can be padded to one shape, and M
-  to a multiple of the devices over which features and labels are sharded. Beside the features it takes memory for
-  matrices of min(M, D) rows and columns.
+  This equals scikit-learn's `LogisticRegression(C=1 / l2)`, and cyanure's multinomial loss with lambda l2 / M. Examples
+  with label -1 are ignored, so that problems with different numbers of labels can be padded to one shape, and M to a
+  multiple of the devices over which features and labels are sharded. Besides the features it needs memory for matrices
+  with min(M, D) rows and columns.
 
   Args:
     features: float [M, D].
@@ -56,7 +56,7 @@ def fit(
 
 
 def predict(classifier: LogisticRegression, features: Array) -> Array:
-  """Returns the most probable class of features, float [Q, D] -> int32 [Q]; of ties, the lowest."""
+  """Returns the most probable class of features, float [Q, D] -> int32 [Q]; the lowest of ties."""
   return jnp.argmax(dot(features.astype(jnp.float32), classifier.weights) + classifier.bias, axis=-1)
 
 
@@ -98,12 +98,12 @@ def cross_validated(
   features: Array, labels: AnyArray, *, num_classes: int, l2s: Sequence[float], folds: int, seed: int,
   intercept: bool = True,
 ) -> float:
-  """Returns the penalty of `l2s` with the best mean accuracy on held-out examples; of ties, the largest.
+  """Returns the penalty of `l2s` with the best mean accuracy on held-out examples; the largest of ties.
 
   Args:
     features: float [M, D], may be sharded over devices.
     labels: int [M]; -1 if there is none.
-    folds: number of parts of each class, drawn with `seed`; each part is held out once.
+    folds: number of parts into which each class is divided at random, by `seed`; each part is held out once.
   """
   features = jax.jit(lambda x: in_their_span(x)[0])(features)  # once, for all penalties and folds
   labels, rng = np.asarray(labels), np.random.default_rng(seed)
@@ -122,13 +122,13 @@ def cross_validated(
 
 
 def draw_examples(labels: np.ndarray, *, num_classes: int, count: int, draws: int, seed: int) -> np.ndarray:
-  """Draws `count` examples per class without replacement, `draws` times, from the labels and the seed alone.
+  """Draws `count` examples per class without replacement, `draws` times; depends on the labels and the seed alone.
 
   Args:
     labels: int [M]; -1 if there is none.
 
   Returns:
-    Indices, int [draws, C, count]. The first n of each class are those of a smaller `count` n.
+    Indices, int [draws, C, count]. For n < `count`, the first n of each class are those drawn with a count of n.
 
   Raises:
     TooFewLabels: a class has fewer than `count` examples.
@@ -142,7 +142,7 @@ def draw_examples(labels: np.ndarray, *, num_classes: int, count: int, draws: in
 
 
 def draw_share(labels: np.ndarray, *, share: float, draws: int, seed: int) -> list[np.ndarray]:
-  """Draws a share of the examples of every class, rounded, and at least one, `draws` times: int [M'] each."""
+  """Draws a share of the examples of every class, rounded, but at least one, `draws` times: int [M'] each."""
   members = [np.flatnonzero(labels == c) for c in np.unique(labels[labels >= 0])]
   rngs = [np.random.default_rng((seed, draw)) for draw in range(draws)]
   return [np.concatenate([rng.permutation(member)[:max(1, round(share * len(member)))] for member in members])
@@ -153,7 +153,7 @@ def draw_share(labels: np.ndarray, *, share: float, draws: int, seed: int) -> li
 def _accuracies(features, labels, test_features, test_labels, *, num_classes, l2, intercept):
   """float [draws, M, D], int [counts, M], float [Q, D], int [Q] -> float32 [draws, counts]."""
 
-  # Sequentially: `jax.vmap` takes twice as long to compile, which is most of the time if examples are few.
+  # Sequentially: `jax.vmap` takes twice as long to compile, which is most of the time if there are few examples.
   def of_draw(features):
     rows, directions = in_their_span(features)
     queries = test_features if directions is None else dot(test_features, directions)
@@ -187,11 +187,11 @@ def low_shot(
 
   Args:
     train_features: float [M, D].
-    train_labels: int [M]; -1 if there is none. Draws depend on these and `seed`, not on the features.
+    train_labels: int [M]; -1 if there is none. The draws depend on these and `seed`, not on the features.
     test_features: float [Q, D].
     test_labels: int [Q].
     num_classes: C.
-    labels_per_class: numbers of labels; the examples of a smaller one are a subset of those of a larger one.
+    labels_per_class: numbers of labels; the examples of a smaller number are a subset of those of a larger one.
     draws: number of draws.
     seed: seed of the draws.
     l2, intercept: see `fit`.
@@ -205,7 +205,7 @@ def low_shot(
   """
   count = max(labels_per_class)
   drawn = draw_examples(train_labels, num_classes=num_classes, count=count, draws=draws, seed=seed)
-  # Compiling takes longer than solving: smaller numbers of labels are padded by hidden ones, to one shape for all.
+  # Compiling takes longer than solving: all subsets have one shape, in which smaller ones are padded with label -1.
   hidden = np.arange(count) >= np.reshape(labels_per_class, (-1, 1, 1))
   labels = np.where(hidden, -1, np.arange(num_classes)[:, None])
 

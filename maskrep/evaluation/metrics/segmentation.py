@@ -35,7 +35,7 @@ def scores(confusion: np.ndarray) -> Scores:
   """Computes the scores of a confusion matrix: pixels, int64 [C, C], by true class (row) and predicted class (column).
 
   The IoU of a class is true positives over true positives, false positives and false negatives. A class that neither
-  occurs nor is predicted has none, and does not count in the mean (Everingham et al. 2015, section 4.5).
+  occurs nor is predicted has no IoU, and is not in the mean (Everingham et al. 2015, section 4.5).
 
   Raises:
     DataError: there are no pixels.
@@ -51,10 +51,10 @@ def scores(confusion: np.ndarray) -> Scores:
 def jit_confusion(
   segment: Callable[[Params, Array], Array], preprocessing: Preprocessing, *, classes: int, mesh: Mesh,
 ) -> ConfusionFn:
-  """Compiles the confusion matrix of a batch: batches are sharded over the mesh, counts replicated on every device.
+  """Compiles the confusion matrix of a batch: batches are sharded over the mesh, counts are replicated on all devices.
 
-  The whole image is squashed to a square. Logits are resampled linearly to the pixels of the image on its canvas, and
-  the largest is compared with the label map there.
+  The complete image is squashed to a square. Logits are resampled linearly to the pixels of the image on its canvas;
+  the class of the largest is compared with the label map.
   """
 
   def count(params, canvases, sizes, label_maps):

@@ -1,4 +1,4 @@
-"""The minimum of the loss of a multinomial logistic regression."""
+"""Minimises the loss of multinomial logistic regression."""
 
 from collections.abc import Callable
 import functools
@@ -13,21 +13,21 @@ from maskrep.types import Array
 _TOLERANCE = 3e-7  # norm of the gradient relative to that at zero weights; the limit of float32
 _MAX_ITERATIONS = 500
 
-# By default GPUs and TPUs round the factors of a float32 product, and L-BFGS stalls on that noise.
+# GPUs and TPUs round the factors of a float32 product by default, and L-BFGS stalls on that noise.
 dot = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
 
 
 def in_their_span(features: Array) -> tuple[Array, Array | None]:
-  """Coordinates of M features in the space that they span, if that has fewer dimensions than they.
+  """Coordinates of M features in the space they span, if it has fewer than D dimensions.
 
-  The penalty keeps the weights of a minimum in that space, and a rotation changes neither its loss nor its penalty.
+  The weights at the minimum lie in that space because of the penalty, and a rotation changes neither loss nor penalty.
 
   Args:
     features: float [M, D].
 
   Returns:
-    Coordinates, float32 [M, min(M, D)], and the orthonormal directions that they belong to, [D, M]; None if M >= D,
-    where the coordinates are the features.
+    Coordinates, float32 [M, min(M, D)], and the orthonormal directions of that space, [D, M]; None if M >= D, when the
+    coordinates are the features.
   """
   features = features.astype(jnp.float32)
   if len(features) >= features.shape[1]:
@@ -75,11 +75,11 @@ def solve(
     _, _, gradients, _, count = carry
     return (jnp.linalg.norm(gradients) > tolerance) & (count < _MAX_ITERATIONS)
 
-  # The barrier keeps XLA from evaluating the softmax of a constant while it compiles, which takes longer than solving.
+  # The barrier keeps XLA from evaluating the softmax of a constant while compiling, which takes longer than solving.
   zeros = jnp.zeros((x.shape[1], num_classes)), jnp.zeros(target.shape)
   coordinates, logits = jax.lax.optimization_barrier(zeros)
   gradients = gradient(coordinates, logits)
-  # Uninformative features start with a gradient of round-off; that of residuals of 1 has this size.
+  # With uninformative features the first gradient is round-off; sqrt(labels) is its size for residuals of 1.
   tolerance = _TOLERANCE * jnp.maximum(jnp.linalg.norm(gradients), jnp.sqrt(labelled.sum()))
   coordinates, *_ = jax.lax.while_loop(
     unsolved, iterate, (coordinates, logits, gradients, solver.init(coordinates), 0))
@@ -88,9 +88,9 @@ def solve(
 
 
 def _basis(x: Array, penalty: Array, num_classes: int) -> Array:
-  """Returns coordinates [D, D] in which the Hessian of a class at zero weights is the identity.
+  """Returns coordinates [D, D] in which the Hessian of one class at zero weights is the identity.
 
-  L-BFGS needs a third of the steps in them.
+  In them, L-BFGS needs a third of the steps.
   """
   hessian = dot(x.T, x) * (num_classes - 1) / num_classes**2
   hessian += jnp.diag(penalty + 1e-6 * jnp.trace(hessian) / len(hessian))
@@ -98,7 +98,7 @@ def _basis(x: Array, penalty: Array, num_classes: int) -> Array:
 
 
 def _line_search(slope: Callable[[Array | float], tuple[Array, Array]], start: Array) -> Array:
-  """Returns a step along a line on which the objective is convex, to a slope that is small compared to `start`, at 0.
+  """Returns a step along a line, on which the objective is convex, to a slope that is small relative to `start`, at 0.
 
   Newton's method between bounds; `slope(t)` returns the first and the second derivative.
   """

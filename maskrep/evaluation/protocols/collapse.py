@@ -1,4 +1,4 @@
-"""Collapse of a representation, without labels: effective rank, and spread of its directions."""
+"""Collapse of a representation, measured without labels: effective rank, and spread of its directions."""
 
 import dataclasses
 

@@ -1,6 +1,6 @@
-"""Logistic regression on all labels: a linear probe that has one minimum and draws no views.
+"""Logistic regression on all labels: a linear probe with one minimum and without random views.
 
-The protocol `linear` is another: it trains a classifier by gradient descent on random views, as the papers do.
+It differs from the protocol `linear`, which trains a classifier by gradient descent on random views, as the papers do.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ def accuracy_of(
   train: Features, test: Features, *, mean: np.ndarray | None, num_classes: int, l2: tuple[float, ...], folds: int,
   seed: int, intercept: bool = True,
 ) -> tuple[float, float]:
-  """Returns the accuracy of logistic regression on test features, and its penalty: the only one, or the one chosen.
+  """Returns the accuracy of logistic regression on test features, and its penalty: the only one or the chosen one.
 
   Args:
     mean: of all training features, float [D], on which both are centred before they are scaled to unit length; None

@@ -29,8 +29,8 @@ class LowShot:
     lists: subsets of fixed images: the path of a file with one image name per line, or a pattern (with *) of several
       such files, which are then the draws.
     draws: number of draws.
-    l2: the penalty of `logistic.fit`, one for all subsets or one per subset, in the order of the fields above; or, with
-      `folds`, those among which cross-validation chooses one per draw.
+    l2: the penalty of `logistic.fit`: one for all subsets, or one per subset in the order of the fields above; with
+      `folds`, the candidates from which cross-validation chooses one per draw.
     folds: folds of the cross-validation; 0 is none.
     centre: features are centred on the mean of all training features ('data'), or each on its own mean over the
       channels ('channels'), before they are scaled to length 1.
@@ -60,7 +60,7 @@ class LowShot:
 
   @property
   def at_once(self) -> bool:
-    """Whether all of `labels_per_class` are fitted by one program: with one penalty."""
+    """Whether all of `labels_per_class` are fitted by one program: if there is one penalty."""
     return bool(self.labels_per_class) and len(self.l2) == 1 and not self.folds
 
   def needed(self, num_classes: int) -> tuple[str, int]:
@@ -87,7 +87,7 @@ def lowshot(evaluator: Evaluator, options: LowShot, *, seed: int) -> list[Result
 
 
 def lowshot_masked(evaluator: Evaluator, options: LowShotMasked, *, seed: int) -> list[Result]:
-  """Top-1 accuracy as of `lowshot`, for each masking ratio of the training images."""
+  """Top-1 accuracy as in `lowshot`, for each masking ratio of the training images."""
   for ratio in options.ratios:
     evaluator.patch_counts(ratio)  # all are checked before an image is encoded
   listed = _listed(evaluator, options)
@@ -96,7 +96,7 @@ def lowshot_masked(evaluator: Evaluator, options: LowShotMasked, *, seed: int) -
 
 
 def _listed(evaluator: Evaluator, options: LowShot) -> dict[str, list[Subset]]:
-  """Returns pattern -> the images of its lists; all are opened before an image is encoded."""
+  """Returns pattern -> the images of its lists; all are opened before any image is encoded."""
   evaluator.require_labels()
   files = {pattern: sorted(glob.glob(os.path.expanduser(pattern))) for pattern in options.lists}
   for pattern, matches in files.items():
@@ -123,7 +123,7 @@ def _accuracies(
 
 
 def _at_once(evaluator: Evaluator, options: LowShot, seed: int, ratio: float, test: Features) -> list[Result]:
-  """The results of `labels_per_class` by one compilation, which takes longer than solving."""
+  """The results for `labels_per_class` by a single compilation, as compiling takes longer than solving."""
   with _named_if_too_few(options):
     accuracies = low_shot(
       *evaluator.features(evaluator.train, ratio), *test, num_classes=evaluator.require_labels(),
@@ -139,7 +139,7 @@ def _at_once(evaluator: Evaluator, options: LowShot, seed: int, ratio: float, te
 def _subsets(
   evaluator: Evaluator, options: LowShot, seed: int, listed: dict[str, list[Subset]], ratio: float
 ) -> Iterator[tuple[str, str, list[tuple[Features, np.ndarray]]]]:
-  """Yields name and metric of each subset that is fitted by itself, and its draws: examples, and the mean to centre on.
+  """Yields name, metric and draws of each subset fitted by itself; a draw is its examples and the mean to centre on.
   """
   counts = () if options.at_once else options.labels_per_class
   if counts or options.fractions:

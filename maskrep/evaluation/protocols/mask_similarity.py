@@ -1,4 +1,4 @@
-"""Similarity of the representations of masked and whole images: MSN, arXiv:2204.07141, Table 16."""
+"""Similarity of the representations of masked and complete images: MSN, arXiv:2204.07141, Table 16."""
 
 import dataclasses
 from typing import Annotated
@@ -25,7 +25,7 @@ class MaskSimilarity:
 
 
 def mask_similarity(evaluator: Evaluator, options: MaskSimilarity, *, seed: int) -> list[Result]:
-  """Cosine similarity of the masked and the whole image's representation: mean and std over the evaluation split."""
+  """Cosine similarity of an image's masked and unmasked representation: mean and std over the evaluation split."""
   for ratio in options.ratios:
     evaluator.patch_counts(ratio)  # all are checked before an image is encoded
   unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731

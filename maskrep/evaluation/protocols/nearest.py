@@ -38,7 +38,7 @@ class Retrieval:
 
 
 def knn(evaluator: Evaluator, options: KNN, *, seed: int) -> list[Result]:
-  """Top-1 accuracy of k-NN on the evaluation split, with the training split as neighbours, then its Recall@1."""
+  """Top-1 accuracy of k-NN on the evaluation split, with the training split as neighbours, then Recall@1."""
   evaluator.require_labels()
   if max(options.neighbours) > len(evaluator.train):
     raise ConfigError(f'config.knn.neighbours={options.neighbours}: must be at most the {len(evaluator.train)} '
@@ -52,9 +52,9 @@ def knn(evaluator: Evaluator, options: KNN, *, seed: int) -> list[Result]:
 
 
 def retrieval(evaluator: Evaluator, options: Retrieval, *, seed: int) -> list[Result]:
-  """Recall@1: the share of evaluation images whose nearest image of the training split is of the same class.
+  """Recall@1: the share of evaluation images whose nearest image in the training split has the same class.
 
-  If both are the same split, an image does not find itself.
+  If both splits are the same, an image is not its own neighbour.
   """
   evaluator.require_labels(one_split=True)
   index = drop_unlabelled(evaluator.features(evaluator.train), evaluator.train)

@@ -47,14 +47,14 @@ class Robustness:
 
 
 def robustness(evaluator: Evaluator, options: Robustness, *, seed: int) -> list[Result]:
-  """Evaluates the classifier of an evaluator, whose logits are of the 1000 classes in ImageNet's order.
+  """Evaluates the classifier of an evaluator, whose logits must be those of the 1000 classes in ImageNet's order.
 
   Returns:
     One result per set: its top-1 accuracy, for ImageNet-A and -R among the classes that occur in them; for ReaL the
     share of images whose prediction is among their labels, without images that have none. One result per corruption:
     the mean accuracy over the severities, and `each`. With all fifteen corruptions and all severities also 'mCE', with
-    `each` corruption's error relative to AlexNet's: 1 is as bad as AlexNet. Images of ImageNet-C are seen whole, as
-    they are already cropped.
+    `each` corruption's error relative to AlexNet's: 1 is as bad as AlexNet. Images of ImageNet-C are encoded uncropped,
+    as they are already cropped.
 
   Raises:
     ConfigError: there are not 1000 classes, or a data set is not prepared; all are opened first.

@@ -1,4 +1,4 @@
-"""The protocols that leave the encoder as it is: for maskrep evaluate, and for the evaluations of a run."""
+"""The protocols that do not train the encoder: for maskrep evaluate, and for the evaluations of a run."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,11 +21,11 @@ class Protocol(NamedTuple):
   Attributes:
     options: the dataclass of its section in a config.
     evaluate: (evaluator, options, seed=) -> results.
-    needs: of the run: 'train' images, 'eval' images too, 'labels' of both, or its 'classifier'. Where the data of a run
-      have no such thing, it is left out of the run's own evaluations.
-    in_training: whether it is cheap enough for every evaluation during training; the others are judged at its end.
-    baselines: those of `BASELINES` of which it says something.
-    needed: (options, number of classes) -> the field that needs the most training examples, and how many.
+    needs: what it requires of a run: 'train' images, 'eval' images too, 'labels' of both, or its 'classifier'. If a run
+      lacks it, the protocol is left out of the run's own evaluations.
+    in_training: whether it is cheap enough for every evaluation during training; the others run at its end.
+    baselines: the baselines, of `BASELINES`, for which its result is meaningful.
+    needed: (options, number of classes) -> the field that needs the most training examples, and their number.
   """
 
   options: type
@@ -37,7 +37,7 @@ class Protocol(NamedTuple):
 
   @property
   def defaults(self) -> Any:
-    """Its options if they have no fields, else None: a config must say them."""
+    """Its options if they have no fields, else None: a config must set them."""
     return None if self.options.__dataclass_fields__ else self.options()
 
 

@@ -1,7 +1,7 @@
 """Transfer of frozen features to other data sets: logistic regression for classification tasks, Recall@1 for retrieval.
 
-VTAB-1k: Zhai et al. 2019, arXiv:1910.04867; UnED: Ypsilantis et al. 2023, arXiv:2309.01858. Tasks, and
-their differences from these papers: data/sources/tasks.py. VTAB fine-tunes, or chooses the hyper-parameters of a linear
+VTAB-1k: Zhai et al. 2019, arXiv:1910.04867; UnED: Ypsilantis et al. 2023, arXiv:2309.01858. For the tasks and their
+differences from these papers see data/sources/tasks.py. VTAB fine-tunes, or chooses the hyper-parameters of a linear
 probe on the 200 validation examples; here they are chosen by cross-validation on all 1000.
 """
 

@@ -1,4 +1,4 @@
-"""Formats of weights: a module per format. Here are their names, for command lines, which do not import jax."""
+"""Formats of weights, one module each. Only their names are here, for command lines, which do not import jax."""
 
 ARRAYS: tuple[str, ...] = (
   'timm', 'hf_msn', 'msn', 'timm_cait', 'extrema', 'torchvision', 'detectron2', 'taming', 'maskgit', 'safetensors',

@@ -1,4 +1,4 @@
-"""Weights for images with another number of channels than 3."""
+"""Weights for images with a number of channels other than 3."""
 
 import numpy as np
 
@@ -11,11 +11,11 @@ from maskrep.weights.strict import need
 def three(what: str, state: Arrays, name: str, options: ImportOptions) -> Arrays:
   """The arrays, with the first filters, `name`, [out, C, h, w], adapted to 3 channels if `options` allow it.
 
-  Adapted, an image of three equal channels has the output that one of C such channels had.
+  Afterwards an image of three equal channels gives the output that C such channels gave before.
 
   Raises:
-    ConfigError: they are not for 3 channels and `options` do not allow adapting them, or the reverse; or there are
-      none of that name.
+    ConfigError: they are not for 3 channels and `options` do not allow adapting them, or the reverse; or there is no
+      array of that name.
   """
   filters = need(what, state, name, 4)
   if filters.shape[1] == 3:

@@ -21,7 +21,7 @@ read = from_foreign = None  # a pickle is never opened
 
 
 class _Pickler(pickle.Pickler):
-  """Refers to numpy.ndarray alone: NumPy 1, with which detectron2 may run, lacks the names that NumPy 2 refers to."""
+  """Refers only to numpy.ndarray: NumPy 1, with which detectron2 may run, lacks the names that NumPy 2 refers to."""
 
   def reducer_override(self, obj):
     if type(obj) is np.ndarray:

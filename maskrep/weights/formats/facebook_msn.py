@@ -1,6 +1,6 @@
 """facebookresearch/msn's `.pth.tar`: `target_encoder`, the EMA, as DistributedDataParallel names it.
 
-The ViT is DINO's; its projection head is `fc`, which only a file of the whole run has.
+The ViT is DINO's; its projection head is `fc`, which only a file of the complete run has.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Hugging Face's `ViTMSNModel`: a folder that `from_pretrained` opens.
 
-The names are those in its files, which every version of transformers opens; its modules in memory have others.
+The names are those in its files, which every version of transformers reads; its modules in memory have other names.
 """
 
 import dataclasses
@@ -101,7 +101,7 @@ def _config_json(config):
 
 
 def _preprocessor_json(ours: Preprocessing) -> dict:
-  """A processor that resizes the shorter side and crops the centre, or squashes, as our evaluation does."""
+  """A processor that resizes the shorter side and crops the centre, or squashes, as in our evaluation."""
   square = {'height': ours.size, 'width': ours.size}
   return {
     'image_processor_type': 'BitImageProcessor', 'do_convert_rgb': True, 'do_resize': True,
@@ -118,7 +118,7 @@ def _preprocessing(what: str, theirs: dict) -> Preprocessing:
   try:
     resized, cropped = side(theirs['size']), theirs.get('do_center_crop', False)
     size = side(theirs['crop_size']) if cropped else resized
-    # Without a shortest edge the image becomes a square whatever its shape.
+    # Without a shortest edge the image becomes a square, whatever its shape.
     squash = not cropped and 'shortest_edge' not in (theirs['size'] if isinstance(theirs['size'], dict) else ())
     filters = {number: name for name, number in FILTERS.items()}
     return schema.build(Preprocessing, {

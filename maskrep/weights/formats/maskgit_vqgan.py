@@ -1,11 +1,11 @@
 """MaskGIT's VQGAN: `tokenizer_imagenet256`.
 
 The code is github.com/google-research/maskgit, in Flax Linen: `encoder`, `decoder` and `quantizer`. Their layers are
-unnamed, so Flax numbers those of a class in the order in which they are called (`ResBlock_0`, `Conv_1`, ...). The
-checkpoint is Flax's msgpack of `{'params': ...}`.
+unnamed, so Flax numbers the layers of each class in the order in which they are called (`ResBlock_0`, `Conv_1`, ...).
+The checkpoint is Flax's msgpack of `{'params': ...}`.
 
-The numbers are tested against Flax's own. Not verified, for lack of the file: the names `ResBlock`, `GroupNorm`,
-`quantizer` and `codebook`, that all arrays are under `params`, and that there are no others.
+The numbers are tested against Flax's own. Not verified, as the file was not available: the names `ResBlock`,
+`GroupNorm`, `quantizer` and `codebook`, that all arrays are under `params`, and that there are no others.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """An encoder as an ONNX file: timm's or torchvision's class with our arrays, exported by PyTorch.
 
-These are the classes that certify the array formats. ONNX Runtime runs each file, and its outputs are compared with our
-encoder's, see `peer`.
+The same classes certify the array formats. ONNX Runtime runs each file, and its outputs are compared with those of our
+encoder, see `peer`.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ LIBRARIES = 'torch', 'torchvision', 'timm', 'onnx', 'onnxscript', 'onnxruntime'
 def export(pretrained: Pretrained, size: int, path: Path) -> Path:
   """Writes an ONNX file for any batch size; returns its path.
 
-  Its input is float32 `images` [B, size, size, 3], its outputs are `cls` and `patches` as of `Pretrained.encode`.
+  Its input is float32 `images` [B, size, size, 3], its outputs are `cls` and `patches` as in `Pretrained.encode`.
 
   Raises:
     ConfigError: a library of the extra `onnx` is not installed, the encoder has no such class, or it is too large.
@@ -37,7 +37,7 @@ def export(pretrained: Pretrained, size: int, path: Path) -> Path:
   model = form.model(form.to_foreign(pretrained.arrays, pretrained.config), pretrained.config, size)
   torch = peers.library('torch', 'onnx')
   with warnings.catch_warnings(action='ignore', category=FutureWarning):  # of PyTorch about its own code
-    # Two images: PyTorch takes a length of 1 for a constant.
+    # Two images: PyTorch treats a length of 1 as a constant.
     program = torch.onnx.export(
       _with_our_axes(model), (torch.zeros(2, size, size, 3),), dynamo=True, opset_version=OPSET, verbose=False,
       dynamic_shapes=({0: torch.export.Dim('batch')},), input_names=['images'], output_names=['cls', 'patches'])
@@ -65,7 +65,7 @@ def _check_libraries(path):
 
 
 def _with_our_axes(model: peers.TorchModel):
-  """A module of images [B, H, W, 3] that returns the class features and those of patches."""
+  """A module from images [B, H, W, 3] to the class features and the patch features."""
   nn = peers.library('torch', 'onnx').nn
 
   class Encoder(nn.Module):

@@ -1,8 +1,8 @@
 """An encoder as a TensorFlow SavedModel, which serves without jax: `tf.saved_model.load(folder).signatures[...]`.
 
 `jax.export` writes StableHLO, which TensorFlow runs in its operation XlaCallModule. `jax2tf.convert` of jax 0.10 does
-the same, but its StableHLO for `erf` (and so for GELU) is newer than TensorFlow 2.21, the newest, can read; and
-orbax-export is built on jax2tf.
+the same, but its StableHLO for `erf` (and so for GELU) is too new for TensorFlow 2.21, the newest; and orbax-export is
+built on jax2tf.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ def export(pretrained: Pretrained, size: int, folder: Path) -> Path:
     ConfigError: TensorFlow is not installed.
   """
   tf, xla = _tensorflow(folder)
-  # Else TensorFlow reserves all memory of the GPUs that jax uses, without need.
+  # Otherwise TensorFlow reserves all memory of the GPUs that jax uses, without need.
   tf.config.set_visible_devices([], 'GPU')
 
   images = jax.ShapeDtypeStruct((*jax.export.symbolic_shape('batch'), size, size, 3), jnp.float32)

@@ -29,12 +29,12 @@ class Format(Protocol):
   """A format of arrays: the attributes of its module. `state` is the network's arrays by the other library's names.
 
   Attributes:
-    KINDS: of networks that it can hold.
-    SUFFIXES: of the file that it writes; () if it writes a folder.
+    KINDS: kinds of networks that it can hold.
+    SUFFIXES: suffixes of the file that it writes; () if it writes a folder.
     read: (what, path, options) -> the network in a file or folder; `what` is the flag and its value, for errors. None
       if a file could run code.
     from_foreign: (state, config, wanted) -> our arrays, the inverse of `to_foreign`, for those of our names that are
-      `wanted`. None without `read`.
+      `wanted`. None if `read` is None.
   """
 
   @property
@@ -54,7 +54,7 @@ class Format(Protocol):
     ...
 
   def write(self, path: Path, state: Arrays, pretrained: Pretrained, run: RunState | None, /) -> Path:
-    """Writes a network, with the rest of its run if that is given; returns the file that contains the arrays."""
+    """Writes a network, with the rest of its run if given; returns the file that contains the arrays."""
     ...
 
   def peer(self, state: Arrays, config: dict, side: int) -> Peer:

@@ -86,7 +86,7 @@ def peer(state, config, side):
 
 
 def flipped(state, last):
-  """The state with the levels of the decoder numbered as in Janus, from the smallest."""
+  """The state with the decoder's levels numbered from the smallest, as in Janus."""
   return {re.sub(r'up\.(\d)', lambda i: f'up.{last - int(i[1])}', name): value for name, value in state.items()}
 
 

@@ -1,6 +1,6 @@
 """timm's `Cait`, without its classifier: a state dict in safetensors.
 
-Our trunk has neither talking heads nor LayerScale, unless it was imported with them. So load an export into
+Our trunk has neither talking heads nor LayerScale, unless it was imported with them. So load an exported file into
 `Cait(..., attn_block=timm.layers.Attention)`; the LayerScale of its trunk is 1.
 """
 
@@ -19,7 +19,7 @@ write = torch_state.writer('timm_cait')
 
 
 def table(class_blocks: str) -> names.Table:
-  """The table of names if the blocks of class attention are called `class_blocks`."""
+  """The table of names, with the class-attention blocks called `class_blocks`."""
   attention: dict[str, str | tuple[str, ...]] = {
     f'class_{ours}': theirs.replace('blocks', class_blocks) for ours, theirs in torch_vit.BLOCKS.items()}
   attention['class_block{}.attn.qkv'] = tuple(f'{class_blocks}.{{}}.attn.{part}' for part in 'qkv')
@@ -85,7 +85,7 @@ def with_positions(arrays, config):
 
 
 def sizes(what, table, state, heads):
-  """The fields of our module, inferred from the arrays. Positions that it would compute, and a LayerScale of 1, go."""
+  """The fields of our module, inferred from the arrays. Drops positions that it computes, and a LayerScale of 1."""
   if talking_heads := 'blocks.0.attn.proj_l.weight' in state:
     heads = len(need(what, state, 'blocks.0.attn.proj_l.weight', 2))
   vit = torch_vit.sizes(what, table, state, heads, class_slot=0)

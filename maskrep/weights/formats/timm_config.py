@@ -11,14 +11,14 @@ from maskrep.weights.side_files import brief, read_json
 
 
 def beside(what: str, path: Path, architecture: str) -> tuple[Preprocessing | None, dict[str, Any]]:
-  """The preprocessing, None without such a file, and the source of the weights.
+  """The preprocessing, None if there is no such file, and the source of the weights.
 
   Args:
     what: the flag and its value, for errors.
-    architecture: regular expression of the architectures whose layers are ours.
+    architecture: regular expression of the architectures that have our layers.
 
   Raises:
-    ConfigError: it cannot be used, or its architecture has other layers under the same names.
+    ConfigError: the file cannot be used, or its architecture has other layers under the same names.
   """
   config = path.with_name('config.json')
   if not config.exists():

@@ -1,7 +1,7 @@
 """timm's `VisionTransformer`, without its classifier: a state dict in safetensors.
 
 Without a class token it is `VisionTransformer(class_token=False, global_pool='avg', fc_norm=False)`: by default timm
-applies the final norm to the average, and we to each patch.
+applies the final norm to the average, while we apply it to each patch.
 """
 
 from maskrep.weights import files, names, peers

@@ -1,4 +1,4 @@
-"""Writing a PyTorch state dict of the network alone, in safetensors."""
+"""Writes a PyTorch state dict of the network alone, in safetensors."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -18,7 +18,7 @@ BLOCKS = {
   'block{}.mlp.fc1': 'blocks.{}.mlp.fc1', 'block{}.mlp.fc2': 'blocks.{}.mlp.fc2'}
 NAMES = ENDS | BLOCKS
 
-# The heads of the published ViTs, by width: Ti, S, B, L, H. They cannot be inferred from the arrays.
+# The number of heads of the published ViTs, by width: Ti, S, B, L, H. It cannot be inferred from the arrays.
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 
 
@@ -29,9 +29,9 @@ def sizes(
 
   Args:
     what: the flag and its value, for errors.
-    table: their names.
-    heads: their number, from the user or another file; None takes that of `HEADS` for the width.
-    class_slot: the number of positions that belong to a class token.
+    table: the library's names.
+    heads: number of heads, from the user or another file; None takes the number in `HEADS` for the width.
+    class_slot: number of positions that belong to a class token.
 
   Raises:
     ConfigError: an array is missing, its shape is not that of a ViT, or the number of heads is unknown.
@@ -69,7 +69,7 @@ def need_class_token(format_name: str, config: Mapping) -> None:
 
 
 def count(template: str, state: Mapping[str, np.ndarray]) -> int:
-  """The number of blocks: of distinct indices, not the highest index, which a damaged name could make anything."""
+  """The number of blocks: of distinct indices, not the highest index, which a damaged name could set to anything."""
   pattern = re.compile(re.escape(template).replace(r'\{\}', r'(\d+)') + r'\..*')
   return len({match[1] for name in state if (match := pattern.fullmatch(name))})
 

@@ -50,7 +50,7 @@ def check_published(config):
 def model(state, config, side, rename=lambda name: name):
   """torchvision's class with these arrays, whose names are `rename(torchvision's name)`.
 
-  For another width or stem than torchvision's, its layers are replaced by others of the same classes.
+  If width or stem are not torchvision's, its layers are replaced by others of the same classes.
   """
   torchvision, nn = peers.library('torchvision'), peers.library('torch').nn
   resnet, stages = torchvision.models.resnet, STAGES[config['depth']]

@@ -1,4 +1,4 @@
-"""Shared by the layouts of published tokenizers: values that cannot be inferred from arrays, and widths of levels."""
+"""Shared by the formats of published tokenizers: values that cannot be inferred from arrays, and widths of levels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ def refuse_others(flag: str, fixed: Mapping[str, Any], config: Mapping[str, Any]
   """Checks that a tokenizer has the `fixed` values, which the other code always has.
 
   Raises:
-    ConfigError: the first that differs.
+    ConfigError: for the first value that differs.
   """
   for field, value in fixed.items():
     if config[field] != value:
@@ -26,7 +26,7 @@ def multipliers(what: str, channels: int, widths: list[int]) -> tuple[int, ...]:
   """Widths of levels as multiples of the first layer's.
 
   Raises:
-    ConfigError: they are not multiples of it, or cannot be divided into groups.
+    ConfigError: they are not multiples of it, or not divisible into groups.
   """
   if not widths or any(width % channels or width % GROUPS for width in [channels, *widths]):
     raise ConfigError(f'{what}: has levels of widths {widths} and a first layer of {channels}; they must be multiples '
