@@ -1,8 +1,8 @@
 """MSCN's fine-tuning of a ResNet-50 on 1 % of the labels of ImageNet-1k (arXiv:2206.07700, appendix A.3).
 
-20 epochs, batch 256; a learning rate of 0.5 for the classifier and of 0.002 for the encoder, both multiplied by 0.2 after
-epochs 12 and 16; SGD with momentum, no weight decay. Our reading: momentum 0.9, crops and flips, batch norm by the
-statistics of the global batch. The 12,811 images are SimCLR's, from tfds. Not run by us yet.
+20 epochs, batch 256; a learning rate of 0.5 for the classifier and of 0.002 for the encoder, both multiplied by 0.2
+after epochs 12 and 16; SGD with momentum, no weight decay. Our reading: momentum 0.9, crops and flips, batch norm by
+the statistics of the global batch. The 12,811 images are SimCLR's, from tfds. Not run by us yet.
 
   maskrep evaluate finetune --workdir=DIR --config=finetune_mscn_1pct
 """

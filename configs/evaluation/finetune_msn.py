@@ -1,8 +1,9 @@
 """MSN's fine-tuning of a ViT-B/16 on ImageNet-1k: AdamW, layer-wise decay 0.65 (arXiv:2204.07141, appendix A.4).
 
 100 epochs, batch 1024, learning rate 0.002, a warm-up of 5 epochs, RandAugment(9, 0.5), mixup 0.8, CutMix 1.0, label
-smoothing 0.1, drop path 0.2. From MAE's code, which the authors used: weight decay 0.05, random erasing 0.25. Each image gets either mixup or CutMix, with equal probability. Our RandAugment always applies both
-of its operations; theirs applies each with a probability of one half. Not run by us yet.
+smoothing 0.1, drop path 0.2. From MAE's code, which the authors used: weight decay 0.05, random erasing 0.25. Each
+image gets either mixup or CutMix, with equal probability. Our RandAugment always applies both of its operations;
+theirs applies each with a probability of one half. Not run by us yet.
 
   maskrep evaluate finetune --workdir=DIR --config=finetune_msn
 """

@@ -153,6 +153,21 @@ def test_layer_decay_by_hand():
     'encoder.class_block0': 1 / 4, 'encoder.class_block1': 1 / 2, 'encoder.norm': 1.0, 'classifier.dense': 1.0}
 
 
+def test_class_attention_is_no_layer_of_averaged_patches():
+  """Nor is what it alone reads trained: weight decay would move it."""
+  average = dataclasses.replace(CAIT, trained='all', layer_decay=0.5, pooling='average')
+  assert {'.'.join(path[:2]): scale for path, scale in scales_of(average).items()} == {
+    'encoder.cls': 0, 'encoder.embed': 1 / 8, 'encoder.block0': 1 / 4, 'encoder.block1': 1 / 2,
+    'encoder.class_block0': 0, 'encoder.class_block1': 0, 'encoder.norm': 1.0, 'classifier.dense': 1.0}
+
+
+def test_the_encoder_learns_at_a_rate_of_its_own_and_tokens_do_not_decay():
+  slow = dataclasses.replace(VIT, trained='all', encoder_rate=0.004)
+  assert {(path[0], scale) for path, scale in scales_of(slow).items()} == {('encoder', 0.004), ('classifier', 1.0)}
+  rules = slow.rules(jax.eval_shape(slow.init, jax.random.key(0))[0])['encoder']
+  assert not rules['cls'].decay and not rules['pos'].decay and rules['block0']['attn']['qkv']['kernel'].decay
+
+
 def test_the_last_block_of_a_resnet_has_no_norm_after_it():
   last = dataclasses.replace(RESNET, trained='last_block')
   assert {path[1] for path, scale in scales_of(last).items() if scale} == {'layer4_1', 'dense'}
