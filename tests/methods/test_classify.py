@@ -18,7 +18,7 @@ from maskrep.evaluation.metrics.logistic import fit, predict
 from maskrep.experiment import stored
 from maskrep.methods.classify import Classify
 from maskrep.models.cait import CaiT
-from maskrep.models.encoder import FilteredView, Preprocessing
+from maskrep.models.encoder import FilteredView, Preprocessing, represent
 from maskrep.models.norm import BatchNorm
 from maskrep.models.resnet import ResNet
 from maskrep.models.vit import ViT
@@ -151,6 +151,24 @@ def test_layer_decay_by_hand():
   assert cait == {
     'encoder.cls': 1 / 32, 'encoder.embed': 1 / 32, 'encoder.block0': 1 / 16, 'encoder.block1': 1 / 8,
     'encoder.class_block0': 1 / 4, 'encoder.class_block1': 1 / 2, 'encoder.norm': 1.0, 'classifier.dense': 1.0}
+
+
+def test_a_trained_layer_norm_takes_the_class_token_before_the_final_norm():
+  probe = dataclasses.replace(VIT, final_norm=False, input_norm='layer_l2')
+  params, _ = jax.jit(probe.init)(jax.random.key(0))
+  assert set(params) == {'encoder', 'classifier', 'input_norm'}
+  scales = {path[0]: scale for path, scale in scales_of(probe).items()}
+  assert scales == {'encoder': 0, 'classifier': 1, 'input_norm': 1}
+  params['input_norm'] = {'scale': jnp.full(16, 2.0), 'bias': jnp.arange(16.0) / 16}
+  images = jax.random.normal(jax.random.key(1), (3, 8, 8, 3))
+  raw, found = jax.jit(lambda p: (
+    represent(probe.encoder, {'params': p['encoder']}, images, pooling='class_token', layers=1, final_norm=False),
+    probe.encode(p, {}, images)['cls']))(params)
+  raw = np.asarray(raw, np.float64)
+  want = 2 * (raw - raw.mean(1, keepdims=True)) / np.sqrt(raw.var(1, keepdims=True) + 1e-6) + np.arange(16) / 16
+  np.testing.assert_allclose(found, want / np.linalg.norm(want, axis=1, keepdims=True), atol=1e-5)
+  with pytest.raises(ValueError, match="final_norm=False: is for trained='head'"):
+    dataclasses.replace(VIT, final_norm=False, trained='all')
 
 
 def test_class_attention_is_no_layer_of_averaged_patches():
