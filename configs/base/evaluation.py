@@ -16,3 +16,14 @@ def evaluation(protocol: str, data: ml_collections.ConfigDict | None = None) -> 
     config.data.source = ''
   config.encoding = section(network='ema', pooling='', layers=1, size=0, batch_size=256)
   return config
+
+
+def authors_low_shot(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Returns an evaluation whose features and classifier are those of the MSN authors' code.
+
+  The class token of the last block, without the final norm, centred over its channels and of unit length; logistic
+  regression without a bias, with a lambda of 0.0025 / n for n examples.
+  """
+  config.encoding.update(pooling='class_token', final_norm=False)
+  config[config.protocol].update(l2=(0.0025,), folds=0, centre='channels', intercept=False)
+  return config

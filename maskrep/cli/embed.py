@@ -59,7 +59,7 @@ def run(argv: list[str]) -> None:
   values = parse(argv)
   from maskrep.devices import distributed
   from maskrep.embedding.embed import embed
-  from maskrep.evaluation.encoders import Encoding
+  from maskrep.evaluation.encoding import Encoding
   from maskrep.experiment.run import cache_compilations
   from maskrep.schema import dtype_of
 

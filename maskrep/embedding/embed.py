@@ -17,7 +17,8 @@ from maskrep.embedding import writers
 from maskrep.embedding.parts import Parts, as_utf8
 from maskrep.embedding.stream import part_records, stream
 from maskrep.errors import CheckpointError, ConfigError
-from maskrep.evaluation.encoders import Encoding, StoredEncoder
+from maskrep.evaluation.encoders import StoredEncoder
+from maskrep.evaluation.encoding import Encoding
 from maskrep.experiment import same, stored
 from maskrep.process.version import __version__
 from maskrep.schema import build

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 import functools
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,38 +13,12 @@ from maskrep import rng
 from maskrep.devices.mesh import make_mesh
 from maskrep.errors import ConfigError
 from maskrep.evaluation import features
+from maskrep.evaluation.encoding import Encoding
 from maskrep.evaluation.features import EncodeFn
 from maskrep.masking.tokens import num_kept, random_keep
-from maskrep.models.encoder import KINDS, POOLING, Preprocessing, represent
-from maskrep.schema import Count, NonNegativeInt, OneOf, check
+from maskrep.models.encoder import KINDS, Preprocessing, represent
 from maskrep.types import Array, Batch, Objective
 from maskrep.weights.pretrained import Pretrained, digest, module, variables
-
-NETWORKS = 'ema', 'online'
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Encoding:
-  """The computation of features from images.
-
-  Attributes:
-    network: 'ema', or 'online' for the network that the EMA follows.
-    pooling, layers: see `maskrep.models.encoder.represent`; pooling '' is the one that the encoder was trained with, or
-      the class token if that is unknown.
-    size: side of the image in pixels; 0 is the size that the encoder was trained or published with.
-    batch_size: images encoded at once, over all devices.
-  """
-
-  network: Annotated[str, OneOf(NETWORKS)]
-  pooling: Annotated[str, OneOf(('', *POOLING))]
-  layers: Count
-  size: NonNegativeInt
-  batch_size: Count
-
-  def __post_init__(self):
-    check(self)
-    if self.batch_size % jax.device_count():
-      raise ValueError(f'batch_size={self.batch_size}: must be a multiple of the {jax.device_count()} devices')
 
 
 class Encoder(Protocol):
@@ -113,13 +87,15 @@ class StoredEncoder:
       raise ConfigError(f'config.encoding.size={self.preprocessing.size}: must be a multiple of the patches of '
                         f'{sizes["patch_size"]}')
     layers = module(kind, sizes).feature_layers
+    if not self.encoding.final_norm and (kind == 'resnet' or not sizes.get('class_token', True)):
+      raise ConfigError(f'config.encoding.final_norm=False: this encoder, a {kind}, has no class token')
     if self.encoding.layers > layers:
       raise ConfigError(f'config.encoding.layers={self.encoding.layers}: this encoder, a {kind}, has {layers} to give')
 
   @property
   def as_trained(self) -> bool:
-    encoding = self.encoding
-    return (encoding.network, encoding.pooling, encoding.layers, encoding.size) == ('ema', '', 1, 0)
+    given = self.encoding
+    return given == dataclasses.replace(given, network='ema', pooling='', layers=1, size=0, final_norm=True)
 
   @functools.cached_property
   def weights(self) -> Any:
@@ -136,7 +112,7 @@ class StoredEncoder:
 
   @property
   def pooling(self) -> str:
-    return self.encoding.pooling or own_pooling(self.pretrained)
+    return self.encoding.pooling or (own_pooling(self.pretrained) if self.encoding.final_norm else 'class_token')
 
   @property
   def settings(self) -> dict:
@@ -154,7 +130,8 @@ class StoredEncoder:
 
     def encode(arrays, batch):
       images = self.preprocessing(batch['image'], batch['size'], whole=whole)
-      return represent(encoder, arrays, images, keep(batch), pooling=self.pooling, layers=self.encoding.layers)
+      return represent(encoder, arrays, images, keep(batch), pooling=self.pooling, layers=self.encoding.layers,
+                       final_norm=self.encoding.final_norm)
 
     return encode
 

@@ -11,7 +11,8 @@ import jax
 
 from maskrep.data.datasets import Data
 from maskrep.errors import CheckpointError, ConfigError
-from maskrep.evaluation.encoders import Encoding, StoredEncoder
+from maskrep.evaluation.encoders import StoredEncoder
+from maskrep.evaluation.encoding import Encoding
 from maskrep.evaluation.evaluator import Evaluator
 from maskrep.evaluation.protocols import table
 from maskrep.evaluation.result import LATER, TRAINED, Result, append

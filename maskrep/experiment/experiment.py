@@ -15,7 +15,6 @@ from maskrep import methods
 from maskrep.data.datasets import Data
 from maskrep.errors import ConfigError
 from maskrep.evaluation.options import Eval
-from maskrep.experiment.recipe import Recipe
 from maskrep.schema import Count, NonNegativeInt, Reader
 from maskrep.train.loop import Train
 from maskrep.train.optim import Optim
@@ -68,7 +67,7 @@ class Experiment:
     module = method_module(method)
     common = dict(
       seed=read.value('seed', NonNegativeInt), batch_size=read.value('batch_size', Count), dtype=read.dtype,
-      data=read('data', Data), train=read('train', Train), optim=read('optim', Recipe), eval=Eval.read(read))
+      data=read('data', Data), train=read('train', Train), optim=read('optim', Optim), eval=Eval.read(read))
     objective = module.from_config(read)
     read.finish()
     warmup, epochs = common['optim'].warmup_epochs, common['train'].epochs

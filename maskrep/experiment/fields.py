@@ -8,7 +8,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 
 from maskrep.data.datasets import Data
-from maskrep.evaluation.encoders import Encoding
+from maskrep.evaluation.encoding import Encoding
 from maskrep.evaluation.protocols.table import PROTOCOLS
 from maskrep.experiment import probe
 from maskrep.experiment.experiment import Experiment

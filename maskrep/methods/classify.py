@@ -7,6 +7,7 @@ arXiv:2003.10555, as in BEiT, arXiv:2106.08254.
 import dataclasses
 from typing import Annotated
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -30,11 +31,12 @@ from maskrep.models.encoder import (
 )
 from maskrep.models.heads import LinearClassifier
 from maskrep.models.norm import BatchNorm
+from maskrep.models.transformer import layer_norm
 from maskrep.schema import Count, NonNegativeInt, OneOf, Range, Reader, check
 from maskrep.types import Array, Aux, Batch, Network, Params, Views
 
 TRAINED = 'head', 'last_block', 'all'
-INPUT_NORMS = 'none', 'l2', 'batch'
+INPUT_NORMS = 'none', 'l2', 'layer_l2', 'batch'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,10 +52,13 @@ class Classify:
       also the encoder's last block and final norm; or 'all', the complete encoder too. Running statistics of batch norm
       are updated only with 'all'; otherwise the encoder normalises by the existing ones.
     pooling, layers: representation of the image, see `represent`; more than one layer only for 'head'.
-    input_norm: normalisation of the representation: 'none'; 'l2', to length 1; 'batch', by statistics of the global
+    final_norm: False classifies the class token of the last block without the encoder's final norm; only for 'head'.
+    input_norm: normalisation of the representation: 'none'; 'l2', to length 1; 'layer_l2', the same after a layer norm
+      that is trained; 'batch', by statistics of the global
       batch, and in evaluation by running ones, without scale and bias (He et al. 2022, appendix A.1).
     layer_decay: the learning rate of layer i of L is multiplied by this to the power of L + 1 - i, see `layer`; with 1
-      all rates are equal. Not for a ResNet.
+      all are equal. Not for a ResNet. Where patches are averaged, blocks of class attention are no layers.
+    encoder_rate: the learning rate of the encoder as a share of the classifier's.
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
@@ -67,6 +72,8 @@ class Classify:
   input_norm: Annotated[str, OneOf(INPUT_NORMS)]
   layer_decay: Annotated[float, Range(0, 1, above=True)]  # 1: the same learning rate for all layers
   microbatch: NonNegativeInt
+  final_norm: bool = True
+  encoder_rate: Annotated[float, Range(0, 1, above=True)] = 1.0
 
   reads, masked, frozen = ('image', 'size', 'position', 'label'), {}, None
 
@@ -77,6 +84,8 @@ class Classify:
       raise ValueError(f'layers={self.layers}: must be in 1 ... {depth} for this encoder with trained={self.trained!r}')
     if self.layer_decay != 1 and (self.trained == 'head' or self.encoder.batch_norm):
       raise ValueError(f'layer_decay={self.layer_decay}: must be 1 for a ResNet, and if only the head is trained')
+    if not self.final_norm and (self.trained, self.pooling, self.layers) != ('head', 'class_token', 1):
+      raise ValueError("final_norm=False: is for trained='head', pooling='class_token' and layers=1")
     if (self.trained, self.pooling) == ('last_block', 'average') and not self.encoder.patches_reach_end:
       raise ValueError(f"pooling={self.pooling!r}: must be class_token or both with trained='last_block' of this "
                        'encoder: patches do not go through its last block')
@@ -106,19 +115,28 @@ class Classify:
     student = {'encoder': variables['batch_stats']} if 'batch_stats' in variables else {}
     if self.input_norm == 'batch':
       student['input_norm'] = self._batch_norm.init(classifier_key, representation)['batch_stats']
-    classifier = self.classifier.init(classifier_key, representation)['params']
-    return {'encoder': variables['params'], 'classifier': classifier}, {'student': student} if student else {}
+    params = {'encoder': variables['params'],
+              'classifier': self.classifier.init(classifier_key, representation)['params']}
+    if self.input_norm == 'layer_l2':
+      params['input_norm'] = self._layer_norm.init(classifier_key, representation)['params']
+    return params, {'student': student} if student else {}
 
   def rules(self, params: Params):
-    rules, last = standard_rules(params), len(self.encoder.block_names)
+    """As in BEiT and MAE, class token and positions do not decay; what the representation does not see stays."""
+    rules, blocks = standard_rules(params), self.encoder.block_names
+    unseen = set()
+    if self.pooling == 'average' and not self.encoder.patches_reach_end:
+      unseen = {name for name in blocks if name.startswith('class_block')} | {'cls'}
+    blocks = [name for name in blocks if name not in unseen]
 
     def scale(name):
-      at = layer(self.encoder, name)
-      trained = self.trained == 'all' or (self.trained == 'last_block' and at >= last)
-      return float(trained) * self.layer_decay ** (last + 1 - at)
+      at = layer(blocks, name)
+      trained = self.trained == 'all' or (self.trained == 'last_block' and at >= len(blocks))
+      return float(trained and name not in unseen) * self.encoder_rate * self.layer_decay ** (len(blocks) + 1 - at)
 
     def scaled(name, tree):
-      return jax.tree.map(lambda rule: dataclasses.replace(rule, learning_rate_scale=scale(name)), tree)
+      still = {} if name not in ('cls', 'pos') else {'decay': False}
+      return jax.tree.map(lambda rule: dataclasses.replace(rule, learning_rate_scale=scale(name), **still), tree)
 
     return rules | {'encoder': {name: scaled(name, tree) for name, tree in rules['encoder'].items()}}
 
@@ -140,8 +158,8 @@ class Classify:
       representation, stats = self._batch_norm.apply(
         {'batch_stats': student['input_norm']}, representation, train=True, mutable=['batch_stats'])
       student['input_norm'] = stats['batch_stats']
-    elif self.input_norm == 'l2':
-      representation = losses.l2_normalize(representation)
+    else:
+      representation = self._normed(params, representation)
     logits = self.classify(params, representation)
     loss = jnp.mean(losses.softmax_cross_entropy(logits, views['target']))
     metrics = {
@@ -156,11 +174,12 @@ class Classify:
     variables = self._variables(params, model_state)
     masks = () if keep_idx is None else (keep_idx,)
     out = self.encoder.apply(variables, images, *masks)
-    representation = pooled(out, self.pooling) if self.layers == 1 else self._represent(variables, images, keep_idx)
+    as_returned = self.layers == 1 and self.final_norm
+    representation = pooled(out, self.pooling) if as_returned else self._represent(variables, images, keep_idx)
     if self.input_norm == 'batch':
       representation = self._batch_norm.apply({'batch_stats': model_state['student']['input_norm']}, representation)
-    elif self.input_norm == 'l2':
-      representation = losses.l2_normalize(representation)
+    else:
+      representation = self._normed(params, representation)
     return {'cls': representation, 'patches': out['patches']}
 
   def classify(self, params: Params, representation: Array) -> Array:
@@ -176,12 +195,22 @@ class Classify:
   def _batch_norm(self) -> Network:
     return BatchNorm(affine=False, epsilon=1e-6)
 
+  @property
+  def _layer_norm(self) -> nn.LayerNorm:
+    return layer_norm(jnp.float32, None)
+
+  def _normed(self, params: Params, representation: Array) -> Array:
+    if self.input_norm == 'layer_l2':
+      representation = self._layer_norm.apply({'params': params['input_norm']}, representation)
+    return losses.l2_normalize(representation) if self.input_norm in ('l2', 'layer_l2') else representation
+
   def _variables(self, params, model_state) -> dict:
     stats = model_state.get('student', {}).get('encoder')
     return {'params': params['encoder']} | ({} if stats is None else {'batch_stats': stats})
 
   def _represent(self, variables, images, keep_idx=None) -> Array:
-    return represent(self.encoder, variables, images, keep_idx, pooling=self.pooling, layers=self.layers)
+    return represent(self.encoder, variables, images, keep_idx, pooling=self.pooling, layers=self.layers,
+                     final_norm=self.final_norm)
 
   def _represent_in_microbatches(self, params, model_state, images, key) -> tuple[Array, dict]:
     """Images [B, H, W, 3] -> representations [B, D], and the encoder's running statistics if they are updated."""

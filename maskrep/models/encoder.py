@@ -1,6 +1,6 @@
 """Encoders of any kind: reading them from a config, pooling their outputs, and preprocessing their images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Annotated, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -175,9 +175,8 @@ def describe(encoder: Network, kinds: Mapping[str, Kind[Network]] = KINDS) -> tu
   return kind, {field: getattr(encoder, field) for field in kinds[kind].network}
 
 
-def layer(encoder: EncoderNetwork, name: str) -> int:
-  """The depth of a parameter with this name: 0 before the L blocks, 1 ... L for these, L + 1 for the final norm."""
-  names = encoder.block_names
+def layer(names: Sequence[str], name: str) -> int:
+  """The depth of a parameter: 0 is before the L blocks of these names, 1 ... L are they, L + 1 is the final norm."""
   if name == 'norm':
     return len(names) + 1
   return names.index(name) + 1 if name in names else 0
@@ -191,7 +190,7 @@ def pooled(out: dict[str, jax.Array], pooling: str) -> jax.Array:
 
 def represent(
   encoder: Network, variables: dict, images: jax.Array, keep_idx: jax.Array | None = None, *, pooling: str,
-  layers: int,
+  layers: int, final_norm: bool = True,
 ) -> jax.Array:
   """Float32 images [B, H, W, 3] -> [B, D] or, of the last `layers` blocks concatenated in order, [B, layers * D].
 
@@ -202,11 +201,17 @@ def represent(
     keep_idx: int32 [B, K], the patches that the encoder sees; None is all. Not for a ResNet.
     pooling: one of `POOLING`, applied to each block.
     layers: more than one only for a ViT.
+    final_norm: False gives the class token of the last block [B, D] as it is.
 
   Raises:
     ValueError: the encoder cannot provide that many layers.
   """
   masks = () if keep_idx is None else (keep_idx,)
+  if not final_norm:
+    _, seen = encoder.clone(scan=False).apply(
+      variables, images, *masks, capture_intermediates=lambda module, _: isinstance(module, Block))
+    tokens = seen['intermediates'][encoder.block_names[-1]]['__call__'][0]  # its first call is for the class token
+    return tokens[:, 0].astype(jnp.float32)
   if layers == 1:
     return pooled(encoder.apply(variables, images, *masks), pooling)
   if not 1 <= layers <= encoder.feature_layers:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from maskrep.errors import ConfigError
-from maskrep.schema import NonNegative, OneOf, Probability, Range, check
+from maskrep.schema import NonNegative, OneOf, Positive, Probability, Range, Share, check
 from maskrep.train import schedules
 from maskrep.train.schedules import Schedule
 
@@ -24,6 +24,11 @@ class Optim:
     optimizer_kind: 'adamw', 'sgd', 'nesterov' (SGD with Nesterov's momentum) or 'lars'.
     warmup_learning_rate, learning_rate, final_learning_rate: linear warm-up from the first to the second, then
       a half-cosine to the third.
+    drops, drop_factor: instead of the half-cosine, the learning rate is multiplied by the factor after each of these
+      shares of the run; () keeps the half-cosine.
+    first_step: the number of the first step in the schedules: 0; or 1, as in the MSN authors' code, which moves
+      learning rate and weight decay before each step, and the momentum of the EMA after it: the first step then has
+      the values of step 1, its momentum that of step 0.
     warmup_epochs: length of the warm-up; not affected by `schedule_stretch`.
     schedule_stretch: schedules are computed for this many times the steps of the run and cut off at its end (1.25 in
       the MSN authors' code).
@@ -48,6 +53,9 @@ class Optim:
   ema_momentum: Probability
   final_ema_momentum: Probability
   ema_schedule: Annotated[str, OneOf(EMA_SCHEDULES)]
+  first_step: Annotated[int, OneOf((0, 1))] = 0
+  drops: tuple[Share, ...] = ()
+  drop_factor: Positive = 1.0
 
   __post_init__ = check
 
@@ -60,10 +68,14 @@ class Optim:
   def schedules(self, *, total_steps: int, warmup_steps: int) -> dict[str, Schedule]:
     """{'learning_rate', 'weight_decay', 'ema_momentum'}: step -> value."""
     steps = round(self.schedule_stretch * total_steps)
+    rate = schedules.warmup_cosine(
+      self.warmup_learning_rate, self.learning_rate, self.final_learning_rate, warmup_steps, steps)
+    if self.drops:
+      rate = schedules.drops(self.learning_rate, self.drop_factor, [round(share * total_steps) for share in self.drops])
     return {
-      'learning_rate': schedules.warmup_cosine(
-        self.warmup_learning_rate, self.learning_rate, self.final_learning_rate, warmup_steps, steps),
-      'weight_decay': schedules.cosine(self.weight_decay, self.final_weight_decay, steps),
+      'learning_rate': schedules.later(rate, self.first_step),
+      'weight_decay': schedules.later(
+        schedules.cosine(self.weight_decay, self.final_weight_decay, steps), self.first_step),
       'ema_momentum': EMA_SCHEDULES[self.ema_schedule](self.ema_momentum, self.final_ema_momentum, steps),
     }
 

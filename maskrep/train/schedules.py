@@ -1,6 +1,6 @@
 """Schedules: functions step -> float32 scalar; and epochs converted to steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import jax.numpy as jnp
@@ -30,6 +30,16 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     return end + (start - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 
   return schedule
+
+
+def drops(start: float, factor: float, at: Sequence[int]) -> Schedule:
+  """`start`, multiplied by `factor` from each of the steps `at` on."""
+  return lambda step: start * factor ** jnp.sum(jnp.asarray(step) >= jnp.array(at), dtype=jnp.float32)
+
+
+def later(schedule: Schedule, steps: int) -> Schedule:
+  """The schedule with the value of step t + `steps` at step t."""
+  return lambda step: schedule(jnp.asarray(step) + steps)
 
 
 def warmup_cosine(start: float, peak: float, end: float, warmup_steps: int, total_steps: int) -> Schedule:

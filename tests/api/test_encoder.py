@@ -14,7 +14,8 @@ from maskrep.cli import export
 from maskrep.configs import msn_digits, vqgan_digits
 from maskrep.data.datasets import Data, open_source
 from maskrep.errors import ConfigError, DataError
-from maskrep.evaluation.encoders import Encoding, StoredEncoder
+from maskrep.evaluation.encoders import StoredEncoder
+from maskrep.evaluation.encoding import Encoding
 from maskrep.evaluation.evaluator import Evaluator
 from maskrep.experiment import stored
 from maskrep.weights import native

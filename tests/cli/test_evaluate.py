@@ -13,7 +13,8 @@ from maskrep.cli import evaluate
 from maskrep.configs import msn_digits
 from maskrep.data.datasets import Data
 from maskrep.evaluation import features
-from maskrep.evaluation.encoders import Encoding, StoredEncoder
+from maskrep.evaluation.encoders import StoredEncoder
+from maskrep.evaluation.encoding import Encoding
 from maskrep.evaluation.evaluator import Evaluator
 from maskrep.evaluation.result import cell
 from maskrep.experiment import stored

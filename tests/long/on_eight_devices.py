@@ -14,8 +14,8 @@ import pytest
 from maskrep.configs import extrema_digits, mim_digits, mscn_digits, msn_digits, vqgan_digits
 from maskrep.devices.mesh import global_batch, make_mesh
 from maskrep.experiment.opened import OpenExperiment
-from maskrep.experiment.recipe import Recipe
 from maskrep.train.collectives import collectives
+from maskrep.train.optim import Optim
 from maskrep.train.program import Program
 from maskrep.workdir.checkpoint import Checkpoints
 from tests.support.stored import opened
@@ -32,7 +32,7 @@ CASES = [pytest.param('msn', TWO, id='msn on two'), pytest.param('msn', FOUR, id
          *(pytest.param(method, FOUR, id=method) for method in METHODS if method != 'msn')]
 
 
-class SGD(Recipe):
+class SGD(Optim):
   """Adam would turn round-off in a gradient that is nearly 0 into a full update, and large steps are chaotic."""
 
   def optimizer(self, run_schedules, rules):

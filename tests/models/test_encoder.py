@@ -45,6 +45,25 @@ def test_without_a_class_token_the_average_represents_the_image_in_every_pooling
   assert variables['params']['pos'].shape == (9, 16) and describe(encoder)[1]['class_token'] is False
 
 
+@pytest.mark.parametrize('encoder', [ViT(**SIZES, depth=2, scan=True), CaiT(**SIZES, depth=2, class_depth=1)],
+                         ids=['vit', 'cait'])
+def test_without_the_final_norm_it_is_what_the_norm_is_given(encoder):
+  images = jax.random.normal(jax.random.key(0), (2, 12, 12, 3))
+  variables = jax.jit(encoder.init)(jax.random.key(1), images)
+  variables['params']['norm'] = jax.tree.map(lambda leaf: leaf + 0.3, variables['params']['norm'])
+
+  @jax.jit
+  def both(variables):
+    return [represent(encoder, variables, images, pooling='class_token', layers=1, final_norm=final)
+            for final in (True, False)]
+
+  normed, raw = map(np.asarray, both(variables))
+  scale, bias = variables['params']['norm']['scale'], variables['params']['norm']['bias']
+  unit = (raw - raw.mean(1, keepdims=True)) / np.sqrt(raw.var(1, keepdims=True) + 1e-6)
+  np.testing.assert_allclose(unit * scale + bias, normed, atol=1e-5)
+  assert np.abs(raw - normed).max() > 0.1
+
+
 def test_what_has_no_layers_says_so():
   images = jnp.zeros((1, 12, 12, 3))
   for encoder, layers in ((CaiT(**SIZES, depth=2), 2), (ViT(**SIZES, depth=2), 3)):

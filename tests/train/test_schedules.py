@@ -32,5 +32,11 @@ def test_warmup_cosine():
   np.testing.assert_allclose(schedule(115), 1e-6, rtol=1e-3)
 
 
+def test_drops():
+  schedule = schedules.drops(0.5, 0.2, [12, 16])
+  np.testing.assert_allclose([schedule(step) for step in (0, 11, 12, 15, 16, 19)], [0.5, 0.5, 0.1, 0.1, 0.02, 0.02],
+                             rtol=1e-6)
+
+
 def test_without_warmup_the_cosine_starts_at_once():
   np.testing.assert_allclose(schedules.warmup_cosine(0.0, 1e-3, 0.0, 0, 10)(0), 1e-3, rtol=1e-6)

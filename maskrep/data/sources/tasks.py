@@ -157,8 +157,8 @@ UNED = {
   'uned_inaturalist': _self('i_naturalist2018', 'validation'),
 }
 TASKS = {
-  'cifar10': Task(dataset='cifar10', splits=TRAIN_AND_TEST, whole=True),
-  'cifar100': Task(dataset='cifar100', splits=TRAIN_AND_TEST, whole=True),
+  'cifar10': Task(dataset='cifar10', splits=TRAIN_AND_TEST),
+  'cifar100': Task(dataset='cifar100', splits=TRAIN_AND_TEST),
   'inaturalist2018': Task(dataset='i_naturalist2018', splits=TRAIN_AND_VALIDATION),
   'places365': Task(dataset='places365_small', splits=TRAIN_AND_VALIDATION),
 } | VTAB | UNED

@@ -28,8 +28,10 @@ class LogisticRegression(NamedTuple):
   bias: Array  # float32 [C]
 
 
-@functools.partial(jax.jit, static_argnames='num_classes')
-def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> LogisticRegression:
+@functools.partial(jax.jit, static_argnames=('num_classes', 'intercept'))
+def fit(
+  features: Array, labels: Array, *, num_classes: int, l2: float, intercept: bool = True
+) -> LogisticRegression:
   """Minimises `sum_i cross_entropy(features_i W + b, labels_i) + l2 / 2 * |W|^2` over W and b, by L-BFGS from zero.
 
   This equals scikit-learn's `LogisticRegression(C=1 / l2)`, and cyanure's multinomial loss with lambda l2 / M. Examples
@@ -41,13 +43,14 @@ def fit(features: Array, labels: Array, *, num_classes: int, l2: float) -> Logis
     features: float [M, D].
     labels: int [M], each in 0..C-1 or -1, not all -1.
     num_classes: C.
-    l2: penalty, above 0: separable examples have no minimum without it. Near 0, float32 needs more than the limit of
-      500 iterations: on digits, 1e-3 ends within 1e-3 of the minimum's weights, but 1e-4 not even within 0.1.
+    l2: penalty, above 0: separable examples have no minimum without it. Near 0 float32 needs more than the limit of
+      500 iterations: on digits, 1e-3 ends within 1e-3 of the minimum's weights, 1e-4 not within 0.1.
+    intercept: whether there is a bias b; without it, b is 0.
   """
-  # A common offset of the features affects only the bias of the solution, but it prevents convergence.
-  offset = features.astype(jnp.float32).mean(axis=0)
+  # A common offset of the features changes only the bias of the solution, but prevents convergence.
+  offset = features.astype(jnp.float32).mean(axis=0) * intercept
   rows, directions = in_their_span(features - offset)
-  weights, bias = solve(rows, labels, num_classes=num_classes, l2=l2)
+  weights, bias = solve(rows, labels, num_classes=num_classes, l2=l2, intercept=intercept)
   weights = weights if directions is None else dot(directions, weights)
   return LogisticRegression(weights, bias - dot(offset, weights))
 
@@ -57,17 +60,19 @@ def predict(classifier: LogisticRegression, features: Array) -> Array:
   return jnp.argmax(dot(features.astype(jnp.float32), classifier.weights) + classifier.bias, axis=-1)
 
 
-def centre_and_normalise(mean: AnyArray, *features: AnyArray) -> list[Array]:
+def centre_and_normalise(mean: AnyArray | None, *features: AnyArray) -> list[Array]:
   """Centres features, float [M, D], on the mean [D] of all training features, and scales each to length 1.
 
-  Thus the penalty acts independently of a representation's offset and scale, and pixels can be compared with any
-  encoder.
+  Without a `mean`, each is centred on its own mean over the D channels, as in the MSN authors' evaluation.
+  Thus neither offset nor scale of a representation interacts with the penalty, and pixels and any encoder can be
+  compared.
   """
   return [_centre_and_normalise(jnp.asarray(each, jnp.float32), mean) for each in features]
 
 
 @jax.jit  # as one operation, without a copy of the features per step
-def _centre_and_normalise(features: Array, mean: Array) -> Array:
+def _centre_and_normalise(features: Array, mean: Array | None) -> Array:
+  mean = features.mean(axis=-1, keepdims=True) if mean is None else mean
   return l2_normalize(features - mean)
 
 
@@ -82,15 +87,16 @@ def shard_examples(features: Array, labels: np.ndarray) -> tuple[Array, Array]:
   return jax.device_put((rows, np.pad(labels, (0, padding), constant_values=-1)), batch_sharding(mesh))
 
 
-@functools.partial(jax.jit, static_argnames='num_classes')
-def _score(features, train_labels, test_labels, *, num_classes, l2):
+@functools.partial(jax.jit, static_argnames=('num_classes', 'intercept'))
+def _score(features, train_labels, test_labels, *, num_classes, l2, intercept):
   """Fits to the examples with train_labels, int [M], and returns the accuracy on those with test_labels; -1 is none."""
-  classifier = fit(features, train_labels, num_classes=num_classes, l2=l2)
+  classifier = fit(features, train_labels, num_classes=num_classes, l2=l2, intercept=intercept)
   return jnp.sum(predict(classifier, features) == test_labels) / jnp.sum(test_labels >= 0)
 
 
 def cross_validated(
-  features: Array, labels: AnyArray, *, num_classes: int, l2s: Sequence[float], folds: int, seed: int
+  features: Array, labels: AnyArray, *, num_classes: int, l2s: Sequence[float], folds: int, seed: int,
+  intercept: bool = True,
 ) -> float:
   """Returns the penalty of `l2s` with the best mean accuracy on held-out examples; the largest of ties.
 
@@ -108,8 +114,9 @@ def cross_validated(
     fold[members] = (np.arange(len(members)) + rng.integers(folds)) % folds
 
   def score(l2):
-    return np.mean([_score(features, np.where(fold == f, -1, labels), np.where(fold == f, labels, -1),
-                           num_classes=num_classes, l2=l2) for f in range(folds) if np.any(fold == f)])
+    return np.mean([
+      _score(features, np.where(fold == f, -1, labels), np.where(fold == f, labels, -1), num_classes=num_classes, l2=l2,
+             intercept=intercept) for f in range(folds) if np.any(fold == f)])
 
   return max(sorted(l2s, reverse=True), key=score)
 
@@ -142,8 +149,8 @@ def draw_share(labels: np.ndarray, *, share: float, draws: int, seed: int) -> li
           for rng in rngs]
 
 
-@functools.partial(jax.jit, static_argnames='num_classes')
-def _accuracies(features, labels, test_features, test_labels, *, num_classes, l2):
+@functools.partial(jax.jit, static_argnames=('num_classes', 'intercept'))
+def _accuracies(features, labels, test_features, test_labels, *, num_classes, l2, intercept):
   """float [draws, M, D], int [counts, M], float [Q, D], int [Q] -> float32 [draws, counts]."""
 
   # Sequentially: `jax.vmap` takes twice as long to compile, which is most of the time if there are few examples.
@@ -152,7 +159,7 @@ def _accuracies(features, labels, test_features, test_labels, *, num_classes, l2
     queries = test_features if directions is None else dot(test_features, directions)
 
     def accuracy(labels):
-      classifier = fit(rows, labels, num_classes=num_classes, l2=l2)
+      classifier = fit(rows, labels, num_classes=num_classes, l2=l2, intercept=intercept)
       return jnp.mean(predict(classifier, queries) == test_labels)
 
     return jax.lax.map(accuracy, labels)
@@ -171,10 +178,12 @@ def low_shot(
   draws: int = 3,
   seed: int = 0,
   l2: float = 0.1,
+  centre: str = 'data',
+  intercept: bool = True,
 ) -> np.ndarray:
   """Accuracy of logistic regression on a few labelled examples per class, for several random draws.
 
-  Features are centred on the mean of the complete training split, and scaled to length 1.
+  Features are centred, by default on the mean of the whole training split, and scaled to length 1.
 
   Args:
     train_features: float [M, D].
@@ -185,7 +194,8 @@ def low_shot(
     labels_per_class: numbers of labels; the examples of a smaller number are a subset of those of a larger one.
     draws: number of draws.
     seed: seed of the draws.
-    l2: penalty of `fit`.
+    l2, intercept: see `fit`.
+    centre: 'data', or 'channels' for the mean over the channels of each example.
 
   Returns:
     float32 [len(labels_per_class), draws].
@@ -199,7 +209,9 @@ def low_shot(
   hidden = np.arange(count) >= np.reshape(labels_per_class, (-1, 1, 1))
   labels = np.where(hidden, -1, np.arange(num_classes)[:, None])
 
-  mean = np.asarray(np.mean(train_features, axis=0, dtype=np.float64), np.float32)  # jnp.mean would copy the features
+  mean = None
+  if centre == 'data':  # jnp.mean would copy the features
+    mean = np.asarray(np.mean(train_features, axis=0, dtype=np.float64), np.float32)
   examples, test_features = centre_and_normalise(mean, train_features[drawn.reshape(draws, -1)], test_features)
   accuracies = _accuracies(
     examples,
@@ -208,5 +220,6 @@ def low_shot(
     jnp.asarray(test_labels),
     num_classes=num_classes,
     l2=l2,
+    intercept=intercept,
   )
   return np.asarray(accuracies).T

@@ -36,12 +36,15 @@ def in_their_span(features: Array) -> tuple[Array, Array | None]:
   return coordinates.T, directions
 
 
-def solve(features: Array, labels: Array, *, num_classes: int, l2: float) -> tuple[Array, Array]:
-  """`logistic.fit` for centred features, with matrices of [D, D]: the weights [D, C] and the bias [C]."""
+def solve(
+  features: Array, labels: Array, *, num_classes: int, l2: float, intercept: bool
+) -> tuple[Array, Array]:
+  """`logistic.fit` of centred features, in matrices of [D, D]: weights [D, C], and bias [C], 0 without intercept."""
   labelled = (labels >= 0).astype(jnp.float32)[:, None]
-  x = labelled * jnp.pad(features, ((0, 0), (0, 1)), constant_values=1)  # a constant feature for the bias
+  # A constant feature for the bias; of 0, its weight stays 0.
+  x = labelled * jnp.pad(features, ((0, 0), (0, 1)), constant_values=float(intercept))
   target = jax.nn.one_hot(labels, num_classes)
-  penalty = jnp.full((x.shape[1], 1), l2).at[-1].set(0)
+  penalty = jnp.full((x.shape[1], 1), l2).at[-1].set(0 if intercept else l2)
 
   basis, solver = _basis(x, penalty[:, 0], num_classes), optax.scale_by_lbfgs(scale_init_precond=False)
 

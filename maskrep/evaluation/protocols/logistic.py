@@ -43,17 +43,21 @@ def logistic(evaluator: Evaluator, options: Logistic, *, seed: int) -> list[Resu
 
 
 def accuracy_of(
-  train: Features, test: Features, *, mean: np.ndarray, num_classes: int, l2: tuple[float, ...], folds: int, seed: int
+  train: Features, test: Features, *, mean: np.ndarray | None, num_classes: int, l2: tuple[float, ...], folds: int,
+  seed: int, intercept: bool = True,
 ) -> tuple[float, float]:
   """Returns the accuracy of logistic regression on test features, and its penalty: the only one or the chosen one.
 
   Args:
-    mean: the mean of all training features, float [D], on which both are centred before they are scaled to unit length.
+    mean: of all training features, float [D], on which both are centred before they are scaled to unit length; None
+      centres each on its own mean over the channels.
+    intercept: whether the classifier has a bias.
   """
   features, queries = centre_and_normalise(mean, train.features, test.features)
   features, labels = shard_examples(features, train.labels)
   chosen = l2[0]
   if folds:
-    chosen = cross_validated(features, labels, num_classes=num_classes, l2s=l2, folds=folds, seed=seed)
-  classifier = fit(features, labels, num_classes=num_classes, l2=chosen)
+    chosen = cross_validated(features, labels, num_classes=num_classes, l2s=l2, folds=folds, seed=seed,
+                             intercept=intercept)
+  classifier = fit(features, labels, num_classes=num_classes, l2=chosen, intercept=intercept)
   return float(np.mean(predict(classifier, queries) == test.labels)), chosen

@@ -16,7 +16,7 @@ from maskrep.evaluation.features import Features, Subset, drop_unlabelled
 from maskrep.evaluation.metrics.logistic import TooFewLabels, draw_examples, draw_share, low_shot
 from maskrep.evaluation.protocols.logistic import accuracy_of
 from maskrep.evaluation.result import Result, from_repetitions
-from maskrep.schema import Count, NotEmpty, Positive, Range, Share, check
+from maskrep.schema import Count, NotEmpty, OneOf, Positive, Range, Share, check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,9 @@ class LowShot:
     l2: the penalty of `logistic.fit`: one for all subsets, or one per subset in the order of the fields above; with
       `folds`, the candidates from which cross-validation chooses one per draw.
     folds: folds of the cross-validation; 0 is none.
+    centre: features are centred on the mean of all training features ('data'), or each on its own mean over the
+      channels ('channels'), before they are scaled to length 1.
+    intercept: whether the classifier has a bias. The MSN authors' code has none, and centres on channels.
   """
 
   labels_per_class: tuple[Count, ...]
@@ -40,6 +43,8 @@ class LowShot:
   draws: Count
   l2: tuple[Positive, ...]
   folds: Annotated[int, Range(0, 100)]
+  centre: Annotated[str, OneOf(('data', 'channels'))] = 'data'
+  intercept: bool = True
 
   def __post_init__(self):
     check(self)
@@ -110,8 +115,8 @@ def _accuracies(
   results = []
   for i, (name, metric, draws) in enumerate(_subsets(evaluator, options, seed, listed, ratio)):
     l2 = options.l2 if options.folds else (options.l2[i % len(options.l2)],)
-    found = [accuracy_of(train, test, mean=mean, num_classes=classes, l2=l2, folds=options.folds, seed=seed)
-             for train, mean in draws]
+    found = [accuracy_of(train, test, mean=mean if options.centre == 'data' else None, num_classes=classes, l2=l2,
+                         folds=options.folds, seed=seed, intercept=options.intercept) for train, mean in draws]
     accuracies, l2s = zip(*found, strict=True)
     results.append(from_repetitions(name, accuracies, _note(l2s), metric))
   return (_at_once(evaluator, options, seed, ratio, test) if options.at_once else []) + results
@@ -122,7 +127,8 @@ def _at_once(evaluator: Evaluator, options: LowShot, seed: int, ratio: float, te
   with _named_if_too_few(options):
     accuracies = low_shot(
       *evaluator.features(evaluator.train, ratio), *test, num_classes=evaluator.require_labels(),
-      labels_per_class=options.labels_per_class, draws=options.draws, seed=seed, l2=options.l2[0])
+      labels_per_class=options.labels_per_class, draws=options.draws, seed=seed, l2=options.l2[0],
+      centre=options.centre, intercept=options.intercept)
   results = []
   for count, each in zip(options.labels_per_class, accuracies, strict=True):
     name, metric = _names(count)

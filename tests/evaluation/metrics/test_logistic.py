@@ -144,6 +144,19 @@ def test_low_shot_is_sklearn_on_the_same_draws(digits):
       assert accuracy == pytest.approx(expected.score(test, test_labels), abs=0.005)
 
 
+def test_low_shot_as_the_authors_of_msn_do_is_sklearn_without_an_intercept(digits):
+  """Each example is centred over its channels."""
+  train, labels, test, test_labels = digits
+  found = low_shot(*digits, **LOW_SHOT, seed=3, centre='channels', intercept=False)
+  train, test = (x - x.mean(axis=1, keepdims=True) for x in (train, test))
+  train, test = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train, test))
+  drawn = draw_examples(labels, num_classes=10, count=5, draws=4, seed=3)
+  for accuracy, draw in zip(found[0], drawn, strict=True):
+    model = LogisticRegression(C=10, tol=1e-8, max_iter=10_000, fit_intercept=False)
+    expected = model.fit(train[draw.ravel()].astype(np.float64), labels[draw.ravel()])
+    assert accuracy == pytest.approx(expected.score(test, test_labels), abs=0.005)
+
+
 def test_low_shot_knows_neither_offset_nor_scale(digits):
   train, labels, test, test_labels = digits
   moved = low_shot(0.1 * train + 1, labels, 0.1 * test + 1, test_labels, **LOW_SHOT)
