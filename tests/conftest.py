@@ -13,6 +13,7 @@ from hypothesis import settings
 import pytest
 
 CACHE = Path(tempfile.gettempdir()) / f'maskrep-test-cache-{os.getuid()}'
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')  # else jax looks for a TPU, as the TPU's compiler is there
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.1')
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
