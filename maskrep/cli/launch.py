@@ -19,7 +19,7 @@ PAGE = Page(
 def launch(argv: list[str]) -> None:
   script, rest = command.choose(argv, PAGE)
   if rest[1:]:
-    raise ConfigError(f'{rest[1]}: nothing is to be given after the name of the script')
+    raise ConfigError(f'{rest[1]}: unexpected argument after the name of the script')
   sys.stdout.write(read(script))
 
 

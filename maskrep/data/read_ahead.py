@@ -75,4 +75,4 @@ def _wait(batch: Batch, rows: list[futures.Future], name: Callable[[list[int]], 
           faulthandler.dump_traceback(sys.__stderr__)
       elif before == done:
         raise Stalled(f'config.data.stall_timeout_s={stall_timeout_s}: {name(positions[:NAMED])} did not arrive within '
-                      f'{2 * stall_timeout_s} s; mend the disk or the network that holds them, or wait longer')
+                      f'{2 * stall_timeout_s} s; repair the disk or the network that holds them, or wait longer')

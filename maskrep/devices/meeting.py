@@ -74,7 +74,7 @@ def receive(listener: socket.socket, me: Hello, timeout_s: float) -> list[Peer]:
       end = time.monotonic() + LINGER_S
   if not wrong and (missing := set(range(1, me.processes)) - {peer.hello.process for peer in came}):
     shown = ', '.join(map(str, sorted(missing)[:10])) + (', ...' if len(missing) > 10 else '')
-    wrong = (f'--process_id={shown}: did not come to process 0 on {me.host} within {timeout_s:g} s; start all '
+    wrong = (f'--process_id={shown}: did not connect to process 0 on {me.host} within {timeout_s:g} s; start all '
              f'{me.processes} processes, and check that they can reach its --coordinator address')
   for peer in came:
     peer.send({'wrong': wrong} if wrong else {'go': me.host})

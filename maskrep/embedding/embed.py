@@ -72,8 +72,8 @@ def embed(
       writers.write(output, writers.Embedded(parts, record, source.num_classes > 0, class_names))
       parts.remove()
   except OSError as error:
-    raise CheckpointError(f'--output={output}: cannot be written any more ({error}); free space or mend the disk, then '
-                          'run the same command: it goes on from what is done') from error
+    raise CheckpointError(f'--output={output}: cannot be written any more ({error}); free space or repair the disk, '
+                          'then run the same command: it continues from what is done') from error
   return _summary(output) if first else ''
 
 
@@ -120,7 +120,7 @@ def _plan(output: Path, parts: Parts, made: dict[str, Any]) -> dict[str, Any]:
     return {'done': True, 'missing': [], 'broken': 0}
   for other in output.parent.glob(f'{glob.escape(output.name)}.parts-*'):
     if other != parts.folder:
-      log.warning('%s: holds parts of another embedding, of no use to this one; remove it if nobody goes on with it',
+      log.warning('%s: holds parts of another embedding, which this one cannot use; remove it if nobody needs it',
                   other)
   missing = parts.missing()
   if len(missing) < parts.count:

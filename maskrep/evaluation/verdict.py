@@ -77,7 +77,7 @@ def _comparison(config: Mapping[str, Any], rows: Mapping[str, Sequence[Result]])
     lines.append(('WARNING', f'training did not make the features better than {" and ".join(worse_than)}; '
                              f'{_try(config, AGAINST_WORSE)}'))
   if not trained:
-    lines.append(('trained', 'nothing says whether the features are of use: there are no labels to judge them by'))
+    lines.append(('trained', 'the quality of the features was not measured, as there are no labels'))
   elif not lines:
     lines.append(('trained', f'{", ".join(f"{heading(name)} {cell(each.value)}" for name, each in trained.items())}; '
                              "nothing to compare with, as config.eval.baselines=()"))

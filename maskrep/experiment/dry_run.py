@@ -148,7 +148,7 @@ def _estimate(hlo: str, there: Topology, flops: float, batch_size: int, steps: i
 
 def _memory(compiled: jax.stages.Compiled, there: Topology | None) -> str:
   if (memory := cost.memory(compiled)) is None:
-    return 'the compiler does not say'
+    return 'not reported by the compiler'
   state, rest = memory
   stats = jax.local_devices()[0].memory_stats()
   if there:
@@ -159,7 +159,7 @@ def _memory(compiled: jax.stages.Compiled, there: Topology | None) -> str:
   elif jax.default_backend() == 'cpu':
     has = f'this machine has {_si(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))}B for all devices'
   else:
-    has = 'what it has is not known'
+    has = 'its memory is not known'
   return f'{_si(state + rest)}B per device: state and batch {_si(state)}B, temporaries {_si(rest)}B; {has}'
 
 

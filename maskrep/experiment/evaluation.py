@@ -53,7 +53,7 @@ def evaluate(protocol: str, config: Mapping[str, Any], changed: Mapping[str, Any
         'run': {name: value for name, value in start.items() if name != 'data'}}
     return append(folder, record, results, write=first)
   except OSError as error:
-    raise CheckpointError(f'--workdir={folder}: cannot be written any more ({error}); free space or mend the disk, '
+    raise CheckpointError(f'--workdir={folder}: cannot be written any more ({error}); free space or repair the disk, '
                           'then run the same command') from error
 
 

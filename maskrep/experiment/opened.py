@@ -95,7 +95,7 @@ def _check_canvas(data: Data, source: DataSet, size: int) -> None:
   """
   if data.canvas < size and (source.side is None or source.side > data.canvas):
     images = 'images of any size' if source.side is None else f'images of up to {source.side} pixels'
-    raise ConfigError(f'config.data.canvas={data.canvas}: would reduce {images} to less than the views, of {size}, '
+    raise ConfigError(f'config.data.canvas={data.canvas}: would reduce {images} below the size of the views, {size}, '
                       f'which enlarge them again; set it to {size} or more')
 
 
@@ -108,7 +108,8 @@ def _warm_start(experiment: Experiment) -> tuple[str, Callable[[TrainState], Tra
   params, model_state = jax.eval_shape(objective.init, jax.random.key(0))
   name, module = objective.backbone
   if name != 'encoder':
-    raise ConfigError(f"config.train.init_from={path!r}: starts an encoder, and this method trains none; leave it ''")
+    raise ConfigError(f"config.train.init_from={path!r}: initialises an encoder, which this method does not train; "
+                      "leave it ''")
   what = f'config.train.init_from={path!r}'
   encoder, stats = load_encoder(what, path, module, params['encoder'], statistics(model_state))
   carried = objective.carried if isinstance(objective, CarriesOver) else ()

@@ -49,7 +49,7 @@ def open_run(what: str, folder: Path, part: str | None = None) -> StoredRun:
   try:
     experiment = Experiment.parse(load_config(folder))
   except ConfigError as error:
-    raise ConfigError(f'{what}: its config cannot be used; has another version trained it? {error}') from error
+    raise ConfigError(f'{what}: its config cannot be used; was it trained by another version? {error}') from error
   params, model_state = jax.eval_shape(experiment.objective.init, jax.random.key(0))
   if part and part not in params:
     raise ConfigError(f'{what}: is a run of {experiment.method}, which has no {part}')

@@ -153,7 +153,7 @@ def _answer(number: signal.Signals) -> None:
     return
   try:
     if not _state.answers:
-      raise Preempted(f'stopped by {number.name}; nothing was under way that has to be saved; run the same command to '
+      raise Preempted(f'stopped by {number.name}; there was nothing to save; run the same command to '
                       'go on')
     _state.first = now
     _state.answers[-1](number.name)

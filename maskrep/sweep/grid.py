@@ -105,7 +105,7 @@ def _check_same(run: Run) -> None:
   if refused := sorted(field for field in changed if not field.startswith(free)):
     shown = ', '.join(f'{field} was {changed[field][0]} and is {changed[field][1]}' for field in refused)
     raise ConfigError(f'--workdir={run.workdir.parent}: {run.name} holds a run with another config ({shown}); give '
-                      'the values of before, or choose another --workdir')
+                      'the previous values, or choose another --workdir')
 
 
 def _grid(

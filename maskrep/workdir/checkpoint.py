@@ -79,7 +79,7 @@ class Checkpoints:
       self._manager.wait_until_finished()
     except Exception as error:  # of any type: orbax passes on what its storage raised
       raise CheckpointError(f'{self._directory}: the last checkpoint was not saved ({_line(error)}); free space or '
-                            'mend the disk, then run the same command: it goes on from the one before') from error
+                            'repair the disk, then run the same command: it goes on from the one before') from error
     if self._failures and not self._in_flight:
       raise CheckpointError(f'{self._directory}: the last checkpoint was not saved; see the warnings above')
 
@@ -120,7 +120,7 @@ class Checkpoints:
         shutil.rmtree(path, ignore_errors=True)
     if self._failures == FAILURES:
       raise CheckpointError(f'{self._directory}: {FAILURES} checkpoints in a row were not saved ({_line(error)}); '
-                            'free space or mend the disk, then run the same command') from error
+                            'free space or repair the disk, then run the same command') from error
     self._manager.reload()
 
   def restore(self, template: State) -> State | None:

@@ -25,7 +25,7 @@ def make_writable(workdir: Path) -> None:
 
 
 def not_written(workdir: Path, failed: OSError) -> CheckpointError:
-  return CheckpointError(f'--workdir={workdir}: cannot be written any more ({failed}); free space or mend the disk, '
+  return CheckpointError(f'--workdir={workdir}: cannot be written any more ({failed}); free space or repair the disk, '
                          'then run the same command: it goes on from the newest checkpoint')
 
 

@@ -56,7 +56,7 @@ def check_start(workdir: Path, start: dict, allowed: tuple[str, ...] = ()) -> No
   changed = {field: values for field, values in changed.items() if field not in ('time', 'command')}
   shown = ''.join(f'\n  {field}: {old} -> {new}' for field, (old, new) in sorted(changed.items()))
   if 'data' in changed and 'data' not in allowed:
-    raise ConfigError(f'--workdir={workdir}: holds a run on other data:{shown}\nresume with the data of before, '
+    raise ConfigError(f'--workdir={workdir}: holds a run on other data:{shown}\nresume with the previous data, '
                       'choose another --workdir, or accept with --allow_config_change=data')
   if changed:
     log.warning('%s: resumed with other code, versions or devices, so results agree, but not bit for bit:%s', workdir,

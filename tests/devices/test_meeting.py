@@ -60,7 +60,7 @@ def test_all_meet(listener):
   (3, [hello(1, 3), hello(2, 4)], '--num_processes=4: was given to process 2 on b, and 3 to process 0 on a'),
   (2, [hello(0, 2)], '--process_id=0: was given to process 0 on b, and must be in 0..1'),
   (2, [hello(1, 2, protocol=0)], 'process 1 on b: is of another version of maskrep than process 0 on a'),
-  (4, [hello(2, 4)], '--process_id=1, 3: did not come to process 0 on a within 2 s'),
+  (4, [hello(2, 4)], '--process_id=1, 3: did not connect to process 0 on a within 2 s'),
 ], ids=['an index twice', 'other counts', 'index 0 twice', 'other versions', 'missing'])
 def test_what_is_wrong_is_one_line_everywhere(listener, processes, others, line):
   first, *rest = outcomes(listener, processes, *others, timeout_s=2)
@@ -75,7 +75,7 @@ def test_what_is_no_process_is_ignored(listener):
     other_run = hello(1, 2, token='another run')
     assert outcomes(listener, 2, hello(1, 2)) == [[1], [0]]
     first, other = outcomes(listener, 2, other_run, timeout_s=1)
-    assert '--process_id=1: did not come' in first and 'TimeoutError' in other
+    assert '--process_id=1: did not connect' in first and 'TimeoutError' in other
 
 
 def test_a_process_that_was_started_again_takes_its_place(listener):

@@ -58,7 +58,7 @@ def test_collapse_by_any_measure(rank, last):
 
 def test_without_labels_baselines_or_metrics():
   found = lines({'trained': results(0, 0)[:1]}, **{'data.eval_split': ''})
-  assert found[3] == 'trained     nothing says whether the features are of use: there are no labels to judge them by'
+  assert found[3] == 'trained     the quality of the features was not measured, as there are no labels'
   assert 'maskrep evaluate collapse' in found[-2]
   assert 'k-NN 80.0, 1 label(s)/class 75.0; nothing to compare with' in lines({'trained': results(0.8, 0.75)})[3]
   assert [line.split()[0] for line in lines({}, [])] == ['weights', 'trained', 'next', 'maskrep', 'maskrep']

@@ -51,7 +51,7 @@ def test_told_to_stop_while_it_compiles(tmp_path):
   time.sleep(3)  # the state is made
   process.send_signal(signal.SIGHUP)
   _, said = process.communicate(timeout=4)
-  assert process.returncode == 75 and 'stopped by SIGHUP; nothing was under way' in said and 'Traceback' not in said
+  assert process.returncode == 75 and 'stopped by SIGHUP; there was nothing to save' in said and 'Traceback' not in said
   assert end(tmp_path / 'run')[0] == 75 and [each['event'] for each in records(tmp_path / 'run', 'events.jsonl')] == [
     'start', 'end']
 

@@ -183,7 +183,7 @@ def test_a_process_that_finds_no_other_ends(index, tmp_path):
   lone = start(tmp_path / 'run', f'--coordinator=localhost:{free_port()}', '--num_processes=2', f'--process_id={index}',
                '--start_timeout_s=3')
   _, said = lone.communicate(timeout=60)
-  line = '--process_id=1: did not come' if index == 0 else '--coordinator=localhost:'
+  line = '--process_id=1: did not connect' if index == 0 else '--coordinator=localhost:'
   assert lone.returncode == 2 and line in said and said.count('\n') == 1, said
 
 

@@ -54,7 +54,7 @@ def test_a_signal_in_a_long_call_ends_the_process_at_once(program, number):
   process.send_signal(number)
   out, said = process.communicate(timeout=5)
   assert process.returncode == 75 and out == 'tidied after 75\n'
-  assert said == (f'\nmaskrep: stopped by {number.name}; nothing was under way that has to be saved; run the same '
+  assert said == (f'\nmaskrep: stopped by {number.name}; there was nothing to save; run the same '
                   'command to go on\n')
 
 

@@ -163,7 +163,7 @@ def listed(field: str, root: str) -> tuple[list[tuple[str, int]], str]:
   except OSError as error:
     raise ConfigError(f'{field}: cannot be searched: {error}; repair it') from error
   if special := {kind: count for (named, kind), count in others.items() if named}:
-    log.warning('%s: %d entries named as images are no files and are left out: %s', field, sum(special.values()),
+    log.warning('%s: %d entries named as images are not files and are left out: %s', field, sum(special.values()),
                 ', '.join(f'{kind} ({count})' for kind, count in sorted(special.items())))
   passed_over = ', '.join(f'{count} {kind}' for (_, kind), count in others.most_common(SHOWN))
   if not files:

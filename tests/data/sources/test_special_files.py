@@ -30,7 +30,7 @@ def test_what_is_no_file_is_counted_by_kind_in_one_line_and_never_opened(tmp_pat
       source = Folder(str(tmp_path), 'train')
   assert [os.path.relpath(example.name) for example in source] == ['a/1.png', 'a/link.png', 'folder.png/2.png']
   assert [record.message for record in caplog.records] == [
-    f'config.data.source=folder:{tmp_path}: 6 entries named as images are no files and are left out: '
+    f'config.data.source=folder:{tmp_path}: 6 entries named as images are not files and are left out: '
     'device (1), link to nothing (2), pipe (2), socket (1)']
   caplog.clear()
   Folder(str(tmp_path / 'folder.png'), 'train')
