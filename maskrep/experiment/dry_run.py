@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-import functools
 import math
 import os
 import statistics
@@ -19,7 +18,7 @@ from maskrep.devices.mesh import make_mesh
 from maskrep.devices.topology import Topology, topology
 from maskrep.errors import ConfigError, RunError
 from maskrep.experiment.experiment import Experiment
-from maskrep.experiment.fit import fit
+from maskrep.experiment.fit import fit, step_fits
 from maskrep.process.working import working
 from maskrep.train import cost, estimate
 from maskrep.train.collectives import collectives
@@ -46,23 +45,10 @@ def dry_run(config: ConfigDict, machine: str | None = None, *, search: bool = Fa
   with compiling_for(there.machine.platform):
     if not search:
       return _report(config, there)
-    config, changes = fit(config, len(there.devices), functools.partial(_fits, there=there))
+    config, changes = fit(config, len(there.devices), lambda config: step_fits(
+      config, there.devices, there.machine.memory, there.lowers_for))
     given = ' '.join(f'--config.{field}={value}' for field, value in changes.items()) or 'as it is'
     return _report(config, there) + '\n' + _line('fits', given)
-
-
-def _fits(config: ConfigDict, there: Topology) -> bool:
-  """Whether the step of a config fits the memory of each device."""
-  experiment = Experiment.parse(config)
-  program = experiment.program(experiment.batch_size, make_mesh(experiment.train.fsdp, there.devices))
-  with working(f'compiling with train.microbatch={experiment.train.microbatch}, train.fsdp={experiment.train.fsdp}'):
-    try:
-      compiled = program.trace(experiment.data.canvas).lower(lowering_platforms=(there.lowers_for,)).compile()
-    except jax.errors.JaxRuntimeError as error:
-      if 'RESOURCE_EXHAUSTED' in str(error):  # the TPU's compiler refuses such a program
-        return False
-      raise
-  return sum(cost.memory(compiled) or (0,)) <= there.machine.memory
 
 
 def _report(config: ConfigDict, there: Topology | None) -> str:

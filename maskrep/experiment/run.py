@@ -22,6 +22,7 @@ from maskrep.evaluation.result import append, render_rows
 from maskrep.evaluation.verdict import verdict
 from maskrep.experiment import same
 from maskrep.experiment.experiment import Experiment
+from maskrep.experiment.fit import with_microbatch
 from maskrep.experiment.opened import OpenExperiment, open_experiment
 from maskrep.process import signals
 from maskrep.train import loop
@@ -53,7 +54,8 @@ def run(
   """
   cache_compilations()
   clock = Clock(time.monotonic() if started is None else started)
-  experiment = together(lambda: config if isinstance(config, Experiment) else Experiment.parse(config))
+  experiment = together(lambda: config if isinstance(config, Experiment) else
+                        Experiment.parse(with_microbatch(config)))
   start = describe_start('')
   check_same(same.of_config(experiment.config, start))
   opened = together(lambda: open_experiment(experiment, resumed=resumes(workdir)))

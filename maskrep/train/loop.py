@@ -39,7 +39,8 @@ class Train:
     epochs: passes over the training split.
     init_from: workdir of a run, or folder of an import, whose encoder a new run starts with; '' for none.
     freeze_encoder_steps: number of steps at the start in which that encoder is not updated.
-    microbatch: images of the global batch that the encoder processes at once; 0 is all.
+    microbatch: images of the global batch that the encoder processes at once; 0 is all. In a config -1 is the largest
+      that fits the devices, searched at the start of a run by compiling.
     fsdp: devices over which parameters, EMA and optimiser state are sharded; 1 replicates them.
     log_every_steps: steps between two lines of metrics.
     checkpoint_every_steps: steps between two checkpoints.
