@@ -190,6 +190,17 @@ MUTANTS = {
   'another embedding passes for this one': (
     'maskrep/embedding/embed.py', '{name: found.get(name) for name in made} != made', 'False',
     'tests/embedding/test_embed.py'),
+  'few labels are centred on the data, and not on channels': (
+    'maskrep/evaluation/metrics/logistic.py', 'features.mean(axis=-1, keepdims=True) if mean is None',
+    'features.mean(axis=0) if mean is None', 'tests/evaluation/metrics/test_logistic.py'),
+  'class attention is trained where patches are averaged': (
+    'maskrep/methods/classify.py', "{name for name in blocks if name.startswith('class_block')} | {'cls'}", 'set()',
+    'tests/methods/test_classify.py'),
+  'a loop whose condition alone has its length counts once': (
+    'maskrep/train/hlo.py', 'bounds[0] if len(bounds) == 1', 'None if len(bounds) == 1',
+    'tests/train/test_estimate.py'),
+  'a microbatch that fits, and not the largest': (
+    'maskrep/experiment/fit.py', 'return sizes[high]', 'return sizes[-1]', 'tests/experiment/test_fit.py'),
   'a flag of a command is not in its help': (
     'maskrep/cli/help.py', 'dict(_flag(values[name]) for name in values)',
     "dict(_flag(values[name]) for name in values if name != 'workdir')", 'tests/cli/test_help.py'),
