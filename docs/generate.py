@@ -24,6 +24,7 @@ MEANINGS = {
   'batch_size': 'images per step, over all devices.',
   'compute_dtype': "dtype of the computation; 'auto' is bfloat16 on an accelerator and float32 on a CPU.",
   'learning_rates': 'learning rates that are tried, with one training run each.',
+  'seeds': 'seeds that are tried with each learning rate.',
   'encoder.kind': 'the kind of encoder; it decides which other fields the section has.',
 }
 TITLES = {

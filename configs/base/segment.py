@@ -15,6 +15,7 @@ def segmentation(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
   config.method = 'segment'
   config.protocol = 'segmentation'
   config.learning_rates = ()  # candidates; () means optim.learning_rate alone
+  config.seeds = ()  # candidates; () means seed alone
   config.views = section(
     size=0, crop_scale=(0.25, 1.0), flip=0.5, jitter=0.8, jitter_strength=(0.4, 0.4, 0.4, 0.1), grey=0.0, blur=0.0,
     solarise=0.0, mean=(), std=(), high_pass_sigma=0.0)

@@ -93,7 +93,9 @@ def _by_training(
     'encoder': _encoder(folder, pretrained) | {'digest': encoder_digest},
     'encoding': dataclasses.asdict(experiments[0].objective.preprocessing),
     'data': settings.pop('data'),
-    'settings': settings | {'learning_rates': [experiment.optim.learning_rate for experiment in experiments]}}
+    'settings': settings | {
+      'learning_rates': sorted({experiment.optim.learning_rate for experiment in experiments}),
+      'seeds': sorted({experiment.seed for experiment in experiments})}}
 
 
 def _pretrained(folder: Path, network: str) -> Pretrained:

@@ -33,7 +33,8 @@ def of_evaluation(config: Mapping[str, Any]) -> Reader:
   protocol = config['protocol']
   if protocol not in PROTOCOLS:
     read = of_training(_filled(config))
-    read.annotations |= {'protocol': str, 'learning_rates': tuple[Positive, ...]}
+    read.annotations |= {'protocol': str, 'learning_rates': tuple[Positive, ...],
+                         'seeds': tuple[NonNegativeInt, ...]}
     return read
   read = Reader(config)
   read.value('protocol', str)

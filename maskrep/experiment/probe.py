@@ -7,6 +7,7 @@ Each is an ordinary training config, completed with the values that follow from 
 from collections.abc import Mapping
 import copy
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,13 @@ from maskrep.weights.pretrained import Pretrained
 from maskrep.workdir.files import read_json
 
 METRICS = {'eval/accuracy': 'top-1', 'eval/mean_iou': 'mean IoU', 'eval/pixel_accuracy': 'pixel accuracy'}
-OWN_FIELDS = 'protocol', 'learning_rates'  # of the evaluation; no training config has them
+OWN_FIELDS = 'protocol', 'learning_rates', 'seeds'  # of the evaluation; no training config has them
 
 
 def experiments(
   config: Mapping[str, Any], folder: Path, pretrained: Pretrained, data: Mapping[str, Any]
 ) -> list[Experiment]:
-  """The training runs of an evaluation: one, or one per value of its `learning_rates`.
+  """The training runs of an evaluation: one, or one per value of its `learning_rates` and `seeds`.
 
   Args:
     config: the evaluation's, as plain data.
@@ -63,9 +64,10 @@ def experiments(
     section = build(Data, data, 'config.data')
     filled['regularisation']['num_classes'] = open_source(section, section.train_split).num_classes
   found = []
-  for rate in config.get('learning_rates', ()) or (filled['optim']['learning_rate'],):
+  rates = config.get('learning_rates', ()) or (filled['optim']['learning_rate'],)
+  for rate, seed in itertools.product(rates, config.get('seeds', ()) or (filled['seed'],)):
     one = copy.deepcopy(filled)
-    one['optim']['learning_rate'] = float(rate)
+    one['optim']['learning_rate'], one['seed'] = float(rate), seed
     found.append(Experiment.parse(one))
     if not ends_in_accuracy(found[-1].objective):
       raise ConfigError(f'config.method={found[-1].method!r}: must be a method that classifies or segments')
@@ -87,6 +89,9 @@ def train(protocol: str, experiments: list[Experiment], folder: Path, digest: st
     RunError: the reason why a run ended before its end.
   """
   found, diverged = [], []
+  tried = {'learning rate': {each.optim.learning_rate for each in experiments},
+           'seed': {each.seed for each in experiments}}
+  several = {name for name, values in tried.items() if len(values) > 1}
   for experiment in experiments:
     into = folder / 'evaluations' / f'{protocol}-{identity(experiment.config, digest)}'
     try:
@@ -98,7 +103,8 @@ def train(protocol: str, experiments: list[Experiment], folder: Path, digest: st
       continue
     if jax.process_index() == 0:
       *_, record = read_json(into / 'metrics.jsonl')[0]
-      suffix = f', learning rate {experiment.optim.learning_rate:g}' if len(experiments) > 1 else ''
+      values = {'learning rate': f'{experiment.optim.learning_rate:g}', 'seed': experiment.seed}
+      suffix = ''.join(f', {name} {value}' for name, value in values.items() if name in several)
       found += [Result(f'{name}{suffix}', record[metric], note=str(into.relative_to(folder)))
                 for metric, name in METRICS.items() if metric in record]
   if len(experiments) > 1 and found:

@@ -98,7 +98,7 @@ def load_encoder(what: str, path: str, encoder: Network, wanted: Params, wanted_
   Learned positions are resampled if the images have another size.
   """
   params, stats = _load(what, Path(path).expanduser(), 'encoder', encoder, wanted, wanted_statistics)
-  return resampled(params, wanted), stats
+  return resampled(params, wanted, getattr(encoder, 'resampling', 'bicubic')), stats
 
 
 def load_part(what: str, path: str, part: str, section: Mapping[str, Any], wanted: Params) -> Params:
@@ -188,7 +188,7 @@ def statistics(model_state: Params) -> Params:
   return model_state[branch]['encoder'] if branch else {}
 
 
-def resampled(params: Params, wanted: Params) -> Params:
+def resampled(params: Params, wanted: Params, mode: str = 'bicubic') -> Params:
   """Parameters with learned positions, [N, D] or with a class token [1 + N, D], resampled to the square grid of
   `wanted`."""
   if 'pos' not in params or params['pos'].shape == wanted['pos'].shape:
@@ -196,7 +196,7 @@ def resampled(params: Params, wanted: Params) -> Params:
   pos = np.asarray(params['pos'])
   old, new = (math.isqrt(len(each)) for each in (pos, wanted['pos']))
   cls, patches = np.split(pos, [len(pos) - old**2])
-  return params | {'pos': np.concatenate([cls, resampling_matrix((new, new), (old, old)) @ patches])}
+  return params | {'pos': np.concatenate([cls, resampling_matrix((new, new), (old, old), mode) @ patches])}
 
 
 def check(what: str, part: str, found: Params, wanted: Params) -> None:

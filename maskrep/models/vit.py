@@ -1,6 +1,6 @@
 """Vision Transformer, Dosovitskiy et al. 2021, arXiv:2010.11929, which embeds only the patches that a mask keeps."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import einops
 from flax import linen as nn
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from maskrep import rng
-from maskrep.models.position import resampling_matrix
+from maskrep.models.position import RESAMPLING, resampling_matrix
 from maskrep.models.transformer import (
   ALL,
   INITIALIZERS,
@@ -24,7 +24,7 @@ from maskrep.models.transformer import (
   layer_norm,
   run_blocks,
 )
-from maskrep.schema import Count, Positive, check
+from maskrep.schema import Count, OneOf, Positive, check
 
 
 def patchify(images: jax.Array, patch_size: int) -> jax.Array:
@@ -66,6 +66,7 @@ class ViT(nn.Module):
     mlp_ratio: hidden width of an MLP over `width`.
     image_size: side of the square images for which position embeddings are learned; for others they are resampled
       bicubically.
+    resampling: the interpolation of position embeddings, 'bicubic' or 'bilinear'.
     drop_path: rate of stochastic depth at the last block, growing linearly from 0 at the first.
     dropout: dropout rate in the blocks and on their input; 0 turns it off.
     class_token: whether there is one; otherwise the average of the patches represents the image.
@@ -89,6 +90,7 @@ class ViT(nn.Module):
   scan: bool = False
   dropout: Rate = 0.0
   class_token: bool = True
+  resampling: Annotated[str, OneOf(RESAMPLING)] = 'bicubic'
 
   drops_patches: ClassVar[bool] = True
   batch_norm: ClassVar[bool] = False
@@ -137,7 +139,7 @@ class ViT(nn.Module):
     pos = self.param('pos', init, (slots + native[0] * native[1], self.width))
     cls, pos = cls + pos[:slots], pos[slots:]
     if grid != native:
-      pos = jnp.dot(resampling_matrix(grid, native), pos, precision='highest')
+      pos = jnp.dot(resampling_matrix(grid, native, self.resampling), pos, precision='highest')
 
     linear = Linear(self.width, self.dtype, self.weight_init, 'embed', name='embed')
     x = embed(images, pos, keep_idx, self.patch_size, linear)

@@ -50,7 +50,7 @@ def test_what_follows_from_the_encoder_and_its_data_is_filled_in():
 def test_what_is_said_stays():
   config = config_of(finetune_msn, **{'eval.crop_fraction': 0.5, 'views.mean': (0.3,) * 3, 'views.size': 16})
   assert (config.eval.crop_fraction, config.views.mean, config.views.size) == (0.5, (0.3,) * 3, 16)
-  assert config.encoder.drop_path == 0.1
+  assert config.encoder.drop_path == 0.2
 
 
 def test_fields_of_transformers_are_left_out_of_a_convnet():
@@ -91,6 +91,20 @@ def test_a_learning_rate_that_diverges_is_left_out(monkeypatch, tmp_path):
   assert found[-1].note.endswith('chosen on this split; not finite: 2')
   with pytest.raises(NonFiniteError):
     probe.train('linear', completed(linear, learning_rates=(2.0, 3.0)), tmp_path, 'a')
+
+
+def test_each_rate_is_tried_with_each_seed(monkeypatch, tmp_path):
+  def run(config, into, allowed_changes, with_verdict):
+    into.mkdir(parents=True)
+    value = config.optim.learning_rate + config.seed / 10
+    (into / 'metrics.jsonl').write_text(f'{{"step": 3, "eval/accuracy": {value}}}\n')
+
+  monkeypatch.setattr(probe, 'run', run)
+  found = probe.train('linear', completed(linear, learning_rates=(0.5, 0.25), seeds=(0, 3)), tmp_path, 'a')
+  assert [(figure.name, figure.value) for figure in found] == [
+    ('top-1, learning rate 0.5, seed 0', 0.5), ('top-1, learning rate 0.5, seed 3', 0.8),
+    ('top-1, learning rate 0.25, seed 0', 0.25), ('top-1, learning rate 0.25, seed 3', 0.55),
+    ('best top-1, learning rate 0.5, seed 3', 0.8)]
 
 
 @pytest.mark.parametrize(('module', 'encoder', 'data', 'said'), [

@@ -4,15 +4,16 @@ import pytest
 from maskrep.models.position import resampling_matrix
 
 
+@pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
 @pytest.mark.parametrize(
   ('new', 'old'), [((6, 6), (14, 14)), ((14, 14), (6, 6)), ((5, 11), (7, 7)), ((1, 3), (2, 2)), ((37, 16), (16, 16))]
 )
-def test_is_pytorchs_bicubic(new, old):
+def test_is_pytorchs(new, old, mode):
   torch = pytest.importorskip('torch')
   x = np.random.default_rng(0).normal(size=(old[0] * old[1], 3)).astype(np.float32)
   grid = torch.from_numpy(x.T.reshape(1, 3, *old).copy())
-  want = torch.nn.functional.interpolate(grid, size=new, mode='bicubic', align_corners=False)
-  got = resampling_matrix(new, old) @ x
+  want = torch.nn.functional.interpolate(grid, size=new, mode=mode, align_corners=False)
+  got = resampling_matrix(new, old, mode) @ x
   np.testing.assert_allclose(got, want.numpy().reshape(3, -1).T, atol=1e-5)
 
 
