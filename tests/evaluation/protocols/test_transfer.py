@@ -53,20 +53,20 @@ def test_classes_are_learned_on_the_training_split_and_evaluated_on_the_test_spl
     'test': cifar([(red, 4), (green, 7), (blue, 0), (blue, 1)])})
   evaluator = PixelEvaluator()
   assert transfer(evaluator, options('cifar10'), seed=0) == [Result('cifar10', 0.75, note='l2 100')]
-  assert [whole for _, _, whole in evaluator.calls] == [True, True]
+  assert [whole for _, _, whole in evaluator.calls] == [False, False], 'a centre crop: MSN, A.5.1'
 
 
 def test_the_penalty_is_that_of_cross_validation_on_the_training_split(data_dir, monkeypatch):
   put(data_dir, 'cifar10', {'train': cifar([((i, 9, 9), i % 2) for i in range(6)]), 'test': cifar([((1, 9, 9), 1)])})
   seen, fit = [], logistic.fit
 
-  def cross_validated(features, labels, *, num_classes, l2s, folds, seed):
+  def cross_validated(features, labels, *, num_classes, l2s, folds, seed, intercept):
     seen.append((len(features), sorted(map(int, labels)), num_classes, l2s, folds, seed))
     return l2s[1]
 
   monkeypatch.setattr(logistic, 'cross_validated', cross_validated, raising=False)
-  monkeypatch.setattr(logistic, 'fit', lambda *given, num_classes, l2: seen.append(l2) or fit(
-    *given, num_classes=num_classes, l2=l2))
+  monkeypatch.setattr(logistic, 'fit', lambda *given, num_classes, l2, intercept: seen.append(l2) or fit(
+    *given, num_classes=num_classes, l2=l2, intercept=intercept))
   transfer(PixelEvaluator(), options('cifar10', l2s=(1.0, 3.0), folds=3), seed=5)
   assert seen == [(6, [0] * 3 + [1] * 3, 10, (1.0, 3.0), 3, 5), 3.0]
 
