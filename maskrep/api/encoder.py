@@ -20,7 +20,8 @@ from maskrep.data.loader import in_order
 from maskrep.data.sources.given import Given, GivenImages
 from maskrep.devices.mesh import batch_sharding, make_mesh
 from maskrep.errors import ConfigError, DataError
-from maskrep.evaluation.encoders import NETWORKS, check_encoder, own_pooling
+from maskrep.evaluation.encoders import check_encoder, own_pooling
+from maskrep.evaluation.encoding import NETWORKS
 from maskrep.experiment import stored
 from maskrep.models.encoder import KINDS, Preprocessing, pooled
 from maskrep.process.paths import check_path

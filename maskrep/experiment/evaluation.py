@@ -94,8 +94,8 @@ def _by_training(
     'encoding': dataclasses.asdict(experiments[0].objective.preprocessing),
     'data': settings.pop('data'),
     'settings': settings | {
-      'learning_rates': sorted({experiment.optim.learning_rate for experiment in experiments}),
-      'seeds': sorted({experiment.seed for experiment in experiments})}}
+      'learning_rates': list(dict.fromkeys(experiment.optim.learning_rate for experiment in experiments)),
+      'seeds': list(dict.fromkeys(experiment.seed for experiment in experiments))}}
 
 
 def _pretrained(folder: Path, network: str) -> Pretrained:

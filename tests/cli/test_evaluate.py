@@ -84,7 +84,8 @@ def test_a_record_says_all_that_it_takes_to_repeat_it(workdir):
   assert (found['stage'], found['step'], found['features']) == ('later', 7, 'trained')
   assert found['settings'] == {'neighbours': [3], 'temperature': 0.07}
   assert found['encoding'] == {
-    'network': 'online', 'pooling': 'average', 'layers': 2, 'size': 8, 'batch_size': 120, 'dtype': 'float32',
+    'network': 'online', 'pooling': 'average', 'layers': 2, 'size': 8, 'batch_size': 120, 'final_norm': True,
+    'dtype': 'float32',
     'crop_fraction': 1.0, 'filter': 'bilinear', 'mean': [0.3] * 3, 'std': [0.38] * 3, 'squash': False,
     'high_pass_sigma': 0.0}
   assert found['encoder'].items() >= {'kind': 'vit', 'step': 7, 'network': 'online', 'method': 'msn'}.items()

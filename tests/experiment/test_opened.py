@@ -51,7 +51,7 @@ def test_a_canvas_that_shrinks_images_below_the_views_is_refused(tmp_path):
   """Of 8 pixels it is right for images of 8, as the digits are, although the views have 12."""
   names = 'train/1.png', 'train/2.png', 'val/1.png'
   opened(tmp_path / 'as large', *names)
-  with pytest.raises(ConfigError, match='canvas=8: would reduce images of up to 9 pixels below the size of the views, 12'):
+  with pytest.raises(ConfigError, match='would reduce images of up to 9 pixels below the size of the views, 12'):
     opened(tmp_path / 'larger', *names, picture=gradient(8, 9))
 
 
