@@ -39,7 +39,7 @@ def portable(exported: jax.export.Exported, version: str) -> bytes:
     return stablehlo.serialize_portable_artifact(module, version)
 
 
-def topology_devices(platform: str, **asked: str) -> list[jax.Device]:
+def topology_devices(platform: str, **asked: str) -> list:
   """Devices to compile for that are not here; raises ImportError if the compiler is not installed."""
   from jax.experimental import topologies
 

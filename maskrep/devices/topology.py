@@ -7,8 +7,6 @@ import dataclasses
 import os
 import re
 
-from jax import Device
-
 from maskrep.errors import ConfigError
 from maskrep.jax_internals import topology_devices
 
@@ -88,7 +86,7 @@ class Topology:
 
   name: str
   machine: Machine
-  devices: list[Device]
+  devices: list
 
   @property
   def lowers_for(self) -> str:

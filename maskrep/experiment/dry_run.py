@@ -117,9 +117,11 @@ def _parameters(program: Program) -> str:
     f'{name} {_si(count(part))}' for name, part in program.state.params.items()) + '), and as many in the teacher')
 
 
-def _estimate(hlo: str, there: Topology, flops: float, batch_size: int, steps: int) -> Iterator[str]:
+def _estimate(hlo: str | None, there: Topology, flops: float, batch_size: int, steps: int) -> Iterator[str]:
   """Lines on time: estimates, and what limits them. `flops` are those of a step on one device."""
   machine = there.machine
+  if hlo is None:
+    return
   if machine.platform == 'tpu':
     found, by = estimate.by_cycles(hlo, machine.clock), "the compiler's cycles, without waiting for memory"
   else:

@@ -16,9 +16,10 @@ LEAST = 8  # images of a microbatch per device: fewer leave the devices idle
 LARGEST = -1  # a train.microbatch that is searched
 
 Fits = Callable[[ConfigDict], bool]
+Changes = dict[str, int]  # field -> value
 
 
-def fit(config: ConfigDict, devices: int, fits: Fits) -> tuple[ConfigDict, dict[str, object]]:
+def fit(config: ConfigDict, devices: int, fits: Fits) -> tuple[ConfigDict, Changes]:
   """Returns the config with the first options that fit, and those that it changed.
 
   Tried in this order, as each costs more time than the one before: smaller microbatches, of which the largest that
@@ -34,7 +35,7 @@ def fit(config: ConfigDict, devices: int, fits: Fits) -> tuple[ConfigDict, dict[
   for changes in _groups(config, devices):
     size = largest_microbatch(_changed(config, changes), devices, fits)
     if size is not None:
-      found = changes | ({'train.microbatch': size} if size != config.train.microbatch else {})
+      found = changes | ({'train.microbatch': size} if size != config.to_dict()['train']['microbatch'] else {})
       return _changed(config, found), found
   raise ConfigError(f'config.batch_size={config.batch_size}: does not fit, whatever microbatch, remat and fsdp; use '
                     'more devices or a smaller batch')
@@ -42,8 +43,9 @@ def fit(config: ConfigDict, devices: int, fits: Fits) -> tuple[ConfigDict, dict[
 
 def largest_microbatch(config: ConfigDict, devices: int, fits: Fits) -> int | None:
   """The largest `train.microbatch` that fits: 0, which is the whole batch, or its half, quarter, ...; or None."""
-  sizes, size = [0], config.batch_size // 2
-  while size >= LEAST * devices and config.batch_size % size == 0 and size % devices == 0:
+  batch_size = config.to_dict()['batch_size']
+  sizes, size = [0], batch_size // 2
+  while size >= LEAST * devices and batch_size % size == 0 and size % devices == 0:
     sizes.append(size)
     size //= 2
 
@@ -67,13 +69,13 @@ def with_microbatch(config: ConfigDict) -> ConfigDict:
   Raises:
     ConfigError: none fits, or the devices do not report their memory, or microbatches would change what is trained.
   """
-  if config.get('train', {}).get('microbatch') != LARGEST:
+  if config.to_dict().get('train', {}).get('microbatch') != LARGEST:
     return config
   if not Experiment.parse(_changed(config, {'train.microbatch': 0})).objective.exact_microbatches:
     raise ConfigError('config.train.microbatch=-1: must be a number here, as microbatches change the statistics of '
                       'batch norm, and so what is trained')
-  limits = [(device.memory_stats() or {}).get('bytes_limit') for device in jax.local_devices()]
-  if None in limits:
+  limits = [(device.memory_stats() or {}).get('bytes_limit', 0) for device in jax.local_devices()]
+  if 0 in limits:
     raise ConfigError('config.train.microbatch=-1: must be a number here, as these devices do not report their memory')
   size = largest_microbatch(config, jax.device_count(), lambda config: step_fits(config, jax.devices(), min(limits)))
   if size is None:
@@ -97,9 +99,9 @@ def step_fits(config: ConfigDict, devices: list, memory: float, platform: str | 
   return sum(cost.memory(compiled) or (0,)) <= memory
 
 
-def _groups(config: ConfigDict, devices: int) -> Iterator[dict[str, object]]:
+def _groups(config: ConfigDict, devices: int) -> Iterator[Changes]:
   """Options beside the microbatch."""
-  recompute = {'encoder.remat': True, 'encoder.scan': True} if 'remat' in config.get('encoder', {}) else {}
+  recompute: Changes = {'encoder.remat': True, 'encoder.scan': True} if 'remat' in config.to_dict().get('encoder', {}) else {}
   yield {}
   if recompute:
     yield recompute
@@ -110,7 +112,7 @@ def _groups(config: ConfigDict, devices: int) -> Iterator[dict[str, object]]:
     shards *= 2
 
 
-def _changed(config: ConfigDict, changes: dict[str, object]) -> ConfigDict:
+def _changed(config: ConfigDict, changes: Changes) -> ConfigDict:
   config = copy.deepcopy(config)
   config.update_from_flattened_dict(changes)
   return config

@@ -7,7 +7,6 @@ arXiv:2003.10555, as in BEiT, arXiv:2106.08254.
 import dataclasses
 from typing import Annotated
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -196,7 +195,7 @@ class Classify:
     return BatchNorm(affine=False, epsilon=1e-6)
 
   @property
-  def _layer_norm(self) -> nn.LayerNorm:
+  def _layer_norm(self) -> Network:
     return layer_norm(jnp.float32, None)
 
   def _normed(self, params: Params, representation: Array) -> Array:

@@ -1,6 +1,7 @@
 """Estimates of the time of a step on an accelerator that is not here, from the program compiled for it."""
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 import math
 import re
 from typing import NamedTuple
@@ -33,7 +34,7 @@ class Estimate(NamedTuple):
 
 def by_cycles(hlo: str, clock: float) -> Estimate:
   """The TPU compiler's own estimate: its cycles at `clock` Hz. Waits for memory that it hides are not in it."""
-  cycles = Counter()
+  cycles = defaultdict(int)
   for one in instructions(hlo, _CONTROL):
     if found := _CYCLES.search(one.line):
       cycles[_part(one)] += int(found[1]) * one.times
@@ -47,7 +48,7 @@ def by_roofline(hlo: str, flops: float, bandwidth: float) -> Estimate:
     flops: of bfloat16 products per second, at most; those of float32 are taken for half, by TF32.
     bandwidth: of the memory, in bytes per second. A kernel reads each operand and writes each result once.
   """
-  seconds = Counter()
+  seconds = defaultdict(float)
   for one in instructions(hlo, (*_CONTROL, 'async-start')):
     if one.op in _FREE or one.op in _CONTROL or one.op.endswith(('-done', 'async-start')) or one.op.startswith('all-'):
       continue
@@ -80,5 +81,5 @@ def _bytes(shapes: tuple[Shape, ...]) -> int:
   return sum(shape.bytes for shape in shapes)
 
 
-def _estimate(seconds: dict[str, float]) -> Estimate:
+def _estimate(seconds: Mapping[str, float]) -> Estimate:
   return Estimate(sum(seconds.values()), dict(sorted(seconds.items(), key=lambda item: -item[1])))
