@@ -101,7 +101,9 @@ def step_fits(config: ConfigDict, devices: list, memory: float, platform: str | 
 
 def _groups(config: ConfigDict, devices: int) -> Iterator[Changes]:
   """Options beside the microbatch."""
-  recompute: Changes = {'encoder.remat': True, 'encoder.scan': True} if 'remat' in config.to_dict().get('encoder', {}) else {}
+  recompute: Changes = {}
+  if 'remat' in config.to_dict().get('encoder', {}):
+    recompute = {'encoder.remat': True, 'encoder.scan': True}
   yield {}
   if recompute:
     yield recompute
