@@ -131,8 +131,8 @@ MUTANTS = {
     'maskrep/augment/views.py', 'return make_view_of(crop_key, colour_key, canvas, size, recipe, blur_key)',
     'return make_view_of(colour_key, colour_key, canvas, size, recipe, blur_key)', 'tests/methods/test_msn_anchors.py'),
   'the learning rate is a step late': (
-    'maskrep/experiment/recipe.py', 'schedule(jnp.asarray(step) + steps)', 'schedule(step)',
-    'tests/experiment/test_recipe.py'),
+    'maskrep/train/schedules.py', 'schedule(jnp.asarray(step) + steps)', 'schedule(step)',
+    'tests/train/test_first_step.py'),
   "ExtreMA's class token decays": (
     'maskrep/methods/extrema.py', 'Rule(decay=False, encoder=True)', 'Rule(encoder=True)',
     'tests/methods/test_extrema.py'),
@@ -175,8 +175,8 @@ MUTANTS = {
     'maskrep/methods/classify.py', 'p if rule.learning_rate_scale else jax.lax.stop_gradient(p)', 'p',
     'tests/methods/test_classify.py'),
   'the first layers learn fastest': (
-    'maskrep/methods/classify.py', 'self.layer_decay ** (last + 1 - at)', 'self.layer_decay ** at',
-    'tests/methods/test_classify.py'),
+    'maskrep/methods/classify.py', 'self.layer_decay ** (len(blocks) + 1 - at)', 'self.layer_decay ** at',
+    'tests/methods/test_classify_rules.py'),
   'the warm-up is stretched': (
     'maskrep/train/optim.py', 'self.final_learning_rate, warmup_steps, steps)',
     'self.final_learning_rate, round(self.schedule_stretch * warmup_steps), steps)', 'tests/train/test_optim.py'),
@@ -195,7 +195,7 @@ MUTANTS = {
     'features.mean(axis=0) if mean is None', 'tests/evaluation/metrics/test_logistic.py'),
   'class attention is trained where patches are averaged': (
     'maskrep/methods/classify.py', "{name for name in blocks if name.startswith('class_block')} | {'cls'}", 'set()',
-    'tests/methods/test_classify.py'),
+    'tests/methods/test_classify_rules.py'),
   'a loop whose condition alone has its length counts once': (
     'maskrep/train/hlo.py', 'bounds[0] if len(bounds) == 1', 'None if len(bounds) == 1',
     'tests/train/test_estimate.py'),
