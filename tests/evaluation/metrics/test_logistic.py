@@ -81,7 +81,7 @@ def test_memory_is_that_of_the_features():
   examples, tested, width = 45, 100, 224 * 224 * 3
   compiled = logistic._accuracies.lower(
     shape(2, examples, width), shape(3, examples, dtype=int), shape(tested, width), shape(tested, dtype=int),
-    num_classes=9, l2=0.1).compile()
+    num_classes=9, l2=0.1, intercept=True).compile()
   assert compiled.memory_analysis().temp_size_in_bytes < 4 * 4 * (examples + tested) * width
 
 
