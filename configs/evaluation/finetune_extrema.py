@@ -3,8 +3,9 @@
 On the distributed representation, the average of the patch tokens: the blocks of class attention are neither trained
 nor layers of the layer-wise decay. Without a variant for encoders trained on ImageNet-1k: 100 epochs, base learning
 rate 1e-3 for 256 images, layer-wise decay 0.75; `:vits16` for 200 epochs; `:in22k` for encoders trained on
-ImageNet-22k: 5e-4 and 0.65. Our reading, from the recipe of BEiT and MAE that it follows: weight decay 0.05, a warm-
-up of 5 epochs, RandAugment(9, 0.5), mixup 0.8, CutMix 1.0, label smoothing 0.1, drop path 0.1. Not run by us yet.
+ImageNet-22k: 5e-4 and 0.65. Our reading, from the recipe of BEiT and MAE that it follows: weight decay 0.05, a
+warm-up of 5 epochs, RandAugment(9, 0.5), mixup 0.8, CutMix 1.0, label smoothing 0.1, drop path 0.1. Our RandAugment
+always applies both of its operations; theirs applies each with a probability of one half. Not run by us yet.
 
   maskrep evaluate finetune --workdir=DIR --config=finetune_extrema
 """

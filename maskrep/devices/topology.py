@@ -19,7 +19,7 @@ class Machine:
     platform: 'tpu' or 'gpu'.
     memory: bytes per device.
     flops: bfloat16 products per second and device, at most.
-    bandwidth: of the memory, in bytes per second.
+    bandwidth: of a GPU's memory, in bytes per second.
     clock: of a TPU, in Hz: `flops` over the multipliers of its matrix units.
     target: of a GPU, what its compiler asks about it, as a protobuf in text form.
   """
@@ -27,7 +27,7 @@ class Machine:
   platform: str
   memory: float
   flops: float
-  bandwidth: float
+  bandwidth: float = 0.0
   clock: float = 0.0
   target: str = ''
 
@@ -37,9 +37,8 @@ def peak_flops(device_kind: str) -> float | None:
   return next((MACHINES[kind].flops for name, kind in NAMES.items() if name in device_kind), None)
 
 
-def _tpu(memory: float, flops: float, bandwidth: float, multipliers: int) -> Machine:
-  return Machine(platform='tpu', memory=memory * 2**30, flops=flops, bandwidth=bandwidth,
-                 clock=flops / (2 * multipliers))
+def _tpu(memory: float, flops: float, multipliers: int) -> Machine:
+  return Machine(platform='tpu', memory=memory * 2**30, flops=flops, clock=flops / (2 * multipliers))
 
 
 def _gpu(memory: int, flops: float, bandwidth: float, **about: int | float | str) -> Machine:
@@ -55,11 +54,11 @@ def _gpu(memory: int, flops: float, bandwidth: float, **about: int | float | str
 
 
 MACHINES = {
-  'v3': _tpu(16, 61.5e12, 450e9, 2 * 128**2),
-  'v4': _tpu(16, 137.5e12, 614e9, 4 * 128**2),
-  'v5e': _tpu(16, 197e12, 819e9, 4 * 128**2),
-  'v5p': _tpu(95, 459e12, 2765e9, 8 * 128**2),
-  'v6e': _tpu(32, 918e12, 1640e9, 4 * 256**2),
+  'v3': _tpu(16, 61.5e12, 2 * 128**2),
+  'v4': _tpu(16, 137.5e12, 4 * 128**2),
+  'v5e': _tpu(16, 197e12, 4 * 128**2),
+  'v5p': _tpu(95, 459e12, 8 * 128**2),
+  'v6e': _tpu(32, 918e12, 4 * 256**2),
   'a100': _gpu(
     85_174_648_832, 312e12, 2.039e12, core_count=108, fpus_per_core=64, shared_memory_per_core=167936,
     shared_memory_per_block_optin=166912, l2_cache_size=41943040, clock_rate_ghz=1.41, major=8,

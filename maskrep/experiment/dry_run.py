@@ -63,13 +63,11 @@ def _report(config: ConfigDict, there: Topology | None) -> str:
   flops = cost.matmul_flops(program.step, *traced.in_avals[0])
   lowered = traced.lower(lowering_platforms=(there.lowers_for,)) if there else traced.lower()
   with working('compiling the training step'):
-    try:
-      compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-      if there and 'RESOURCE_EXHAUSTED' in str(error):
-        said = str(error).strip().splitlines()[0][:200]
-        raise ConfigError(f'--topology={there.name}: the step does not fit; try --fit ({said})') from error
-      raise
+    compiled = cost.compiled(lowered)
+  if compiled is None:
+    remedy = 'try --fit' if there else 'lower train.microbatch, or set encoder.remat'
+    raise ConfigError(f'config.batch_size={experiment.batch_size}: the step needs more memory than a device has; '
+                      f'{remedy}')
   lines = [
     f'{len(devices)} x {devices[0].device_kind}, not here: compiled for' if there else device_table(),
     _line('parameters', _parameters(program)),

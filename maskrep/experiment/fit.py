@@ -69,7 +69,8 @@ def with_microbatch(config: ConfigDict) -> ConfigDict:
   Raises:
     ConfigError: none fits, or the devices do not report their memory, or microbatches would change what is trained.
   """
-  if config.to_dict().get('train', {}).get('microbatch') != LARGEST:
+  train = config.to_dict().get('train')
+  if not isinstance(train, dict) or train.get('microbatch') != LARGEST:
     return config
   if not Experiment.parse(_changed(config, {'train.microbatch': 0})).objective.exact_microbatches:
     raise ConfigError('config.train.microbatch=-1: must be a number here, as microbatches change the statistics of '
@@ -88,15 +89,11 @@ def step_fits(config: ConfigDict, devices: list, memory: float, platform: str | 
   """Whether the step of a config fits `memory` bytes on each device, compiled for a platform, by default theirs."""
   experiment = Experiment.parse(config)
   program = experiment.program(experiment.batch_size, make_mesh(experiment.train.fsdp, devices))
-  with working(f'compiling with train.microbatch={experiment.train.microbatch}, train.fsdp={experiment.train.fsdp}'):
-    try:
-      traced = program.trace(experiment.data.canvas)
-      compiled = traced.lower(lowering_platforms=(platform,) if platform else None).compile()
-    except jax.errors.JaxRuntimeError as error:
-      if 'RESOURCE_EXHAUSTED' in str(error):  # the TPU's compiler refuses such a program
-        return False
-      raise
-  return sum(cost.memory(compiled) or (0,)) <= memory
+  with working(f'compiling with train.microbatch={experiment.train.microbatch}, train.fsdp={experiment.train.fsdp}',
+               aloud=jax.process_index() == 0):
+    traced = program.trace(experiment.data.canvas)
+    compiled = cost.compiled(traced.lower(lowering_platforms=(platform,) if platform else None))
+  return compiled is not None and sum(cost.memory(compiled) or (0,)) <= memory
 
 
 def _groups(config: ConfigDict, devices: int) -> Iterator[Changes]:

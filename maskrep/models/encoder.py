@@ -207,17 +207,15 @@ def represent(
     ValueError: the encoder cannot provide that many layers.
   """
   masks = () if keep_idx is None else (keep_idx,)
-  if not final_norm:
-    _, seen = encoder.clone(scan=False).apply(
-      variables, images, *masks, capture_intermediates=lambda module, _: isinstance(module, Block))
-    tokens = seen['intermediates'][encoder.block_names[-1]]['__call__'][0]  # its first call is for the class token
-    return tokens[:, 0].astype(jnp.float32)
-  if layers == 1:
+  if final_norm and layers == 1:
     return pooled(encoder.apply(variables, images, *masks), pooling)
   if not 1 <= layers <= encoder.feature_layers:
     raise ValueError(f'layers={layers}: must be in 1 ... {encoder.feature_layers} for this encoder')
   out, seen = encoder.clone(scan=False).apply(
     variables, images, *masks, capture_intermediates=lambda module, _: isinstance(module, Block))
+  if not final_norm:
+    tokens = seen['intermediates'][encoder.block_names[-1]]['__call__'][0]  # its first call is for the class token
+    return tokens[:, 0].astype(jnp.float32)
   norm = layer_norm(jnp.float32, None).bind({'params': variables['params']['norm']})
   blocks = [seen['intermediates'][f'block{i}']['__call__'][0] for i in range(encoder.depth - layers, encoder.depth - 1)]
   normed = map(norm, blocks)

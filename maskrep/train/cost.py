@@ -18,6 +18,16 @@ def matmul_flops(function: Callable, *arguments) -> int:
   return _count(live_equations(function, *arguments))
 
 
+def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled | None:
+  """The compiled program; None if the compiler refuses it, as it needs more memory than a device has."""
+  try:
+    return lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' in str(error):
+      return None
+    raise
+
+
 def memory(compiled: jax.stages.Compiled) -> tuple[int, int] | None:
   """Returns bytes per device, as compiled: (arguments, temporaries and results that do not reuse an argument's memory).
 

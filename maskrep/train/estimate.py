@@ -15,9 +15,10 @@ _LABEL = re.compile(r'op_name="([^"]*)"')
 _CONTRACTED = re.compile(r'"lhs_contracting_dimensions":\[([^\]]*)\]')
 # Instructions of a GPU program that move nothing.
 _FREE = {'parameter', 'constant', 'bitcast', 'tuple', 'get-tuple-element', 'after-all', 'partition-id', 'replica-id'}
-LAUNCH_S = 2e-6
+_LAUNCH_S = 2e-6
 # The share of its peak that a GPU reaches in large products, as cuBLAS does: bfloat16, float32 by TF32.
-REACHED = 0.75, 0.7
+_REACHED = 0.75, 0.7
+PRODUCTS, COPIES, OTHERS = 'matrix products', 'copies', 'element-wise and others'
 
 
 class Estimate(NamedTuple):
@@ -25,7 +26,7 @@ class Estimate(NamedTuple):
 
   Attributes:
     seconds: of the whole step.
-    parts: {'matrix products': seconds, 'element-wise and others': ..., 'copies': ...}
+    parts: the seconds of each of `PRODUCTS`, `COPIES` and `OTHERS` that occurs, the longest first.
   """
 
   seconds: float
@@ -45,7 +46,7 @@ def by_roofline(hlo: str, flops: float, bandwidth: float) -> Estimate:
   """A lower bound for a GPU: per kernel the larger of bytes / bandwidth and operations / peak.
 
   Args:
-    flops: of bfloat16 products per second, at most; those of float32 are taken for half, by TF32.
+    flops: bfloat16 operations per second, at most; half of that is assumed for float32, by TF32.
     bandwidth: of the memory, in bytes per second. A kernel reads each operand and writes each result once.
   """
   seconds = defaultdict(float)
@@ -61,13 +62,10 @@ def by_roofline(hlo: str, flops: float, bandwidth: float) -> Estimate:
     if product and (contracted := _CONTRACTED.search(one.line)):
       left = one.operands[0]
       inner = math.prod(left.dims[int(d)] for d in contracted[1].replace('"', '').split(',') if d)
-      speed = flops * REACHED[0] if left.kind in ('bf16', 'f16') else flops / 2 * REACHED[1]
+      speed = flops * _REACHED[0] if left.kind in ('bf16', 'f16') else flops / 2 * _REACHED[1]
       time = max(time, 2 * math.prod(results[0].dims) * inner / speed)
-    seconds[_part(one)] += (time + LAUNCH_S) * one.times
+    seconds[_part(one)] += (time + _LAUNCH_S) * one.times
   return _estimate(seconds)
-
-
-PRODUCTS, COPIES, OTHERS = 'matrix products', 'copies', 'element-wise and others'
 
 
 def _part(one: Instruction) -> str:

@@ -89,7 +89,8 @@ def run(
     frozen = jax.device_put(frozen, jax.tree.map(lambda leaf: leaf.sharding, program.frozen))
     work = _work(program, loader.canvas)
     with (Progress(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps,
-                   work=work) as progress, Trace(workdir / 'profile', profile_steps) as trace,
+                   work=work) as progress,
+          Trace(workdir / 'profile', profile_steps, start=start, total=program.total_steps) as trace,
           contextlib.closing(_on_device(loader, start, program.total_steps, program.mesh)) as batches):
       leave = functools.partial(_leave, progress, checkpoints, clock)
       stop.begin()

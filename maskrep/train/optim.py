@@ -57,7 +57,10 @@ class Optim:
   drops: tuple[Share, ...] = ()
   drop_factor: Positive = 1.0
 
-  __post_init__ = check
+  def __post_init__(self):
+    check(self)
+    if self.drops and (self.warmup_epochs or self.schedule_stretch != 1 or self.drop_factor == 1):
+      raise ValueError(f'drops={self.drops}: needs a drop_factor other than 1, warmup_epochs=0 and schedule_stretch=1')
 
   def refuse_ema(self, reason: str) -> None:
     """Raises ConfigError with `reason` if the EMA momentum is not 0."""

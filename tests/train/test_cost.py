@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from maskrep.train import cost
 from maskrep.train.cost import matmul_flops
@@ -30,6 +31,19 @@ def test_a_convolution():
   convolve = lambda x, k: jax.lax.conv_general_dilated(  # noqa: E731
     x, k, (2, 2), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
   assert matmul_flops(convolve, images, kernel) == 2 * (2 * 4 * 4 * 4) * (5 * 5 * 3)
+
+
+def test_a_program_that_the_compiler_refuses_for_its_memory_is_none():
+  class Lowered:
+    def __init__(self, said):
+      self.said = said
+
+    def compile(self):
+      raise jax.errors.JaxRuntimeError(self.said)
+
+  assert cost.compiled(Lowered('RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm.')) is None
+  with pytest.raises(jax.errors.JaxRuntimeError, match='INTERNAL'):
+    cost.compiled(Lowered('INTERNAL: broken'))
 
 
 def test_memory_of_a_step_whose_state_is_donated():

@@ -160,6 +160,17 @@ def test_schedules_are_stretched_but_not_the_warmup():
   np.testing.assert_allclose(values['learning_rate'](100), 1e-3, rtol=1e-5)
 
 
+def test_drops_are_of_the_run_and_exclude_a_warmup():
+  drops = {'drops': (0.6, 0.8), 'drop_factor': 0.2, 'warmup_epochs': 0.0, 'schedule_stretch': 1.0}
+  rate = Optim(**RECIPE | drops).schedules(total_steps=20, warmup_steps=0)['learning_rate']
+  at = RECIPE['learning_rate']
+  np.testing.assert_allclose([rate(step) for step in (0, 11, 12, 15, 16, 19)],
+                             [at, at, 0.2 * at, 0.2 * at, 0.04 * at, 0.04 * at], rtol=1e-5)
+  for change in ({'warmup_epochs': 1.0}, {'schedule_stretch': 1.25}, {'drop_factor': 1.0}):
+    with pytest.raises(ValueError, match=r'drops=\(0.6, 0.8\): needs a drop_factor'):
+      Optim(**RECIPE | drops | change)
+
+
 def test_ema_momentum_may_follow_a_cosine():
   momentum = Optim(**RECIPE | {'ema_schedule': 'cosine'}).schedules(total_steps=80, warmup_steps=20)['ema_momentum']
   np.testing.assert_allclose(momentum(25), 1 - 0.1 * (1 + np.cos(np.pi / 4)) / 2, rtol=1e-6)
