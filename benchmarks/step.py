@@ -79,9 +79,10 @@ class Stepper:
     step = make_step(objective, optimizer, momentum, 0, rules)
     self.state = jax.jit(lambda: init_state(objective.init, optimizer, 0))()
     self.frozen = random_like(objective.frozen.shapes if objective.frozen else None)
-    self.flops = matmul_flops(step, self.state, batch, self.frozen)
+    traced = jax.jit(step, donate_argnums=0).trace(self.state, batch, self.frozen)
+    self.flops = matmul_flops(traced)
     start = time.perf_counter()
-    self.compiled = jax.jit(step, donate_argnums=0).lower(self.state, batch, self.frozen).compile()
+    self.compiled = traced.lower().compile()
     self.compile_seconds = time.perf_counter() - start
     self.batch = batch
 

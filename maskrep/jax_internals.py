@@ -3,7 +3,7 @@
 Tested with jax 0.10, where a `ClosedJaxpr` wraps a `Jaxpr`, and with 0.12, where both are one class.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import importlib
 
 import jax
@@ -13,11 +13,11 @@ from jaxlib.mlir import passmanager
 from jaxlib.mlir.dialects import stablehlo
 
 
-def live_equations(function: Callable, *arguments) -> list[JaxprEqn]:
+def live_equations(traced: jax.stages.Traced) -> list[JaxprEqn]:
   """The equations of a traced function on which its results depend, those of inner programs included."""
-  traced = jax.make_jaxpr(function)(*arguments)
+  found = traced.jaxpr
   # Both classes have these attributes. The name of the program inside a `ClosedJaxpr` is about to be removed from jax.
-  program = Jaxpr(traced.constvars, traced.invars, traced.outvars, traced.eqns, traced.effects, traced.debug_info)
+  program = Jaxpr(found.constvars, found.invars, found.outvars, found.eqns, found.effects, found.debug_info)
   live, _ = partial_eval.dce_jaxpr(program, [True] * len(program.outvars))
   return live.eqns
 

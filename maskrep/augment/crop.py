@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from maskrep.compiled_for import platform
 from maskrep.types import Array
 
 
@@ -65,10 +66,12 @@ def resample(canvas: Array, box: Array, out_size: int, *, flip: Array | bool, wi
   rows = _weights(canvas.shape[0], out_size, box[0::2], within[0::2])
   columns = _weights(canvas.shape[1], out_size, box[1::2], within[1::2])
   columns = jnp.where(flip, columns[::-1], columns)
-  # Default precision: float32 on a CPU. TF32 and bfloat16 represent the pixels exactly, and round the weights and the
-  # intermediate result by at most one part in 500: about as much as Pillow, which rounds to 8 bits after each pass.
-  reduced = jnp.einsum('yh,hwc->ywc', rows, canvas.astype(jnp.float32))
-  return jnp.clip(jnp.einsum('ywc,xw->cyx', reduced, columns) / 255, 0, 1)
+  # bfloat16 represents the pixels exactly, and rounds the weights and the intermediate result by at most one part in
+  # 500: about as much as Pillow, which rounds to 8 bits after each pass.
+  dtype = jnp.float32 if platform() == 'cpu' else jnp.bfloat16
+  reduced = jnp.einsum('yh,hwc->ywc', rows.astype(dtype), canvas.astype(dtype))
+  resized = jnp.einsum('ywc,xw->cyx', reduced, columns.astype(dtype), preferred_element_type=jnp.float32)
+  return jnp.clip(resized / 255, 0, 1)
 
 
 def nearest(label_map: Array, box: Array, out_size: int, *, flip: Array | bool) -> Array:

@@ -60,7 +60,7 @@ def _report(config: ConfigDict, there: Topology | None) -> str:
   program = experiment.program(examples or experiment.batch_size, make_mesh(experiment.train.fsdp, devices))
   started = time.perf_counter()
   traced = program.trace(data.canvas)
-  flops = cost.matmul_flops(program.step, *traced.in_avals[0])
+  flops = cost.matmul_flops(traced)
   lowered = traced.lower(lowering_platforms=(there.lowers_for,)) if there else traced.lower()
   with working('compiling the training step'):
     compiled = cost.compiled(lowered)

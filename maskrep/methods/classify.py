@@ -29,8 +29,7 @@ from maskrep.models.encoder import (
   shrink,
 )
 from maskrep.models.heads import LinearClassifier
-from maskrep.models.norm import BatchNorm
-from maskrep.models.transformer import layer_norm
+from maskrep.models.norm import BatchNorm, layer_norm
 from maskrep.schema import Count, NonNegativeInt, OneOf, Range, Reader, check
 from maskrep.types import Array, Aux, Batch, Network, Params, Views
 

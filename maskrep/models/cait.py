@@ -10,18 +10,11 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from maskrep.models.attention import pad_tokens
+from maskrep.models.linear import Linear, WeightInit
+from maskrep.models.norm import layer_norm
 from maskrep.models.position import resampling_matrix, sincos
-from maskrep.models.transformer import (
-  Block,
-  Linear,
-  Rate,
-  WeightInit,
-  by_block,
-  check_heads,
-  draw_noise,
-  layer_norm,
-  run_blocks,
-)
+from maskrep.models.transformer import Block, Rate, by_block, check_heads, draw_noise, run_blocks
 from maskrep.models.vit import embed
 from maskrep.schema import Count, OneOf, Positive, check
 
@@ -121,10 +114,11 @@ class CaiT(nn.Module):
       cls = jnp.broadcast_to(cls, (b, 1, self.width)).astype(self.dtype)
     if self.instance == 'class_token':
       x = jnp.concatenate([cls, x], axis=1)
+    tokens = x.shape[1]
     block = nn.remat(Block, static_argnums=2) if self.remat else Block
     blocks = [block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, self.trunk_scale,
-                    talking=self.talking_heads, name=f'block{i}') for i in range(self.depth)]
-    x = run_blocks(blocks, x, by_block(noise), self.scan)
+                    talking=self.talking_heads, tokens=tokens, name=f'block{i}') for i in range(self.depth)]
+    x = run_blocks(blocks, x if self.talking_heads else pad_tokens(x), by_block(noise), self.scan)[:, :tokens]
 
     norm = layer_norm(jnp.float32, 'norm')
     if self.instance == 'class_token':

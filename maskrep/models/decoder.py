@@ -4,16 +4,10 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from maskrep.models.transformer import (
-  INITIALIZERS,
-  Block,
-  Linear,
-  WeightInit,
-  check_heads,
-  dense,
-  layer_norm,
-  run_blocks,
-)
+from maskrep.models.attention import pad_tokens
+from maskrep.models.linear import INITIALIZERS, Linear, WeightInit, dense
+from maskrep.models.norm import layer_norm
+from maskrep.models.transformer import Block, check_heads, run_blocks
 from maskrep.schema import Count, Positive, check
 
 
@@ -57,8 +51,8 @@ class TokenDecoder(nn.Module):
     x = restore_order(visible, fill, keep_idx, self.patches)
     pos = self.param('pos', INITIALIZERS[self.weight_init].tokens, (self.patches, self.width))
     x = dense(x, *Linear(self.width, self.dtype, self.weight_init, name='embed')(x.shape[-1]))
-    x = (x + pos).astype(self.dtype)
-    blocks = [Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, name=f'block{i}')
+    x = pad_tokens((x + pos).astype(self.dtype))
+    blocks = [Block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, tokens=self.patches, name=f'block{i}')
               for i in range(self.depth)]
-    x = layer_norm(jnp.float32, 'norm')(run_blocks(blocks, x, {}, scan=False))
+    x = layer_norm(jnp.float32, 'norm')(run_blocks(blocks, x, {}, scan=False)[:, :self.patches])
     return dense(x, *Linear(self.output, jnp.float32, self.weight_init, name='predict')(self.width))

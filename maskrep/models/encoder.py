@@ -11,8 +11,9 @@ from maskrep.augment.highpass import high_pass_images
 from maskrep.augment.views import View, eval_views
 from maskrep.errors import ConfigError
 from maskrep.models.cait import CaiT
+from maskrep.models.norm import layer_norm
 from maskrep.models.resnet import ResNet
-from maskrep.models.transformer import Block, layer_norm
+from maskrep.models.transformer import Block
 from maskrep.models.vit import ViT, split
 from maskrep.schema import Colours, Deviations, NonNegative, OneOf, Range, Reader, check
 from maskrep.types import Network
@@ -217,7 +218,9 @@ def represent(
     tokens = seen['intermediates'][encoder.block_names[-1]]['__call__'][0]  # its first call is for the class token
     return tokens[:, 0].astype(jnp.float32)
   norm = layer_norm(jnp.float32, None).bind({'params': variables['params']['norm']})
-  blocks = [seen['intermediates'][f'block{i}']['__call__'][0] for i in range(encoder.depth - layers, encoder.depth - 1)]
+  count = out['patches'].shape[1] + int(encoder.class_token)  # the rest is padding, see `pad_tokens`
+  blocks = [seen['intermediates'][f'block{i}']['__call__'][0][:, :count]
+            for i in range(encoder.depth - layers, encoder.depth - 1)]
   normed = map(norm, blocks)
   found = [pooled(split(x, encoder.class_token), pooling) for x in normed]
   return jnp.concatenate([*found, pooled(out, pooling)], axis=-1)

@@ -4,7 +4,7 @@ Shapes: B examples, T tokens, of which S are queries, width D. Norm statistics a
 """
 
 import math
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from flax import linen as nn
 import jax
@@ -12,29 +12,11 @@ import jax.numpy as jnp
 
 from maskrep import rng
 from maskrep.compiled_for import platform
-from maskrep.schema import OneOf, Range
+from maskrep.models.attention import Attention
+from maskrep.models.linear import Linear, dense
+from maskrep.models.norm import layer_norm
+from maskrep.schema import Range
 
-
-class Initializers(NamedTuple):
-  """Initialisers of a Transformer's matrices, of its class token and positions, and of its patch embedding."""
-
-  matrices: Any
-  tokens: Any
-  embed: Any
-
-
-NORMAL, FAN_IN = nn.initializers.normal(0.02), nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
-# 'kaiming_patches': as in MSN's code, where the patch embedding has the deviation sqrt(2 / (3 P^2)) for patches of P
-# pixels; its trunc_normal_(std=0.02) truncates at +-2, a hundred deviations. 'xavier': as in ExtreMA's code.
-# 'fan_in': for widths far below the papers', for which 0.02 is too small.
-INITIALIZERS = {
-  'normal': Initializers(NORMAL, NORMAL, NORMAL),
-  'kaiming_patches': Initializers(NORMAL, NORMAL, nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')),
-  'xavier': Initializers(nn.initializers.xavier_uniform(), NORMAL, nn.initializers.xavier_uniform()),
-  'fan_in': Initializers(FAN_IN, nn.initializers.normal(1.0), FAN_IN),
-}
-
-WeightInit = Annotated[str, OneOf(INITIALIZERS)]
 Rate = Annotated[float, Range(0, 1, below=True, example='0.1')]  # of dropout or stochastic depth
 ALL = 0, None  # tokens, as the ends of a slice
 
@@ -45,109 +27,9 @@ def check_heads(width: int, heads: int) -> None:
     raise ValueError(f'heads={heads}: must divide width={width}')
 
 
-def layer_norm(dtype: jnp.dtype, name: str | None) -> nn.LayerNorm:
-  return nn.LayerNorm(epsilon=1e-6, dtype=dtype, use_fast_variance=False, name=name)
-
-
 def gelu(x: jax.Array) -> jax.Array:
   """The exact GELU. jax.nn.gelu uses erfc, which costs three divisions and an exponential on a CPU."""
   return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
-
-
-class Linear(nn.Module):
-  """The parameters of a dense layer: returns a kernel [D, features] and a bias [features].
-
-  `kind` is the field of `Initializers` that initialises the kernel. The kernel may consist of `parts` concatenated
-  matrices, each initialised by its own width.
-  """
-
-  features: int
-  dtype: jnp.dtype = jnp.float32
-  weight_init: str = 'normal'
-  kind: str = 'matrices'
-  parts: int = 1
-
-  @nn.compact
-  def __call__(self, d: int):
-    init = getattr(INITIALIZERS[self.weight_init], self.kind)
-    kernel = self.param('kernel', _side_by_side(init, self.parts), (d, self.features))
-    bias = self.param('bias', nn.initializers.zeros, self.features)
-    return kernel.astype(self.dtype), bias.astype(self.dtype)
-
-
-def _side_by_side(init: Any, parts: int) -> Any:
-  """An initialiser of `parts` concatenated matrices of equal width."""
-  if parts == 1:
-    return init
-
-  def several(key, shape, *dtype):
-    keys, one = jax.random.split(key, parts), (shape[0], shape[1] // parts)
-    return jnp.concatenate([init(each, one, *dtype) for each in keys], axis=1)
-
-  return several
-
-
-def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-  """Dense layer, [..., D] -> [..., features], on flattened rows: otherwise XLA transposes copies for the gradient."""
-  y = x.reshape(-1, x.shape[-1]).astype(kernel.dtype) @ kernel + bias
-  return y.reshape(*x.shape[:-1], -1)
-
-
-def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-  """Softmax attention of q [B, S, heads, D] over k, v [B, T, heads, D] -> [B, S, heads, D]."""
-  if platform() != 'cpu':
-    return jax.nn.dot_product_attention(q, k, v)
-  # Heads before tokens: plain matrix products, which are faster on the CPU backend.
-  q, k, v = (x.swapaxes(1, 2) for x in (q / math.sqrt(q.shape[-1]), k, v))
-  scores = jnp.matmul(q, k.mT, preferred_element_type=jnp.float32)
-  return (jax.nn.softmax(scores).astype(v.dtype) @ v).swapaxes(1, 2)
-
-
-def attend_talking(q: jax.Array, k: jax.Array, v: jax.Array, before, after) -> jax.Array:
-  """Talking-heads attention: heads are mixed by (kernel [heads, heads], bias [heads]) before and after the softmax.
-
-  Shazeer et al. 2020, arXiv:2003.02436; used in CaiT's trunk.
-  """
-  mix = lambda x, kernel, bias: jnp.einsum('bhst,hg->bgst', x, kernel) + bias[:, None, None]  # noqa: E731
-  scores = jnp.einsum('bshd,bthd->bhst', q / math.sqrt(q.shape[-1]), k, preferred_element_type=jnp.float32)
-  weights = mix(jax.nn.softmax(mix(scores, *before)), *after)
-  return jnp.einsum('bhst,bthd->bshd', weights.astype(v.dtype), v)
-
-
-class Attention(nn.Module):
-  """Multi-head attention of queries [B, S, D], by default all tokens, over tokens x [B, T, D] -> [B, S, D].
-
-  The matrices of queries, keys and values are initialised as one, as in timm, or as `qkv_parts=3`, as in CaiT's class
-  attention: this matters only to 'xavier'.
-  """
-
-  heads: int
-  dtype: jnp.dtype = jnp.float32
-  weight_init: str = 'normal'
-  talking: bool = False
-  qkv_parts: int = 1
-
-  @nn.compact
-  def __call__(self, x, queries=None):
-    d = x.shape[-1]
-
-    def project(x, kernel, bias):
-      y = dense(x, kernel, bias)
-      y = y.reshape(*x.shape[:2], -1, self.heads, d // self.heads)
-      return [y[:, :, i] for i in range(y.shape[2])]
-
-    kernel, bias = Linear(3 * d, self.dtype, self.weight_init, parts=self.qkv_parts, name='qkv')(d)
-    if queries is None:
-      q, k, v = project(x, kernel, bias)
-    else:
-      (q,), (k, v) = project(queries, kernel[:, :d], bias[:d]), project(x, kernel[:, d:], bias[d:])
-    if self.talking:
-      before, after = (Linear(self.heads, jnp.float32, self.weight_init, name=f'talk_{when}')(self.heads)
-                       for when in ('before', 'after'))
-      y = attend_talking(q, k, v, before, after)
-    else:
-      y = attend(q, k, v)
-    return dense(y.reshape(*y.shape[:2], d), *Linear(d, self.dtype, self.weight_init, name='proj')(d))
 
 
 class Mlp(nn.Module):
@@ -176,7 +58,7 @@ class Block(nn.Module):
 
   Optional: LayerScale (Touvron et al. 2021, arXiv:2103.17239, section 2), if `layer_scale`, its initial value, is not
   0; `dropout` of both branches and of the MLP's hidden units (Dosovitskiy et al. 2021, appendix B); `talking` heads,
-  see `attend_talking`; `qkv_parts`, see `Attention`.
+  see `attend_talking`; `qkv_parts` and `tokens`, see `Attention`.
   """
 
   heads: int
@@ -187,6 +69,7 @@ class Block(nn.Module):
   dropout: float = 0.0
   talking: bool = False
   qkv_parts: int = 1
+  tokens: int | None = None
 
   @nn.compact
   def __call__(self, x, part=ALL, *, keep=None, keys=None):
@@ -202,7 +85,8 @@ class Block(nn.Module):
       two *= self.param('scale2', init, x.shape[-1]).astype(self.dtype)
     y = layer_norm(self.dtype, 'norm1')(x)
     queries = None if part == ALL else y[:, slice(*part)]
-    y = Attention(self.heads, self.dtype, self.weight_init, self.talking, self.qkv_parts, name='attn')(y, queries)
+    y = Attention(self.heads, self.dtype, self.weight_init, self.talking, self.qkv_parts, self.tokens,
+                  name='attn')(y, queries)
     x = x[:, slice(*part)] + one * drop(0)(y)
     y = Mlp(self.mlp_ratio, self.dtype, self.weight_init, name='mlp')(layer_norm(self.dtype, 'norm2')(x), drop(1))
     return x + two * drop(2)(y)

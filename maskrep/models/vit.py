@@ -8,22 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from maskrep import rng
+from maskrep.models.attention import pad_tokens
+from maskrep.models.linear import INITIALIZERS, Linear, WeightInit, dense
+from maskrep.models.norm import layer_norm
 from maskrep.models.position import RESAMPLING, resampling_matrix
-from maskrep.models.transformer import (
-  ALL,
-  INITIALIZERS,
-  Block,
-  Linear,
-  Rate,
-  WeightInit,
-  by_block,
-  check_heads,
-  dense,
-  draw_noise,
-  dropout,
-  layer_norm,
-  run_blocks,
-)
+from maskrep.models.transformer import ALL, Block, Rate, by_block, check_heads, draw_noise, dropout, run_blocks
 from maskrep.schema import Count, OneOf, Positive, check
 
 
@@ -147,18 +136,20 @@ class ViT(nn.Module):
     noise = by_block(noise)
     if 'keys' in noise:
       x = dropout(rng.fold(noise['keys'][0], 3), x, self.dropout)
+    tokens = x.shape[1]
 
     block = nn.remat(Block, static_argnums=2) if self.remat else Block
     *blocks, last = (
-      block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, dropout=self.dropout, name=f'block{i}')
+      block(self.heads, self.mlp_ratio, self.dtype, self.weight_init, dropout=self.dropout, tokens=tokens,
+            name=f'block{i}')
       for i in range(self.depth))
-    x = run_blocks(blocks, x, noise, self.scan)
+    x = run_blocks(blocks, pad_tokens(x), noise, self.scan)
     noise = jax.tree.map(lambda a: a[-1], noise)
     norm = layer_norm(jnp.float32, 'norm')
     if not self.class_token:
-      return split(norm(last(x, ALL, **noise)), class_token=False)
+      return split(norm(last(x, ALL, **noise)[:, :tokens]), class_token=False)
     # Class token and patches are computed separately in the last block, so that the unused one is dead code.
     return {
       'cls': norm(last(x, (0, 1), **noise))[:, 0],
-      'patches': norm(last(x, (1, None), **noise)),
+      'patches': norm(last(x, (1, tokens), **noise)),
     }

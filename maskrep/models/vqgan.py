@@ -11,7 +11,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from maskrep.models.transformer import attend
+from maskrep.models.attention import attend
 from maskrep.schema import Count, NonNegativeInt, OneOf, check
 
 DESIGNS = 'taming', 'maskgit'

@@ -1,6 +1,5 @@
 """Cost of a program: floating-point operations of its matrix products and convolutions, and its memory."""
 
-from collections.abc import Callable
 import math
 
 import jax
@@ -8,14 +7,14 @@ import jax
 from maskrep.jax_internals import inner_equations, live_equations
 
 
-def matmul_flops(function: Callable, *arguments) -> int:
-  """Operations (2 per multiply-add) of all products and convolutions in `function`, including derivatives in it.
+def matmul_flops(traced: jax.stages.Traced) -> int:
+  """Operations (2 per multiply-add) of all products and convolutions in a function, including derivatives in it.
 
   Element-wise operations are not counted, as in the literature's model FLOPs. A loop counts once per iteration; a
   `while_loop`, whose length is unknown, counts once; of a `cond` the most expensive branch counts. Dead code is not
   counted, as the compiler removes it.
   """
-  return _count(live_equations(function, *arguments))
+  return _count(live_equations(traced))
 
 
 def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled | None:

@@ -128,8 +128,7 @@ def _work(program: Program, canvas: int) -> tuple[float, float] | None:
   """Operations of a step on one device, and how many it can do per second; None if that is not known."""
   if (peak := peak_flops(jax.local_devices()[0].device_kind)) is None:
     return None
-  flops = cost.matmul_flops(program.step, program.state, program.batch(canvas), program.frozen)
-  return flops / program.mesh.size, peak
+  return cost.matmul_flops(program.trace(canvas)) / program.mesh.size, peak
 
 
 def _leave(

@@ -9,12 +9,16 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from maskrep.compiled_for import platform
 from maskrep.devices.mesh import batch_sharding, state_sharding
 from maskrep.train import schedules
 from maskrep.train.optim import Optim
 from maskrep.train.schedules import Schedule
 from maskrep.train.step import init_state, make_step
 from maskrep.types import Objective, TrainState
+
+# XLA merges products that share an operand, such as those of views of two lengths, and copies their inputs for it.
+COMPILER_OPTIONS = {'gpu': {'xla_gpu_dot_merger_threshold_mb': 0}}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +91,7 @@ def make_program(
   gather = functools.partial(jax.lax.with_sharding_constraint, shardings=replicated)
   step = jax.jit(
     make_step(objective, optimizer, values['ema_momentum'], seed, rules, gather, freeze_encoder_steps),
-    donate_argnums=0, in_shardings=(sharding, batch_sharding(mesh), replicated), out_shardings=(sharding, None))
+    donate_argnums=0, compiler_options=COMPILER_OPTIONS.get(platform()), in_shardings=(sharding, batch_sharding(mesh), replicated), out_shardings=(sharding, None))
   return Program(
     mesh=mesh, batch_size=batch_size, reads=objective.reads, total_steps=total_steps,
     warmup_steps=warmup_steps, schedules=values, state=state, frozen=frozen, init=jax.jit(init, out_shardings=sharding),

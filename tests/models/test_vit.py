@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from maskrep import rng
-from maskrep.models.transformer import Attention, Block, dropout, gelu, layer_norm, stochastic_depth
+from maskrep.models.attention import Attention
+from maskrep.models.norm import layer_norm
+from maskrep.models.transformer import Block, dropout, gelu, stochastic_depth
 from maskrep.models.vit import ViT, patchify
 
 TINY = dict(patch_size=4, width=24, depth=2, heads=3, image_size=20)
