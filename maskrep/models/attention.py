@@ -33,7 +33,8 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, tokens: int | None = None) 
   By default over all. Rows of padded queries are of no use.
   """
   if platform() != 'gpu':
-    return attend_heads_first(*(x.swapaxes(1, 2) for x in (q, k, v)), tokens).swapaxes(1, 2)
+    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+    return attend_heads_first(q, k, v, tokens).swapaxes(1, 2)
   t, d = k.shape[1], q.shape[-1]
   fused = q.dtype.itemsize == 2 and q.shape == k.shape and t % 2 == 0 and d % 8 == 0 and d <= FUSED_HEAD
   lengths = None if tokens in (None, t) else jnp.full(len(q), tokens, jnp.int32)

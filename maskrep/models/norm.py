@@ -28,19 +28,55 @@ class BatchNorm(nn.Module):
     x = x.astype(jnp.float32)
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, d)
     running_var = self.variable('batch_stats', 'var', jnp.ones, d)
+    scale = self.param('scale', self.scale_init, d) if self.affine else 1.0
+    bias = self.param('bias', nn.initializers.zeros, d) if self.affine else 0.0
     mean, var = running_mean.value, running_var.value
+    one_pass = train and platform() == 'gpu'
     if train:
       axes = tuple(range(x.ndim - 1))
-      mean, var = x.mean(axes), x.var(axes)
+      mean, var = _moments(x, running_mean.value) if one_pass else (x.mean(axes), x.var(axes))
       if not self.is_initializing():
         n = x.size // d
         running_mean.value += 0.1 * (mean - running_mean.value)
         running_var.value += 0.1 * (var * n / max(n - 1, 1) - running_var.value)
+    if one_pass:
+      return _batch_normalised(x, mean, jax.lax.rsqrt(var + self.epsilon), jnp.broadcast_to(scale, d),
+                               jnp.broadcast_to(bias, d))
     if not self.affine:
       return (x - mean) / jnp.sqrt(var + self.epsilon)
-    scale = self.param('scale', self.scale_init, d)
-    bias = self.param('bias', nn.initializers.zeros, d)
     return (x - mean) * (scale / jnp.sqrt(var + self.epsilon)) + bias
+
+
+def _moments(x, shift):
+  """Mean and variance of x [..., D] over all axes but the last, in one pass; without gradient.
+
+  Shifted by the running mean, numbers near 0 are summed.
+  """
+  axes = tuple(range(x.ndim - 1))
+  shifted = jax.lax.stop_gradient(x) - shift
+  first, second = shifted.mean(axes), jnp.square(shifted).mean(axes)
+  return shift + first, jnp.maximum(second - jnp.square(first), 0)
+
+
+@jax.custom_vjp
+def _batch_normalised(x, mean, inverse, scale, bias):
+  """(x - mean) * inverse * scale + bias of x [..., D]; its gradient is batch norm's: mean and inverse depend on x."""
+  return (x - mean) * (inverse * scale) + bias
+
+
+def _batch_backwards(kept, gradient):
+  x, mean, inverse, scale = kept
+  axes = tuple(range(x.ndim - 1))
+  count = x.size // x.shape[-1]
+  normal = (x - mean) * inverse
+  to_scale, to_bias = (gradient * normal).sum(axes), gradient.sum(axes)  # the only sums over the batch
+  to_x = inverse * scale * (gradient - to_bias / count - normal * (to_scale / count))
+  return to_x, jnp.zeros_like(mean), jnp.zeros_like(inverse), to_scale, to_bias
+
+
+_batch_normalised.defvjp(
+  lambda x, mean, inverse, scale, bias: (_batch_normalised(x, mean, inverse, scale, bias), (x, mean, inverse, scale)),
+  _batch_backwards)
 
 
 def layer_norm(dtype: jnp.dtype, name: str | None) -> nn.Module:

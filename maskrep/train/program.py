@@ -91,7 +91,8 @@ def make_program(
   gather = functools.partial(jax.lax.with_sharding_constraint, shardings=replicated)
   step = jax.jit(
     make_step(objective, optimizer, values['ema_momentum'], seed, rules, gather, freeze_encoder_steps),
-    donate_argnums=0, compiler_options=COMPILER_OPTIONS.get(platform()), in_shardings=(sharding, batch_sharding(mesh), replicated), out_shardings=(sharding, None))
+    donate_argnums=0, in_shardings=(sharding, batch_sharding(mesh), replicated), out_shardings=(sharding, None),
+    compiler_options=COMPILER_OPTIONS.get(platform()))
   return Program(
     mesh=mesh, batch_size=batch_size, reads=objective.reads, total_steps=total_steps,
     warmup_steps=warmup_steps, schedules=values, state=state, frozen=frozen, init=jax.jit(init, out_shardings=sharding),

@@ -12,6 +12,7 @@ from maskrep.compiled_for import compiling_for
 from maskrep.models.attention import attend, pad_tokens
 from maskrep.models.cait import CaiT
 from maskrep.models.encoder import represent
+from maskrep.models.norm import BatchNorm
 from maskrep.models.vit import ViT
 
 RANDOM = np.random.default_rng(0)
@@ -79,3 +80,21 @@ def test_padded_tokens_are_not_attended_to(platform):
   with compiling_for(platform):
     got = attend(q, k.at[:, 5:].set(9), v.at[:, 5:].set(9), 5)
   np.testing.assert_allclose(got[:, :5], attend(q[:, :5], k[:, :5], v[:, :5]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('affine', [True, False])
+def test_batch_norm_of_a_gpu_is_that_of_a_cpu(affine):
+  model = BatchNorm(affine=affine)
+  x = jnp.asarray(RANDOM.normal(3, 2, (6, 4, 5)), jnp.float32)
+  variables = model.init(jax.random.key(0), x)
+  params = jax.tree.map(lambda a: a + 0.5, variables.get('params', {}))
+
+  def loss(params, x):
+    y, stats = model.apply({**variables, 'params': params}, x, train=True, mutable=['batch_stats'])
+    return jnp.sin(y).sum(), (y, stats)
+
+  def results(platform):
+    with compiling_for(platform):
+      return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, x)
+
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), results('gpu'), results('cpu'))
