@@ -10,6 +10,7 @@ from maskrep.train.hlo import Instruction, Shape, instructions
 
 # Each of their computations is executed by a kernel of its own.
 _CONTROL = 'while', 'call', 'conditional'
+_ATTENTION = '__cudnn$fmhaSoftmax'
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _LABEL = re.compile(r'op_name="([^"]*)"')
 _CONTRACTED = re.compile(r'"lhs_contracting_dimensions":\[([^\]]*)\]')
@@ -53,12 +54,16 @@ def by_roofline(hlo: str, flops: float, bandwidth: float) -> Estimate:
   for one in instructions(hlo, (*_CONTROL, 'async-start')):
     if one.op in _FREE or one.op in _CONTROL or one.op.endswith(('-done', 'async-start')) or one.op.startswith('all-'):
       continue
-    product = _part(one) == PRODUCTS and one.op == 'custom-call'
+    product = one.op == 'custom-call' and _ATTENTION not in one.line and _part(one) == PRODUCTS
     results = one.shapes[:1] if product else one.shapes  # the others are work space
     moved = _bytes(results) + _bytes(one.operands)
-    if 'dynamic-update-slice' in one.line or 'dynamic-slice' in one.line.partition('calls')[0]:
+    if 'dynamic_update_slice' in one.line or 'dynamic-update-slice' in one.line:
+      moved = min(moved, 2 * sum(each.bytes for each in one.operands if each.bytes < _bytes(results)))  # in place
+    elif 'dynamic-slice' in one.line.partition('calls')[0]:
       moved = min(moved, 2 * _bytes(results))
     time = moved / bandwidth
+    if _ATTENTION in one.line:
+      time = max(time, _attention(one) / (flops * _REACHED[0]))
     if product and (contracted := _CONTRACTED.search(one.line)):
       left = one.operands[0]
       inner = math.prod(left.dims[int(d)] for d in contracted[1].replace('"', '').split(',') if d)
@@ -70,9 +75,15 @@ def by_roofline(hlo: str, flops: float, bandwidth: float) -> Estimate:
 
 def _part(one: Instruction) -> str:
   label = _LABEL.search(one.line)
-  if 'matmul' in one.line or 'convolution' in one.line or (label and re.search('dot_general|conv_general', label[1])):
+  if 'matmul' in one.line or 'convolution' in one.line or _ATTENTION in one.line or (label and re.search('dot_general|conv_general', label[1])):
     return PRODUCTS
   return COPIES if one.op in ('copy', 'transpose') else OTHERS
+
+
+def _attention(one: Instruction) -> int:
+  """Operations of cuDNN's fused attention: two products forwards, five backwards, which computes the scores again."""
+  (batch, queries, heads, width), keys = one.operands[0].dims, one.operands[1].dims[1]
+  return 2 * batch * heads * queries * keys * width * (5 if f'{_ATTENTION}Backward' in one.line else 2)
 
 
 def _bytes(shapes: tuple[Shape, ...]) -> int:

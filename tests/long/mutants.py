@@ -13,6 +13,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 # name: (file, text, its replacement, tests that must fail)
 MUTANTS = {
+  'padding is attended to': (
+    'maskrep/models/attention.py', 'jnp.arange(k.shape[2]) < tokens', 'jnp.arange(k.shape[2]) <= tokens',
+    'tests/models/test_platforms.py'),
+  'batch norm of a GPU forgets that its mean moves': (
+    'maskrep/models/norm.py', 'gradient - to_bias / count - normal', 'gradient - normal',
+    'tests/models/test_platforms.py'),
   'one mask for the whole batch': (
     'maskrep/masking/tokens.py', 'return jax.vmap(subset)(keys)',
     'return jax.vmap(subset)(jax.numpy.broadcast_to(keys[:1], keys.shape))', 'tests/masking/test_tokens.py'),

@@ -54,3 +54,31 @@ def test_a_kernel_takes_the_longer_of_its_bytes_and_its_operations():
   assert slow_memory.parts['element-wise and others'] == pytest.approx(moved[1] / 1e9, rel=1e-2)
   slow_products = by_roofline(GPU, flops=1e12, bandwidth=1e15)
   assert slow_products.parts['matrix products'] == pytest.approx(2 * 1024 * 512 * 256 / 0.75e12, rel=1e-1)
+
+
+ATTENTION = '''
+ENTRY %main (q: bf16[8,38,12,64]) -> bf16[8,12,38,64] {
+  %q = bf16[8,38,12,64]{3,2,1,0} parameter(0)
+  %k = bf16[8,38,12,64]{3,2,1,0} parameter(1)
+  ROOT %o = (bf16[8,12,38,64]{3,1,2,0}, u8[0]{0}) custom-call(%q, %k, %k), custom_call_target="__cudnn$fmhaSoftmax"
+}
+'''
+UPDATE = '''
+ENTRY %main (views: f32[10,64], one: f32[32]) -> f32[10,64] {
+  %views = f32[10,64]{1,0} parameter(0)
+  %one = f32[32]{0} parameter(1)
+  ROOT %new = f32[10,64]{1,0} fusion(%views, %one), kind=kLoop, calls=%in, metadata={op_name="dynamic_update_slice"}
+}
+'''
+
+
+def test_fused_attention_is_two_products_and_five_backwards():
+  found = by_roofline(ATTENTION, flops=1e9, bandwidth=1e15)
+  products = 2 * 8 * 12 * 38 * 38 * 64
+  assert found.parts == {'matrix products': pytest.approx(2 * products / 0.75e9, rel=1e-2)}
+  backwards = by_roofline(ATTENTION.replace('Softmax"', 'SoftmaxBackward"'), flops=1e9, bandwidth=1e15)
+  assert backwards.seconds == pytest.approx(5 * products / 0.75e9, rel=1e-2)
+
+
+def test_a_slice_that_is_updated_in_place_moves_only_itself():
+  assert by_roofline(UPDATE, flops=1e15, bandwidth=1e3).seconds == pytest.approx(2 * 32 * 4 / 1e3, rel=1e-2)
