@@ -75,7 +75,8 @@ def by_roofline(hlo: str, flops: float, bandwidth: float) -> Estimate:
 
 def _part(one: Instruction) -> str:
   label = _LABEL.search(one.line)
-  if 'matmul' in one.line or 'convolution' in one.line or _ATTENTION in one.line or (label and re.search('dot_general|conv_general', label[1])):
+  named = label and re.search('dot_general|conv_general', label[1])
+  if named or any(product in one.line for product in ('matmul', 'convolution', _ATTENTION)):
     return PRODUCTS
   return COPIES if one.op in ('copy', 'transpose') else OTHERS
 
