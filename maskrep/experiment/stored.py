@@ -113,7 +113,10 @@ def load_part(what: str, path: str, part: str, section: Mapping[str, Any], wante
   Raises:
     ConfigError, CheckpointError: as `load_tokenizer`.
   """
-  run = open_run(what, Path(path).expanduser(), part)
+  folder = Path(path).expanduser()
+  if native.saved(folder) and not holds_run(folder):
+    raise ConfigError(f'{what}: holds an import, which has no {part}; give the workdir of a run that trained it')
+  run = open_run(what, folder, part)
   there = {name: layer for name, layer in run.params[part].items() if name in wanted}
   check(what, part, there, wanted)
   check_fields(what, part, (run.experiment.method, run.experiment.config[part]), (run.experiment.method, dict(section)))

@@ -13,6 +13,7 @@ from maskrep.configs.evaluation import finetune_extrema_semi, linear
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.experiment.run import run
 from maskrep.experiment.stored import pretrained
+from maskrep.weights import native
 from maskrep.weights.pretrained import digest
 from maskrep.workdir.classes import load_classes
 from maskrep.workdir.lock import exclusive_lock, shared_lock
@@ -105,6 +106,10 @@ def test_semi_supervised_fine_tuning_starts_on_the_first_layer_of_the_projector(
   config.encoder = shrink(mim_digits.get_config()).encoder
   config.train.init_from = str(stored['encoder'][0])
   with pytest.raises(ConfigError, match=r'train\.init_from=.*is a run of mim, which has no projector'):
+    opened(config)
+  native.save(tmp_path / 'import', pretrained('', config.train.init_from)[0])
+  config.train.init_from = str(tmp_path / 'import')
+  with pytest.raises(ConfigError, match='holds an import, which has no projector; give the workdir of a run'):
     opened(config)
 
 
