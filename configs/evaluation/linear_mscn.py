@@ -11,7 +11,6 @@ by us yet.
 
 from maskrep.configs.base.classify import classify
 
-
 # Variant: source, evaluation split.
 DATA = {'': ('tfds:imagenet2012', 'validation'), 'inat18': ('tfds:i_naturalist2018', 'validation'),
         'places205': ('folder:places205', 'val')}
