@@ -30,6 +30,6 @@ def get_config(variant: str = ''):
   if variant == 'msn':
     config.robustness.sets = ('imagenet_a', 'imagenet_r', 'imagenet_sketch')
   elif variant == 'mim':
-    config.data.source = 'tfds:imagenet2012_real'
+    config.data.update(source='tfds:imagenet2012_real', train_split='validation', eval_split='validation')
     config.robustness.update(sets=('imagenet_real', 'imagenet_v2'), corruptions=(), severities=())
   return config
