@@ -25,6 +25,7 @@ MEANINGS = {
   'compute_dtype': "dtype of the computation; 'auto' is bfloat16 on an accelerator and float32 on a CPU.",
   'learning_rates': 'learning rates that are tried, with one training run each.',
   'seeds': 'seeds that are tried with each learning rate.',
+  'lists': 'files of names of training images, or patterns (with *) of them; one training run each, and the mean.',
   'encoder.kind': 'the kind of encoder; it decides which other fields the section has.',
 }
 TITLES = {

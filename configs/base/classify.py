@@ -20,6 +20,7 @@ def classify(
   config.protocol = protocol
   config.learning_rates = ()  # candidates; () means optim.learning_rate alone
   config.seeds = ()  # candidates; () means seed alone
+  config.lists = ()  # files of names of training images, or patterns of such files; () means all images
   config.views = section(
     size=224, crop_scale=(0.08, 1.0), flip=0.5, jitter=0.0, jitter_strength=(0.0, 0.0, 0.0, 0.0), grey=0.0, blur=0.0,
     solarise=0.0, mean=(), std=(), rand_layers=0, rand_operations='increasing', rand_magnitude=0.0,

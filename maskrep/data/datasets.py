@@ -3,10 +3,12 @@
 import dataclasses
 import os
 
+from maskrep.data.lists import places, read_list
 from maskrep.data.sources import scenes, tasks
 from maskrep.data.sources.digits import Digits
 from maskrep.data.sources.folder import open_folder
 from maskrep.data.sources.source import DataSet
+from maskrep.data.sources.subset import ListedSubset
 from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError
 from maskrep.schema import Count, Probability, check
@@ -27,6 +29,7 @@ class Data:
     canvas: side in pixels of the uint8 canvas for a decoded image; larger images are reduced to fit.
     threads: host threads that read and decode.
     max_broken_fraction: largest share of images that may be unreadable; if it is exceeded the run ends.
+    list: a file with one name of an image per line: of the training split these images alone are used; '' for all.
     stall_timeout_s: seconds without an image before the stacks of all threads are dumped; after twice as long the run
       ends.
   """
@@ -39,17 +42,25 @@ class Data:
   threads: Count
   max_broken_fraction: Probability
   stall_timeout_s: Count
+  list: str = ''
 
   __post_init__ = check
 
 
 def open_source(data: Data, split: str) -> DataSet:
-  """Opens a split of `data.source`.
+  """Opens a split of `data.source`, of the training split what `data.list` names.
 
   Raises:
-    ConfigError: there is no such data set or split, or it is not prepared.
+    ConfigError: there is no such data set or split, it is not prepared, or the list names other images.
     DataError: the data set is incomplete.
   """
+  source = _open_whole(data, split)
+  if not data.list or split != data.train_split:
+    return source
+  return ListedSubset(source, read_list(f'config.data.list={data.list!r}', data.list, places(source)))
+
+
+def _open_whole(data: Data, split: str) -> DataSet:
   kind, _, name = data.source.partition(':')
   name = os.path.expanduser(name)
   if kind == 'digits' and not name:

@@ -1,7 +1,10 @@
 """Lists of images: files with one name per line, as in the low-shot subsets of facebookresearch/msn."""
 
+from collections.abc import Iterable
 from concurrent import futures
+import glob
 import logging
+import os
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -29,19 +32,24 @@ def places(source: Source) -> dict[str, list[int]]:
   return found
 
 
-def read_list(path: str, known: dict[str, list[int]]) -> np.ndarray:
+def matching(patterns: Iterable[str]) -> dict[str, list[str]]:
+  """{pattern: the sorted files that it matches, or the pattern itself if there are none, as for the path of a file}."""
+  return {pattern: sorted(glob.glob(os.path.expanduser(pattern))) or [pattern] for pattern in patterns}
+
+
+def read_list(field: str, path: str, known: dict[str, list[int]]) -> np.ndarray:
   """The indices in a source, int64 [M] ascending, of the images that a file names, with or without folders.
 
   Args:
+    field: the field that named the file, and its value, for errors.
     known: `places` of the source.
 
   Raises:
     ConfigError: the file cannot be read, is empty or names an image twice, or the source does not contain each image
       exactly once.
   """
-  field = f'lists={path!r}'
   try:
-    lines = Path(path).read_text().split('\n')
+    lines = Path(path).expanduser().read_text().split('\n')
   except (OSError, UnicodeDecodeError) as error:
     raise ConfigError(f'{field}: cannot be read ({error}); give a file with one name of an image per line') from error
   wanted = [PurePosixPath(line.strip()).name for line in lines if line.strip()]

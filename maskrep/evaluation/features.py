@@ -1,8 +1,6 @@
 """Features of a source: the only code that runs an encoder for evaluation."""
 
 from collections.abc import Callable
-import dataclasses
-import hashlib
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +11,8 @@ import numpy as np
 from maskrep.augment.views import eval_views
 from maskrep.data.datasets import Data
 from maskrep.data.loader import in_order
-from maskrep.data.sources.source import Example, Source
+from maskrep.data.sources.source import Source
+from maskrep.data.sources.subset import Subset
 from maskrep.devices.mesh import batch_sharding, global_batch
 from maskrep.errors import ConfigError
 from maskrep.types import Array, Batch
@@ -41,40 +40,6 @@ def drop_unlabelled(features: Features, source: Source) -> Features:
     raise ConfigError(f'config.data: {source.fingerprint} has no labels, and this protocol needs them; name a split '
                       'with labels')
   return Features(features.features[labelled], features.labels[labelled])
-
-
-@dataclasses.dataclass(frozen=True)
-class Subset:
-  """Some examples of a source, by index."""
-
-  source: Source
-  indices: np.ndarray
-
-  @property
-  def num_classes(self) -> int:
-    return self.source.num_classes
-
-  @property
-  def map_classes(self) -> int:
-    return self.source.map_classes
-
-  @property
-  def map_lookup(self) -> np.ndarray | None:
-    return self.source.map_lookup
-
-  @property
-  def fingerprint(self) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(self.indices, '<i8').data).hexdigest()[:16]
-    return f'{len(self)} ({digest}) of {self.source.fingerprint}'
-
-  def __len__(self) -> int:
-    return len(self.indices)
-
-  def __getitem__(self, index: int) -> Example:
-    return self.source[int(self.indices[index])]
-
-  def name(self, index: int) -> str:
-    return self.source.name(int(self.indices[index]))
 
 
 def sample(source: Source, limit: int) -> Source:

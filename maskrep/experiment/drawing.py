@@ -10,8 +10,8 @@ from maskrep.data.decode import BrokenImage, decode
 from maskrep.data.loader import in_order
 from maskrep.data.sources.folder import read_image
 from maskrep.data.sources.given import GivenImages
+from maskrep.data.sources.subset import Subset
 from maskrep.errors import ConfigError
-from maskrep.evaluation.features import Subset
 from maskrep.experiment.experiment import Experiment
 from maskrep.show.masks import masked_columns
 from maskrep.show.sheet import sheet_png

@@ -92,10 +92,11 @@ def _by_training(
   return results, {
     'encoder': _encoder(folder, pretrained) | {'digest': encoder_digest},
     'encoding': dataclasses.asdict(experiments[0].objective.preprocessing),
-    'data': settings.pop('data'),
+    'data': {name: value for name, value in settings.pop('data').items() if name != 'list'},
     'settings': settings | {
       'learning_rates': list(dict.fromkeys(experiment.optim.learning_rate for experiment in experiments)),
-      'seeds': list(dict.fromkeys(experiment.seed for experiment in experiments))}}
+      'seeds': list(dict.fromkeys(experiment.seed for experiment in experiments)),
+      'lists': list(dict.fromkeys(experiment.data.list for experiment in experiments if experiment.data.list))}}
 
 
 def _pretrained(folder: Path, network: str) -> Pretrained:

@@ -34,7 +34,7 @@ def of_evaluation(config: Mapping[str, Any]) -> Reader:
   if protocol not in PROTOCOLS:
     read = of_training(_filled(config))
     read.annotations |= {'protocol': str, 'learning_rates': tuple[Positive, ...],
-                         'seeds': tuple[NonNegativeInt, ...]}
+                         'seeds': tuple[NonNegativeInt, ...], 'lists': tuple[str, ...]}
     return read
   read = Reader(config)
   read.value('protocol', str)

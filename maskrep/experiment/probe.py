@@ -16,11 +16,13 @@ from flax.traverse_util import flatten_dict
 import jax
 
 from maskrep.data.datasets import Data, open_source
+from maskrep.data.lists import matching
 from maskrep.errors import ConfigError, NonFiniteError
 from maskrep.evaluation.encoders import check_encoder, own_pooling
 from maskrep.evaluation.evaluator import ends_in_accuracy
 from maskrep.evaluation.result import Result
 from maskrep.experiment.experiment import FREE_FIELDS, Experiment
+from maskrep.experiment.outcomes import Outcome, choices, results
 from maskrep.experiment.run import run
 from maskrep.models.encoder import KINDS
 from maskrep.schema import build
@@ -28,13 +30,13 @@ from maskrep.weights.pretrained import Pretrained
 from maskrep.workdir.files import read_json
 
 METRICS = {'eval/accuracy': 'top-1', 'eval/mean_iou': 'mean IoU', 'eval/pixel_accuracy': 'pixel accuracy'}
-OWN_FIELDS = 'protocol', 'learning_rates', 'seeds'  # of the evaluation; no training config has them
+OWN_FIELDS = 'protocol', 'learning_rates', 'seeds', 'lists'  # of the evaluation; no training config has them
 
 
 def experiments(
   config: Mapping[str, Any], folder: Path, pretrained: Pretrained, data: Mapping[str, Any]
 ) -> list[Experiment]:
-  """The training runs of an evaluation: one, or one per value of its `learning_rates` and `seeds`.
+  """The training runs of an evaluation: one, or one per file of its `lists` and value of its `learning_rates`, `seeds`.
 
   Args:
     config: the evaluation's, as plain data.
@@ -60,13 +62,19 @@ def experiments(
     _fill(filled['objective'], pooling=own_pooling(pretrained))
   if 'high_pass_sigma' in filled['views']:
     filled['views']['high_pass_sigma'] = preprocessing.high_pass_sigma
+  if 'projector' in filled:
+    own = pretrained.source.get('config', {}).get('projector', {})
+    filled['projector'] = {name: own.get(name, value) for name, value in filled['projector'].items()}
   if 'regularisation' in filled and not filled['regularisation']['num_classes']:
     section = build(Data, data, 'config.data')
     filled['regularisation']['num_classes'] = open_source(section, section.train_split).num_classes
   found = []
   rates = config.get('learning_rates', ()) or (filled['optim']['learning_rate'],)
-  for rate, seed in itertools.product(rates, config.get('seeds', ()) or (filled['seed'],)):
+  lists = list(itertools.chain(*matching(config.get('lists', ())).values()))
+  for path, rate, seed in itertools.product(lists or ('',), rates, config.get('seeds', ()) or (filled['seed'],)):
     one = copy.deepcopy(filled)
+    if path:
+      one['data']['list'] = path
     one['optim']['learning_rate'], one['seed'] = float(rate), seed
     found.append(Experiment.parse(one))
     if not ends_in_accuracy(found[-1].objective):
@@ -89,10 +97,7 @@ def train(protocol: str, experiments: list[Experiment], folder: Path, digest: st
     RunError: the reason why a run ended before its end.
   """
   found, diverged = [], []
-  tried = {'learning rate': {each.optim.learning_rate for each in experiments},
-           'seed': {each.seed for each in experiments}}
-  several = {name for name, values in tried.items() if len(values) > 1}
-  for experiment in experiments:
+  for experiment, chosen in zip(experiments, choices(experiments), strict=True):
     into = folder / 'evaluations' / f'{protocol}-{identity(experiment.config, digest)}'
     try:
       run(experiment, into, allowed_changes=('train.init_from',), with_verdict=False)
@@ -103,16 +108,10 @@ def train(protocol: str, experiments: list[Experiment], folder: Path, digest: st
       continue
     if jax.process_index() == 0:
       *_, record = read_json(into / 'metrics.jsonl')[0]
-      values = {'learning rate': f'{experiment.optim.learning_rate:g}', 'seed': experiment.seed}
-      suffix = ''.join(f', {name} {value}' for name, value in values.items() if name in several)
-      found += [Result(f'{name}{suffix}', record[metric], note=str(into.relative_to(folder)))
+      found += [Outcome(name, record[metric], chosen, str(into.relative_to(folder)))
                 for metric, name in METRICS.items() if metric in record]
-  if len(experiments) > 1 and found:
-    first = found[0].name.partition(',')[0]
-    best = max((result for result in found if result.name.startswith(first)), key=lambda result: result.value)
-    without = f'; not finite: {", ".join(f"{rate:g}" for rate in diverged)}' if diverged else ''
-    found.append(best._replace(name=f'best {best.name}', note=f'{best.note}; chosen on this split{without}'))
-  return found
+  lists = len({experiment.data.list for experiment in experiments})
+  return results(found, lists, [f'{rate:g}' for rate in dict.fromkeys(diverged)]) if found else []
 
 
 def identity(config: Mapping[str, Any], digest: str) -> str:

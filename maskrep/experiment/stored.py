@@ -105,17 +105,22 @@ def load_part(what: str, path: str, part: str, section: Mapping[str, Any], wante
   """The EMA parameters of a network other than the encoder, from a run's newest checkpoint, on all devices.
 
   Args:
-    what, path, wanted: as in `load_encoder`.
+    what, path: as in `load_encoder`.
+    wanted: as there; some of the network's layers are enough.
     part: the network's name among the parameters, and that of its section in the config.
     section: its section in this config; the run's must have the same fields.
 
   Raises:
     ConfigError, CheckpointError: as `load_tokenizer`.
   """
-  run = open_run(what, Path(path).expanduser(), part)
-  check(what, part, run.params[part], wanted)
+  folder = Path(path).expanduser()
+  if native.saved(folder) and not holds_run(folder):
+    raise ConfigError(f'{what}: holds an import, which has no {part}; give the workdir of a run that trained it')
+  run = open_run(what, folder, part)
+  there = {name: layer for name, layer in run.params[part].items() if name in wanted}
+  check(what, part, there, wanted)
   check_fields(what, part, (run.experiment.method, run.experiment.config[part]), (run.experiment.method, dict(section)))
-  found = restore(what, run, {'ema_params': {part: run.params[part]}})
+  found = restore(what, run, {'ema_params': {part: there}})
   return resampled(found['ema_params'][part], wanted)
 
 

@@ -28,7 +28,7 @@ from maskrep.models.encoder import (
   represent,
   shrink,
 )
-from maskrep.models.heads import LinearClassifier
+from maskrep.models.heads import LinearClassifier, MLPHead
 from maskrep.models.norm import BatchNorm, layer_norm
 from maskrep.schema import Count, NonNegativeInt, OneOf, Range, Reader, check
 from maskrep.types import Array, Aux, Batch, Network, Params, Views
@@ -57,6 +57,8 @@ class Classify:
     layer_decay: the learning rate of layer i of L is multiplied by this to the power of L + 1 - i, see `layer`; with 1
       all are equal. Not for a ResNet. Where patches are averaged, blocks of class attention are no layers.
     encoder_rate: the learning rate of the encoder as a share of the classifier's.
+    projector: ExtreMA's projector, whose first layer, with the weights of the run in `train.init_from`, is trained
+      between encoder and classifier (arXiv:2206.04667, section 5.3); None for none. Only for 'all' and the class token.
     microbatch: images of the global batch that the encoder processes at once; 0 is all.
   """
 
@@ -72,6 +74,7 @@ class Classify:
   microbatch: NonNegativeInt
   final_norm: bool = True
   encoder_rate: Annotated[float, Range(0, 1, above=True)] = 1.0
+  projector: Network | None = None
 
   reads, masked, frozen = ('image', 'size', 'position', 'label'), {}, None
 
@@ -88,9 +91,17 @@ class Classify:
       raise ValueError(f"pooling={self.pooling!r}: must be class_token or both with trained='last_block' of this "
                        'encoder: patches do not go through its last block')
 
+    if self.projector and (self.trained, self.pooling, self.input_norm) != ('all', 'class_token', 'none'):
+      raise ValueError("projector: is for trained='all', pooling='class_token' and input_norm='none'; leave the "
+                       'section config.projector out')
+
   @property
   def backbone(self) -> tuple[str, Network]:
     return 'encoder', self.encoder
+
+  @property
+  def carried(self) -> tuple[str, ...]:
+    return ('projector',) if self.projector else ()
 
   @property
   def exact_microbatches(self) -> bool:
@@ -113,8 +124,12 @@ class Classify:
     student = {'encoder': variables['batch_stats']} if 'batch_stats' in variables else {}
     if self.input_norm == 'batch':
       student['input_norm'] = self._batch_norm.init(classifier_key, representation)['batch_stats']
-    params = {'encoder': variables['params'],
-              'classifier': self.classifier.init(classifier_key, representation)['params']}
+    params = {'encoder': variables['params']}
+    if self.projector:
+      projector = self.projector.init(classifier_key, representation, first=True)
+      params['projector'] = projector['params']
+      representation = self.projector.apply(projector, representation, first=True)
+    params['classifier'] = self.classifier.init(classifier_key, representation)['params']
     if self.input_norm == 'layer_l2':
       params['input_norm'] = self._layer_norm.init(classifier_key, representation)['params']
     return params, {'student': student} if student else {}
@@ -157,7 +172,7 @@ class Classify:
         {'batch_stats': student['input_norm']}, representation, train=True, mutable=['batch_stats'])
       student['input_norm'] = stats['batch_stats']
     else:
-      representation = self._normed(params, representation)
+      representation = self._under_classifier(params, representation)
     logits = self.classify(params, representation)
     loss = jnp.mean(losses.softmax_cross_entropy(logits, views['target']))
     metrics = {
@@ -168,7 +183,7 @@ class Classify:
     return loss, Aux(*jax.tree.map(jax.lax.stop_gradient, (metrics, {'student': student} if student else {})))
 
   def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
-    """'cls' is the input of the classifier: pooled and normalised."""
+    """'cls' is the input of the classifier: pooled, and projected or normalised."""
     variables = self._variables(params, model_state)
     masks = () if keep_idx is None else (keep_idx,)
     out = self.encoder.apply(variables, images, *masks)
@@ -177,7 +192,7 @@ class Classify:
     if self.input_norm == 'batch':
       representation = self._batch_norm.apply({'batch_stats': model_state['student']['input_norm']}, representation)
     else:
-      representation = self._normed(params, representation)
+      representation = self._under_classifier(params, representation)
     return {'cls': representation, 'patches': out['patches']}
 
   def classify(self, params: Params, representation: Array) -> Array:
@@ -197,7 +212,9 @@ class Classify:
   def _layer_norm(self) -> Network:
     return layer_norm(jnp.float32, None)
 
-  def _normed(self, params: Params, representation: Array) -> Array:
+  def _under_classifier(self, params: Params, representation: Array) -> Array:
+    if self.projector:
+      return self.projector.apply({'params': params['projector']}, representation, first=True)
     if self.input_norm == 'layer_l2':
       representation = self._layer_norm.apply({'params': params['input_norm']}, representation)
     return losses.l2_normalize(representation) if self.input_norm in ('l2', 'layer_l2') else representation
@@ -231,13 +248,14 @@ class Classify:
 
 
 def from_config(read: Reader) -> Classify:
-  """Reads the sections views, encoder, regularisation and objective."""
+  """Reads the sections views, encoder, regularisation and objective, and projector if there is one."""
   views = read('views', FilteredView)
   encoder = read_encoder(read, image_size=views.size)
   objective = read(
     'objective', Classify, encoder=encoder, view=views,
     preprocessing=Preprocessing.of(views, read['eval'].crop_fraction, views.high_pass_sigma),
-    regularisation=read('regularisation', Regularisation), microbatch=read['train'].microbatch)
+    regularisation=read('regularisation', Regularisation), microbatch=read['train'].microbatch,
+    projector=read('projector', MLPHead, dtype=read.dtype) if 'projector' in read else None)
   if not objective.exact_microbatches or (objective.input_norm == 'batch' and objective.trained != 'head'):
     read['optim'].refuse_ema('must be 0 if running statistics move with the encoder: they are those of the weights '
                              'that are trained, not of their average')
@@ -248,5 +266,7 @@ def tiny(config) -> None:
   """Makes the sections that `from_config` reads small, for tests."""
   shrink(config)
   config.regularisation.num_classes = 10
+  if 'projector' in config:
+    config.projector.hidden = 16
   if config.encoder.kind == 'resnet':
     config.optim.ema_momentum = 0.0

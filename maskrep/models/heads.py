@@ -71,7 +71,8 @@ class LinearClassifier(nn.Module):
 class MLPHead(nn.Module):
   """ExtreMA's projector and predictor, arXiv:2206.04667 section 3: float [..., D] -> float32 [..., output].
 
-  LayerNorm and GELU follow every layer but the last; initialised as in the authors' code.
+  LayerNorm and GELU follow every layer but the last; initialised as in the authors' code. With `first`, it is the first
+  layer alone, with its norm and GELU: float [..., D] -> float32 [..., hidden].
 
   Attributes:
     hidden: width of all layers but the last.
@@ -88,11 +89,13 @@ class MLPHead(nn.Module):
   __post_init__ = check_module
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, *, first: bool = False):
     init = nn.initializers.xavier_uniform()
-    for i in range(1, self.layers):
+    for i in range(1, 2 if first else self.layers):
       x = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name=f'fc{i}')(x)
       x = nn.gelu(nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=f'norm{i}')(x), approximate=False)
+    if first:
+      return x.astype(jnp.float32)
     return nn.Dense(self.output, dtype=self.dtype, kernel_init=init, name=f'fc{self.layers}')(x).astype(jnp.float32)
 
 

@@ -7,12 +7,12 @@ from ml_collections import ConfigDict
 import pytest
 
 from maskrep.configs import mim_finetune_in1k, msn_digits
-from maskrep.configs.evaluation import finetune, finetune_msn, linear, segmentation
+from maskrep.configs.evaluation import finetune, finetune_extrema_semi, finetune_msn, linear, segmentation
 from maskrep.errors import ConfigError, NonFiniteError
 from maskrep.experiment import probe
 from maskrep.models.encoder import Preprocessing
 from maskrep.weights.pretrained import Pretrained
-from tests.support.tiny import VIT
+from tests.support.tiny import ENCODERS, VIT
 
 pytestmark = pytest.mark.quick
 
@@ -105,6 +105,40 @@ def test_each_rate_is_tried_with_each_seed(monkeypatch, tmp_path):
     ('top-1, learning rate 0.5, seed 0', 0.5), ('top-1, learning rate 0.5, seed 3', 0.8),
     ('top-1, learning rate 0.25, seed 0', 0.25), ('top-1, learning rate 0.25, seed 3', 0.55),
     ('best top-1, learning rate 0.5, seed 3', 0.8)]
+
+
+def test_each_list_is_a_run_and_the_best_rate_has_the_best_mean(monkeypatch, tmp_path):
+  """Not the best of the lists; a rate that diverges on one of them has no mean."""
+  for name in ('a1.txt', 'a2.txt', 'b.txt'):
+    (tmp_path / name).touch()
+
+  def run(config, into, allowed_changes, with_verdict):
+    path, rate = Path(config.data.list), config.optim.learning_rate
+    if rate > 1 and path.name == 'b.txt':
+      raise NonFiniteError('diverged')
+    into.mkdir(parents=True)
+    value = {('a1.txt', 0.5): 0.9, ('a2.txt', 0.5): 0.1, ('b.txt', 0.5): 0.2}.get((path.name, rate), 0.5)
+    (into / 'metrics.jsonl').write_text(f'{{"step": 3, "eval/accuracy": {value}}}\n')
+
+  monkeypatch.setattr(probe, 'run', run)
+  runs = completed(linear, lists=(f'{tmp_path}/a*.txt', f'{tmp_path}/b.txt'), learning_rates=(0.5, 0.25, 2.0))
+  assert [Path(each.data.list).name for each in runs] == ['a1.txt'] * 3 + ['a2.txt'] * 3 + ['b.txt'] * 3
+  found = probe.train('linear', runs, tmp_path, 'a')
+  assert len(found) == 8 + 2 + 1
+  assert found[0].name == f'top-1, list {tmp_path}/a1.txt, learning rate 0.5'
+  first, second, best = found[-3:]
+  assert (first.name, first.value, first.each) == (
+    'mean top-1 of 3 lists, learning rate 0.5', pytest.approx(0.4), (0.9, 0.1, 0.2))
+  assert (second.value, second.std) == (0.5, 0) and best.value == 0.5
+  assert best.name == 'best mean top-1 of 3 lists, learning rate 0.25' and best.note.endswith('not finite: 2')
+
+
+def test_the_projector_is_that_of_the_run():
+  cait = dataclasses.replace(ENCODER, kind='cait', config=ENCODERS['cait'], source={
+    'config': {'projector': {'hidden': 24, 'output': 8, 'layers': 2}}})
+  classify = completed(finetune_extrema_semi, cait)[0].objective
+  assert (classify.projector.hidden, classify.carried, classify.pooling) == (24, ('projector',), 'class_token')
+  assert completed(finetune_extrema_semi, dataclasses.replace(cait, source={}))[0].objective.projector.hidden == 4096
 
 
 @pytest.mark.parametrize(('module', 'encoder', 'data', 'said'), [

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from maskrep.cli.export import main as export
-from maskrep.configs import mim_digits, mscn_digits, mscn_resnet50_byol, vqgan_digits
-from maskrep.configs.evaluation import linear
+from maskrep.configs import extrema_digits, mim_digits, mscn_digits, mscn_resnet50_byol, vqgan_digits
+from maskrep.configs.evaluation import finetune_extrema_semi, linear
 from maskrep.errors import CheckpointError, ConfigError
 from maskrep.experiment.run import run
 from maskrep.experiment.stored import pretrained
+from maskrep.weights import native
 from maskrep.weights.pretrained import digest
 from maskrep.workdir.classes import load_classes
 from maskrep.workdir.lock import exclusive_lock, shared_lock
@@ -80,6 +81,35 @@ def test_a_warm_start_takes_the_decoder_too_if_it_is_carried_over(config, stored
     opened(config)
   config.decoder.heads, config.train.init_from = 2, str(stored['encoder'][0])
   with pytest.raises(ConfigError, match=r'train\.init_from=.*is a run of mim, which has no decoder'):
+    opened(config)
+
+
+def test_semi_supervised_fine_tuning_starts_on_the_first_layer_of_the_projector(stored, tmp_path):
+  """Bit-equal to the EMA's, with its norm; a run without a projector is refused."""
+  there = store(shrink(extrema_digits.get_config()), tmp_path)
+  config = shrink(completed(finetune_extrema_semi.get_config(), 'cait'))
+  config.encoder, config.views.size = shrink(extrema_digits.get_config()).encoder, 16
+  config.projector = shrink(extrema_digits.get_config()).projector
+  config.train.init_from = str(tmp_path)
+  plan, cold = first_state(config)
+  warm = plan.warm_start(cold)
+  for tree in (warm.params, warm.ema_params):
+    assert tree['projector'].keys() == {'fc1', 'norm1'} and tree['classifier']['dense']['kernel'].shape == (16, 10)
+    jax.tree.map(np.testing.assert_array_equal, tree['projector'],
+                 {name: there.ema_params['projector'][name] for name in ('fc1', 'norm1')})
+    jax.tree.map(np.testing.assert_array_equal, tree['encoder'], there.ema_params['encoder'])
+  assert not np.array_equal(there.params['projector']['fc1']['kernel'], there.ema_params['projector']['fc1']['kernel'])
+
+  config.projector.hidden = 24
+  with pytest.raises(ConfigError, match='its projector is another than this config asks for: fc1.bias'):
+    opened(config)
+  config.encoder = shrink(mim_digits.get_config()).encoder
+  config.train.init_from = str(stored['encoder'][0])
+  with pytest.raises(ConfigError, match=r'train\.init_from=.*is a run of mim, which has no projector'):
+    opened(config)
+  native.save(tmp_path / 'import', pretrained('', config.train.init_from)[0])
+  config.train.init_from = str(tmp_path / 'import')
+  with pytest.raises(ConfigError, match='holds an import, which has no projector; give the workdir of a run'):
     opened(config)
 
 

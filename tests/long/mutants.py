@@ -156,6 +156,9 @@ MUTANTS = {
   'features of another encoder are taken from the cache': (
     'maskrep/evaluation/encoders.py', "return {'weights': self.digest, 'kind'", "return {'kind'",
     'tests/cli/test_evaluate.py'),
+  'the mean over lists lacks one that diverged': (
+    'maskrep/experiment/outcomes.py', 'for name, group in values.items() if len(group) == lists]',
+    'for name, group in values.items()]', 'tests/experiment/test_probe.py'),
   'a probe of another encoder is taken for this one': (
     'maskrep/experiment/probe.py', 'json.dumps([digest, same]', 'json.dumps([same]',
     'tests/experiment/test_probe.py'),

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from maskrep.models.encoder import represent
+from maskrep.models.heads import MLPHead
 from tests.methods.test_classify import CAIT, RESNET, VIT
 
 
@@ -66,3 +68,24 @@ def test_the_encoder_learns_at_a_rate_of_its_own_and_tokens_do_not_decay():
 def test_the_last_block_of_a_resnet_has_no_norm_after_it():
   last = dataclasses.replace(RESNET, trained='last_block')
   assert {path[1] for path, scale in scales_of(last).items() if scale} == {'layer4_1', 'dense'}
+
+
+def test_the_classifier_is_on_the_first_layer_of_the_projector():
+  """By hand, with its norm and GELU; it learns and decays as the classifier does."""
+  head = MLPHead(hidden=12, output=8, layers=3)
+  semi = dataclasses.replace(CAIT, trained='all', layer_decay=0.5, projector=head)
+  params, _ = jax.jit(semi.init)(jax.random.key(0))
+  assert {'.'.join(path[:2]): scale for path, scale in scales_of(semi).items() if path[0] != 'encoder'} == {
+    'projector.fc1': 1, 'projector.norm1': 1, 'classifier.dense': 1}
+  rules = semi.rules(params)['projector']
+  assert rules['fc1']['kernel'].decay and not rules['norm1']['scale'].decay
+  images = jax.random.normal(jax.random.key(1), (3, 8, 8, 3))
+  x, found = jax.jit(lambda p: (
+    CAIT.encoder.apply({'params': p['encoder']}, images)['cls'], semi.encode(p, {}, images)['cls']))(params)
+  fc, norm = ({name: np.asarray(leaf, np.float64) for name, leaf in params['projector'][part].items()}
+              for part in ('fc1', 'norm1'))
+  x = np.asarray(x, np.float64) @ fc['kernel'] + fc['bias']
+  x = norm['scale'] * (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5) + norm['bias']
+  np.testing.assert_allclose(found, x / 2 * (1 + scipy.special.erf(x / 2**0.5)), atol=1e-5)
+  with pytest.raises(ValueError, match="projector: is for trained='all'"):
+    dataclasses.replace(semi, layer_decay=1.0, trained='head')

@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Iterator
 import contextlib
 import dataclasses
-import glob
-import os
 from typing import Annotated
 
 import numpy as np
 
-from maskrep.data.lists import places, read_list
+from maskrep.data.lists import matching, places, read_list
+from maskrep.data.sources.subset import Subset
 from maskrep.errors import ConfigError
 from maskrep.evaluation.evaluator import Evaluator
-from maskrep.evaluation.features import Features, Subset, drop_unlabelled
+from maskrep.evaluation.features import Features, drop_unlabelled
 from maskrep.evaluation.metrics.logistic import TooFewLabels, draw_examples, draw_share, low_shot
 from maskrep.evaluation.protocols.logistic import accuracy_of
 from maskrep.evaluation.result import Result, from_repetitions
@@ -98,12 +97,9 @@ def lowshot_masked(evaluator: Evaluator, options: LowShotMasked, *, seed: int) -
 def _listed(evaluator: Evaluator, options: LowShot) -> dict[str, list[Subset]]:
   """Returns pattern -> the images of its lists; all are opened before any image is encoded."""
   evaluator.require_labels()
-  files = {pattern: sorted(glob.glob(os.path.expanduser(pattern))) for pattern in options.lists}
-  for pattern, matches in files.items():
-    if not matches:
-      raise ConfigError(f'lists={options.lists}: no file matches {pattern!r}')
+  files = matching(options.lists)
   known = places(evaluator.train) if files else {}
-  return {pattern: [Subset(evaluator.train, read_list(file, known)) for file in matches]
+  return {pattern: [Subset(evaluator.train, read_list(f'lists={file!r}', file, known)) for file in matches]
           for pattern, matches in files.items()}
 
 

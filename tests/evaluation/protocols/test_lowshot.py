@@ -103,5 +103,5 @@ def test_impossible_options(changes, message):
 def test_what_is_not_there_is_named(tmp_path):
   with pytest.raises(ConfigError, match='class . has .* training examples, not 99'):
     lowshot(Pixels(), options(labels_per_class=(99,)), seed=0)
-  with pytest.raises(ConfigError, match='no file matches'):
+  with pytest.raises(ConfigError, match='none.*cannot be read'):
     lowshot(Pixels(), options(lists=(f'{tmp_path}/none*',)), seed=0)
