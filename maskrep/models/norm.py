@@ -105,11 +105,8 @@ def _normalised(dtype, x, scale, bias):
 
 def _forwards(dtype, x, scale, bias):
   wide = x.astype(jnp.float32)
-  # Shifted by its first value a row has a mean near 0, so that one pass is enough for mean and variance.
-  shifted = wide - wide[..., :1]
-  first, second = shifted.mean(-1, keepdims=True), jnp.square(shifted).mean(-1, keepdims=True)
-  mean = wide[..., :1] + first
-  inverse = jax.lax.rsqrt(jnp.maximum(second - jnp.square(first), 0) + LAYER_EPSILON)
+  mean, square = wide.mean(-1, keepdims=True), jnp.square(wide).mean(-1, keepdims=True)  # in one pass
+  inverse = jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + LAYER_EPSILON)
   return ((wide - mean) * (inverse * scale) + bias).astype(dtype), (x, mean, inverse, scale)
 
 
