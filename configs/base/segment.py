@@ -6,7 +6,7 @@ from maskrep.configs.base.sections import imagenet, section
 
 
 def segmentation(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
-  """A linear layer on the patches of the encoder of a run.
+  """A linear layer on the patches of the encoder of a run; with a section `upernet`, UperNet on its blocks.
 
   The evaluation fills in what the encoder determines: its kind and sizes, the mean, deviation and high-pass filter of
   its images, and the size of the views if that is 0.
@@ -18,9 +18,9 @@ def segmentation(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
   config.seeds = ()  # candidates; () means seed alone
   config.views = section(
     size=0, crop_scale=(0.25, 1.0), flip=0.5, jitter=0.8, jitter_strength=(0.4, 0.4, 0.4, 0.1), grey=0.0, blur=0.0,
-    solarise=0.0, mean=(), std=(), high_pass_sigma=0.0)
+    solarise=0.0, mean=(), std=(), high_pass_sigma=0.0, scale_jitter=(0.0, 0.0))
   config.encoder = section()
-  config.objective = section(map_classes=0, trained='head')
+  config.objective = section(map_classes=0, trained='head', layer_decay=1.0, stride=0)
   config.optim = section(
     optimizer_kind='adamw',
     warmup_learning_rate=0.0, learning_rate=1e-3, final_learning_rate=0.0, warmup_epochs=0.0, schedule_stretch=1.0,

@@ -192,7 +192,7 @@ class Evaluator:
     if isinstance(objective, Segments):
       confusion = self._confusion(objective, objective.preprocessing)
       scores = segmentation.scores(segmentation.confusion(
-        confusion, weights[0], self.eval, self.data, classes=objective.map_classes, batch_size=self.batch_size,
+        confusion, weights, self.eval, self.data, classes=objective.map_classes, batch_size=self.batch_size,
         mesh=self.mesh))
       return [Result('mean IoU', scores.mean_iou, metric='mean_iou'),
               Result('pixel accuracy', scores.pixel_accuracy, metric='pixel_accuracy')]
@@ -229,7 +229,8 @@ class Evaluator:
   def _confusion(self, objective: Segments, preprocessing: Preprocessing) -> segmentation.ConfusionFn:
     if 'confusion' not in self.compiled:
       self.compiled['confusion'] = segmentation.jit_confusion(
-        objective.segment, preprocessing, classes=objective.map_classes, mesh=self.mesh)
+        lambda weights, images: objective.segment(weights[0], weights[1], images), preprocessing,
+        classes=objective.map_classes, stride=objective.stride, mesh=self.mesh)
     return self.compiled['confusion']
 
   def _extracted(self, encoder: Encoder, source: Source, ratio: float, whole: bool) -> Features:

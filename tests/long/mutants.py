@@ -102,8 +102,8 @@ MUTANTS = {
     'maskrep/masking/pixels.py', 'mask_image(jax.random.fold_in(key, i), image', 'mask_image(key, image',
     'tests/masking/test_pixels.py'),
   'the map is not flipped with its picture': (
-    'maskrep/augment/views.py', 'crop.nearest(label_map, box, recipe.size, flip=flip)',
-    'crop.nearest(label_map, box, recipe.size, flip=False)', 'tests/methods/test_segment.py'),
+    'maskrep/augment/scenes.py', 'return image, crop.nearest(label_map, box, recipe.size, flip=flip)',
+    'return image, crop.nearest(label_map, box, recipe.size, flip=False)', 'tests/methods/test_segment.py'),
   'pixels of no class are judged': (
     'maskrep/evaluation/metrics/segmentation.py',
     'jnp.where(truth == NONE, classes**2, truth.astype(jnp.int32) * classes',
@@ -113,7 +113,7 @@ MUTANTS = {
     'maskrep/evaluation/metrics/segmentation.py', 'out=np.full(len(right), np.nan)', 'out=np.zeros(len(right))',
     'tests/evaluation/metrics/test_segmentation.py'),
   'each picture counts alike, not each pixel': (
-    'maskrep/methods/segment.py', "noise).sum(0)", "noise)\n    sums = (sums / sums[:, 2:]).sum(0)",
+    'maskrep/methods/segment.py', 'sums = sums.sum(0)', 'sums = (sums / sums[..., 2:]).sum(0)',
     'tests/methods/test_segment.py'),
   'Sinkhorn ends on the prototypes': (
     'maskrep/methods/losses.py', 'axis=0, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=1',
