@@ -65,7 +65,7 @@ def check_classes(objective: Objective, name: str, train: Source) -> None:
   if isinstance(objective, Segments) and objective.map_classes != train.map_classes:
     if not train.map_classes:
       raise ConfigError(f'config.data.source={name}: has no label maps with known classes; use '
-                        'digit_scenes, ade20k:PATH or a tfds data set with them')
+                        'digit_scenes, ade20k:PATH or another data set with them')
     raise ConfigError(f'config.objective.map_classes={objective.map_classes}: {name} has {train.map_classes} '
                       'classes; set it to that number')
 
