@@ -30,7 +30,7 @@ def segmentation(*, batch_size: int, epochs: int) -> ml_collections.ConfigDict:
 
 
 def linear_decoder_448(
-  source: str, *, train_split: str, eval_split: str, examples: int, epochs: float, classes: int, canvas: int,
+  source: str, *, train_split: str, eval_split: str, examples: int, epochs: float, classes: int, canvas: int
 ) -> ml_collections.ConfigDict:
   """Chen et al. 2023, section 4.4: encoder and linear decoder at 448 pixels, seven learning rates with three seeds."""
   config = segmentation(batch_size=16, epochs=epochs)

@@ -1,8 +1,8 @@
 """Semantic segmentation of Cityscapes by a linear layer on the patches: Chen et al. 2023, section 4.4.
 
-Encoder and linear decoder at 448 pixels, seven learning rates with three seeds each, as in segmentation_ade20k.py; our
-reading is the same, and 80 000 steps, and windows of 448 pixels at two thirds of that in evaluation: squashed, images of 2048 x 1024
-would be twice as narrow as in training. Not run by us yet.
+Encoder and linear decoder at 448 pixels, seven learning rates with three seeds each, as in segmentation_ade20k.py. Our
+reading: as there, with 80 000 steps; and windows of 448 pixels at two thirds of that in evaluation, because images of
+2048 x 1024, squashed to a square, would be half as wide as in training. Not run by us yet.
 
 The data are the folder in which leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip were unpacked. See
 `maskrep/data/sources/scene_folders.py` for the files that are read.

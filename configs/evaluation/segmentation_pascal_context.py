@@ -1,11 +1,11 @@
 """Semantic segmentation of Pascal Context by a linear layer on the patches: Chen et al. 2023, section 4.4.
 
-Encoder and linear decoder at 448 pixels, seven learning rates with three seeds each, as in segmentation_ade20k.py; our
-reading is the same, and 80 000 steps, and 60 classes, of which one is the background; without it:
+Encoder and linear decoder at 448 pixels, seven learning rates with three seeds each, as in segmentation_ade20k.py. Our
+reading: as there, with 80 000 steps; and 60 classes, of which one is the background. Without it:
 --config.data.source=pascal_context_59:VOCdevkit/VOC2010 --config.objective.map_classes=59. Not run by us yet.
 
-The data are a VOCdevkit/VOC2010 with the maps and lists that mmsegmentation's tools/dataset_converters/pascal_context.py
-makes of trainval_merged.json. See `maskrep/data/sources/scene_folders.py` for the files that are read.
+The data are a VOCdevkit/VOC2010 with the maps and lists that mmsegmentation's converter, pascal_context.py, makes of
+trainval_merged.json. See `maskrep/data/sources/scene_folders.py` for the files that are read.
 
   maskrep evaluate segmentation --workdir=runs/mim_vitb14 --config=segmentation_pascal_context
 """

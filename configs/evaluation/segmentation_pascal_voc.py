@@ -1,7 +1,7 @@
 """Semantic segmentation of Pascal VOC 2012 by a linear layer on the patches: Chen et al. 2023, section 4.4.
 
-Encoder and linear decoder at 448 pixels, seven learning rates with three seeds each, as in segmentation_ade20k.py; our
-reading is the same, and 80 000 steps, and the training split augmented by SBD's, as usual. Not run by us yet.
+Encoder and linear decoder at 448 pixels, seven learning rates with three seeds each, as in segmentation_ade20k.py. Our
+reading: as there, with 80 000 steps; and the training split with SBD's pictures, as usual. Not run by us yet.
 
 The data are the folder in which VOCtrainval_11-May-2012.tar and SBD's benchmark.tgz were unpacked: it then holds
 VOCdevkit/VOC2012 and benchmark_RELEASE. See `maskrep/data/sources/scene_folders.py` for the files that are read.
