@@ -207,8 +207,8 @@ def from_config(read: Reader) -> Segment:
     read['optim'].refuse_ema('must be 0 with config.upernet: its running statistics are those of the weights that are '
                              'trained, not of their average')
     if max(upernet.blocks) > encoder.depth:
-      raise ConfigError(f'config.upernet.blocks={upernet.blocks}: the encoder has {encoder.depth} blocks; name four of '
-                        f'them, as {tuple(encoder.depth * i // 12 for i in (4, 6, 8, 12))}')
+      raise ConfigError(f'config.upernet.blocks={upernet.blocks}: the encoder has {encoder.depth} blocks; name '
+                        f'four numbers of them, as {tuple(-(-encoder.depth * i // 12) for i in (4, 6, 8, 12))}')
   return read(
     'objective', Segment, encoder=encoder, view=views, upernet=upernet,
     preprocessing=Preprocessing.of(views, read['eval'].crop_fraction, views.high_pass_sigma),

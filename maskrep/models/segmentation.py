@@ -51,7 +51,7 @@ class UperNet(nn.Module):
   on the third level: [B, h, w, classes].
 
   Attributes:
-    blocks: numbers of the four blocks, from 1, rising.
+    blocks: numbers of the four blocks, from 1, in rising order.
     channels: channels of pyramid pooling and feature pyramid.
     pool_sizes: sides of the grids of pyramid pooling.
     auxiliary_channels, auxiliary_weight: channels of the auxiliary head, and the weight of its loss.
@@ -71,8 +71,8 @@ class UperNet(nn.Module):
 
   def __post_init__(self):
     check_module(self)
-    if list(self.blocks) != sorted(set(self.blocks)):
-      raise ValueError(f'blocks={self.blocks}: must rise, for example (4, 6, 8, 12)')
+    if list(self.blocks) != sorted(self.blocks):
+      raise ValueError(f'blocks={self.blocks}: must be in rising order, for example (4, 6, 8, 12)')
 
   @property
   def weights(self) -> tuple[float, ...]:
