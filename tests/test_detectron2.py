@@ -81,7 +81,7 @@ def test_a_vit_has_every_array_of_vitdet_s_backbone(kind):
 
 
 @pytest.mark.usefixtures('torchvision')
-@pytest.mark.parametrize('kind, config', [('vit', VIT), ('cait', CAIT)])
+@pytest.mark.parametrize('kind, config', [('cait', CAIT), pytest.param('vit', VIT, marks=pytest.mark.slow)])
 def test_exports_are_certified_and_loaded_by_complete_names(kind, config, tmp_path, capsys):
   native.save(tmp_path / 'ours', pretrained(kind, config))
   run(export, workdir=tmp_path / 'ours', format='detectron2', output=tmp_path / 'backbone.pkl')

@@ -223,6 +223,5 @@ def tiny(config) -> None:
   config.objective.map_classes = 11
   config.objective.stride = min(config.objective.get('stride', 0), config.views.size // 2)
   if 'upernet' in config:
-    config.encoder.depth = 4
-    config.upernet.update(blocks=(1, 2, 3, 4), channels=8, auxiliary_channels=8, pool_sizes=(1, 2))
+    config.upernet.update(blocks=(1, 1, 2, 2), channels=8, auxiliary_channels=8, pool_sizes=(1, 2))
     config.optim.ema_momentum = 0.0

@@ -12,6 +12,9 @@ from maskrep.devices.mesh import make_mesh
 from maskrep.errors import ConfigError
 from maskrep.experiment.experiment import Experiment
 from maskrep.methods.segment import pixel_sums
+from maskrep.models.encoder import patches_after
+from maskrep.models.norm import layer_norm
+from maskrep.models.vit import ViT
 from tests.support.tiny import completed, shrink
 
 
@@ -59,12 +62,28 @@ def test_the_loss_adds_the_auxiliary_head_s_and_trains_what_the_heads_see(segmen
   scales = {name: {rule.learning_rate_scale for rule in jax.tree.leaves(tree)}
             for name, tree in rules['encoder'].items()}
   unseen = dict.fromkeys(('cls', 'norm', 'class_block0', 'class_block1'), {0})
-  assert scales == unseen | {'embed': {0.85**5}} | {f'block{i}': {0.85**(4 - i)} for i in range(4)}
+  assert scales == unseen | {'embed': {0.85**3}, 'block0': {0.85**2}, 'block1': {0.85}}
   assert {rule.learning_rate_scale for rule in jax.tree.leaves(rules['decoder'])} == {1}
 
 
+def test_levels_are_patches_after_their_blocks():
+  """The final norm makes them the output of the encoder that ends with that block."""
+  vit = ViT(patch_size=4, width=16, depth=2, heads=2, image_size=8)
+  images = np.random.default_rng(0).normal(size=(2, 8, 12, 3)).astype(np.float32)
+
+  def both(key):
+    variables = vit.init(key, images)
+    levels = patches_after(vit, variables, images, None, (1, 2))
+    norm = layer_norm(jnp.float32, None).bind({'params': variables['params']['norm']})
+    return [norm(x) for x in levels], [vit.clone(depth=depth).apply(variables, images)['patches'] for depth in (1, 2)]
+
+  for level, patches in zip(*jax.jit(both)(jax.random.key(0)), strict=True):
+    assert level.shape == (2, 2, 3, 16)
+    np.testing.assert_allclose(level.reshape(2, 6, 16), patches, atol=1e-5)
+
+
 @pytest.mark.parametrize('section, field, value, message', [
-  ('upernet', 'blocks', (1, 2, 3, 5), r'the encoder has 4 blocks; .*, as \(2, 2, 3, 4\)'),
+  ('upernet', 'blocks', (1, 2, 3, 5), r'the encoder has 2 blocks; .*, as \(1, 1, 2, 2\)'),
   ('upernet', 'blocks', (1, 3, 2, 4), 'must be in rising order'),
   ('upernet', 'dropout', 1.0, 'must be in'), ('optim', 'ema_momentum', 0.9, 'must be 0 with config.upernet')])
 def test_bad_fields_are_refused_in_one_line(config, section, field, value, message):

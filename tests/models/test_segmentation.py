@@ -102,6 +102,7 @@ def test_upernet_is_that_of_transformers(train, theirs, levels):
                variables(theirs)['batch_stats'])
 
 
+@pytest.mark.slow
 def test_dropout_takes_whole_channels_of_an_image(levels):
   """Seen through classifiers that only copy."""
   copying = UPERNET.clone(classes=UPERNET.channels, auxiliary_channels=UPERNET.channels)

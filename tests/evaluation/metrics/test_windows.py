@@ -53,7 +53,7 @@ def test_a_window_as_large_as_the_image_gives_the_logits_of_the_whole():
   np.testing.assert_allclose(slid, whole, atol=1e-5)
 
 
-@pytest.mark.parametrize('size', [(3, 7), (9, 3), (3, 3)])
+@pytest.mark.parametrize('size', [(9, 3), *(pytest.param(each, marks=pytest.mark.slow) for each in [(3, 7), (3, 3)])])
 def test_windows_slide_as_in_loops(size):
   """Resize, cut, predict, enlarge, add, count, divide, resize back. Images are enlarged: reducing, we antialias."""
   torch = pytest.importorskip('torch')
