@@ -186,13 +186,21 @@ class CarriesOver(Protocol):
 
 @runtime_checkable
 class Segments(Protocol):
-  """An objective that predicts a class for each patch."""
+  """An objective that predicts a class for each part of an image, as a patch.
+
+  Attributes:
+    map_classes: number of classes.
+    stride: pixels between sliding windows in evaluation; 0 squashes the whole image to one square.
+  """
 
   @property
   def map_classes(self) -> int: ...
 
-  def segment(self, params: Params, images: Array) -> Array:
-    """Preprocessed images [B, H, W, 3] -> logits [B, rows, columns, map_classes] of their patches."""
+  @property
+  def stride(self) -> int: ...
+
+  def segment(self, params: Params, model_state: Any, images: Array) -> Array:
+    """Preprocessed images [B, H, W, 3] -> logits [B, rows, columns, map_classes] of their parts."""
     ...
 
 

@@ -135,14 +135,6 @@ def make_view_of(
   return normalise(image, recipe.mean, recipe.std)
 
 
-def make_view_and_map(key: Array, canvas: Array, label_map: Array, size: Array, recipe: View) -> tuple[Array, Array]:
-  """Like `make_view`, with the same crop and flip of the label map, uint8 [S, S] -> [size, size]."""
-  crop_key, colour_key = jax.random.split(key)
-  box, flip = draw_crop(crop_key, size, recipe)
-  image = make_view_of(crop_key, colour_key, canvas, size, recipe)
-  return image, crop.nearest(label_map, box, recipe.size, flip=flip)
-
-
 def make_views(keys: Array, canvases: Array, sizes: Array, recipe: View, count: int) -> Array:
   """Makes `count` independent views of every image of a batch.
 
@@ -195,9 +187,20 @@ def eval_views(
 ) -> Array:
   """uint8 [B, S, S, 3], int32 [B, 2] -> normalised float32 [B, size, size, 3]: centres or, squashed, full images."""
 
-  def one(canvas, true_size):
+  def box(true_size):
     image = jnp.concatenate([jnp.zeros(2), true_size])
-    box = image if squash else crop.center_crop_box(true_size, size, crop_fraction)
-    return normalise(crop.resample(canvas, box, size, flip=False, within=image), mean, std)
+    return image if squash else crop.center_crop_box(true_size, size, crop_fraction)
 
-  return jax.vmap(one)(canvases, sizes)
+  return box_views(canvases, sizes, jax.vmap(box)(sizes), size=size, mean=mean, std=std)
+
+
+def box_views(
+  canvases: Array, sizes: Array, boxes: Array, *, size: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Array:
+  """Like `eval_views`, of the box [B, 4] of each image (top, left, height, width), cut after resizing."""
+
+  def one(canvas, true_size, box):
+    within = jnp.concatenate([jnp.zeros(2), true_size])
+    return normalise(crop.resample(canvas, box, size, flip=False, within=within), mean, std)
+
+  return jax.vmap(one)(canvases, sizes, boxes)

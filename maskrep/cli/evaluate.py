@@ -28,7 +28,7 @@ PROTOCOLS = {
   'linear': 'trains a linear classifier on the frozen encoder',
   'partial': 'trains the last block, the final norm and a classifier',
   'finetune': 'trains the encoder and a classifier',
-  'segmentation': 'trains a linear layer on patch tokens',
+  'segmentation': 'trains a linear layer on patch tokens, or UperNet',
 }
 
 

@@ -4,9 +4,11 @@ import dataclasses
 import os
 
 from maskrep.data.lists import places, read_list
-from maskrep.data.sources import scenes, tasks
+from maskrep.data.sources import tasks
 from maskrep.data.sources.digits import Digits
 from maskrep.data.sources.folder import open_folder
+from maskrep.data.sources.scene_folders import BENCHMARKS, SceneFolder
+from maskrep.data.sources.scenes import DigitScenes
 from maskrep.data.sources.source import DataSet
 from maskrep.data.sources.subset import ListedSubset
 from maskrep.data.sources.tfds import TFDS
@@ -21,7 +23,8 @@ class Data:
   """The images of a run, and how the host reads them.
 
   Attributes:
-    source: the data set: digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH or task:NAME.
+    source: the data set: digits, digit_scenes, tfds:NAME, folder:PATH, task:NAME or, with label maps, ade20k:PATH,
+      pascal_voc:PATH, pascal_context:PATH, pascal_context_59:PATH or cityscapes:PATH.
     train_split: the split to train on.
     eval_split: the split for evaluation; '' for none. For a folder, '10%' holds out a tenth of the images of
       `train_split`.
@@ -66,14 +69,14 @@ def _open_whole(data: Data, split: str) -> DataSet:
   if kind == 'digits' and not name:
     return Digits(split)
   if kind == 'digit_scenes' and not name:
-    return scenes.DigitScenes(split)
+    return DigitScenes(split)
   if kind == 'tfds' and name:
     return TFDS(name, split, download=data.download)
   if kind == 'folder' and name:
     return open_folder(name, split, train=data.train_split, evaluation=data.eval_split)
-  if kind == 'ade20k' and name:
-    return scenes.ADE20K(name, split)
+  if kind in BENCHMARKS and name:
+    return SceneFolder(kind, name, split)
   if kind == 'task' and name:
     return tasks.open_task(name, split, download=data.download)
   raise ConfigError(f'config.data.source={data.source!r}: must be digits, digit_scenes, tfds:NAME, folder:PATH, '
-                    'ade20k:PATH or task:NAME')
+                    f'task:NAME or, with label maps, {":PATH, ".join(BENCHMARKS)}:PATH')

@@ -18,7 +18,7 @@ class MapValues(NamedTuple):
 
 
 # Data sets whose tfds features do not define the values. scene_parse150 is not here: tfds prepares the maps of the
-# instance benchmark, with three channels, instead of those of the 150 classes; see `scenes.ADE20K`.
+# instance benchmark, with three channels, instead of those of the 150 classes; see `sources.scene_folders`.
 TFDS = {
   'oxford_iiit_pet': MapValues((1, 2, 3)),  # pet, background, border
   # The 19 classes that the benchmark evaluates, of 34.

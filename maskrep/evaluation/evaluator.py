@@ -65,7 +65,7 @@ def check_classes(objective: Objective, name: str, train: Source) -> None:
   if isinstance(objective, Segments) and objective.map_classes != train.map_classes:
     if not train.map_classes:
       raise ConfigError(f'config.data.source={name}: has no label maps with known classes; use '
-                        'digit_scenes, ade20k:PATH or a tfds data set with them')
+                        'digit_scenes, ade20k:PATH or another data set with them')
     raise ConfigError(f'config.objective.map_classes={objective.map_classes}: {name} has {train.map_classes} '
                       'classes; set it to that number')
 
@@ -192,7 +192,7 @@ class Evaluator:
     if isinstance(objective, Segments):
       confusion = self._confusion(objective, objective.preprocessing)
       scores = segmentation.scores(segmentation.confusion(
-        confusion, weights[0], self.eval, self.data, classes=objective.map_classes, batch_size=self.batch_size,
+        confusion, weights, self.eval, self.data, classes=objective.map_classes, batch_size=self.batch_size,
         mesh=self.mesh))
       return [Result('mean IoU', scores.mean_iou, metric='mean_iou'),
               Result('pixel accuracy', scores.pixel_accuracy, metric='pixel_accuracy')]
@@ -229,7 +229,8 @@ class Evaluator:
   def _confusion(self, objective: Segments, preprocessing: Preprocessing) -> segmentation.ConfusionFn:
     if 'confusion' not in self.compiled:
       self.compiled['confusion'] = segmentation.jit_confusion(
-        objective.segment, preprocessing, classes=objective.map_classes, mesh=self.mesh)
+        lambda weights, images: objective.segment(weights[0], weights[1], images), preprocessing,
+        classes=objective.map_classes, stride=objective.stride, mesh=self.mesh)
     return self.compiled['confusion']
 
   def _extracted(self, encoder: Encoder, source: Source, ratio: float, whole: bool) -> Features:

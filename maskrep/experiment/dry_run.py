@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from maskrep.compiled_for import compiling_for
 from maskrep.data.datasets import Data, open_source
+from maskrep.data.sources.scene_folders import BENCHMARKS
 from maskrep.devices.distributed import device_table
 from maskrep.devices.mesh import make_mesh
 from maskrep.devices.topology import Topology, topology
@@ -26,7 +27,7 @@ from maskrep.train.program import Program
 
 # Published sizes, used if the data are not on this machine.
 EXAMPLES = {('tfds:imagenet2012', 'train'): 1_281_167}
-ELSEWHERE = 'tfds', 'folder', 'ade20k', 'task'  # kinds of sources that may lie on another machine
+ELSEWHERE = 'tfds', 'folder', 'task', *BENCHMARKS  # kinds of sources that may lie on another machine
 TIMED_STEPS = 5
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from maskrep.augment.highpass import high_pass_images
-from maskrep.augment.views import View, eval_views
+from maskrep.augment.views import View, box_views, eval_views
 from maskrep.errors import ConfigError
 from maskrep.models.cait import CaiT
 from maskrep.models.norm import layer_norm
@@ -92,6 +92,11 @@ class Preprocessing:
     """uint8 canvases [B, S, S, 3] and int32 sizes [B, 2] -> float32 [B, size, size, 3]; `whole` squashes."""
     images = eval_views(canvases, sizes, size=self.size, crop_fraction=self.crop_fraction, mean=self.mean,
                         std=self.std, squash=whole or self.squash)
+    return high_pass_images(images, self.high_pass_sigma)
+
+  def windows(self, canvases: jax.Array, sizes: jax.Array, boxes: jax.Array) -> jax.Array:
+    """Of each image its box [B, 4], as of `box_views`, resized to a square: float32 [B, size, size, 3]."""
+    images = box_views(canvases, sizes, boxes, size=self.size, mean=self.mean, std=self.std)
     return high_pass_images(images, self.high_pass_sigma)
 
   @classmethod
@@ -224,3 +229,19 @@ def represent(
   normed = map(norm, blocks)
   found = [pooled(split(x, encoder.class_token), pooling) for x in normed]
   return jnp.concatenate([*found, pooled(out, pooling)], axis=-1)
+
+
+def patches_after(
+  encoder: Network, variables: dict, images: jax.Array, noise: dict | None, blocks: Sequence[int]
+) -> list[jax.Array]:
+  """Patches of a ViT's or CaiT's blocks, by their numbers from 1, without the final norm: each float [B, h, w, D].
+
+  Args:
+    noise: of `draw_noise`; None in evaluation.
+  """
+  _, seen = encoder.clone(scan=False).apply(
+    variables, images, None, noise, capture_intermediates=lambda module, _: isinstance(module, Block))
+  h, w = (side // encoder.patch_size for side in images.shape[1:3])
+  # A ViT computes its class token first, and calls its last block a second time for the patches.
+  found = [seen['intermediates'][f'block{number - 1}']['__call__'][-1][:, -h * w:] for number in blocks]
+  return [tokens.reshape(len(images), h, w, -1) for tokens in found]

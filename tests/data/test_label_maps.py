@@ -12,7 +12,7 @@ from maskrep.data.batch import FIELDS
 from maskrep.data.decode import BrokenImage, decode, decode_label_map
 from maskrep.data.label_maps import NONE, UNKNOWN, MapValues, lookup
 from maskrep.data.loader import Loader, in_order
-from maskrep.data.sources.scenes import ADE20K, STROKE, DigitScenes
+from maskrep.data.sources.scenes import STROKE, DigitScenes
 from maskrep.data.sources.source import Example
 from maskrep.data.sources.tfds import TFDS
 from maskrep.errors import ConfigError, DataError
@@ -171,18 +171,3 @@ def test_maps_of_tfds(tmp_path, monkeypatch, table, feature, expected):
     return
   found = sorted(np.unique(decode_label_map(e.label_map, source.map_lookup, size=(5, 6))).tolist() for e in source)
   assert found == ([[0], [1], [2], [UNKNOWN]] if expected == 3 else [[0], [1], [2], [3]])
-
-
-def test_ade20k_pairs_pictures_with_maps(tmp_path):
-  for part, kind in (('images', 'JPEG'), ('annotations', 'PNG')):
-    (tmp_path / part / 'validation').mkdir(parents=True)
-    for i in range(2):
-      name = f'ADE_val_{i}.{"jpg" if kind == "JPEG" else "png"}'
-      pixels = gradient(8, 9) if kind == 'JPEG' else np.full((8, 9), 150 * i, np.uint8)
-      (tmp_path / part / 'validation' / name).write_bytes(encode(pixels, kind))
-  batch = read(ADE20K(str(tmp_path), 'validation'), 9)
-  assert batch['valid'].all() and batch['label'].tolist() == [-1, -1]
-  assert (batch['label_map'][0] == 255).all() and (batch['label_map'][1, :8] == 149).all()
-  with pytest.raises(ConfigError, match='has no folder .*annotations/training') as failure:
-    ADE20K(str(tmp_path), 'training')
-  assert '\n' not in str(failure.value)

@@ -93,7 +93,8 @@ MUTANTS = {
   "gradient through BYOL's targets": (
     'maskrep/methods/mscn.py', 'second = jax.lax.stop_gradient(second)', 'pass', 'tests/methods/test_mscn.py'),
   'evaluation does not filter': (
-    'maskrep/models/encoder.py', 'return high_pass_images(images, self.high_pass_sigma)', 'return images',
+    'maskrep/models/encoder.py', 'whole or self.squash)\n    return high_pass_images(images, self.high_pass_sigma)',
+    'whole or self.squash)\n    return images',
     'tests/methods/test_mscn.py'),
   'the filter of training is not that of evaluation': (
     'maskrep/methods/mscn.py', "read['eval'].crop_fraction, views.high_pass_sigma)", "read['eval'].crop_fraction)",
@@ -102,18 +103,24 @@ MUTANTS = {
     'maskrep/masking/pixels.py', 'mask_image(jax.random.fold_in(key, i), image', 'mask_image(key, image',
     'tests/masking/test_pixels.py'),
   'the map is not flipped with its picture': (
-    'maskrep/augment/views.py', 'crop.nearest(label_map, box, recipe.size, flip=flip)',
-    'crop.nearest(label_map, box, recipe.size, flip=False)', 'tests/methods/test_segment.py'),
+    'maskrep/augment/scenes.py', 'return image, crop.nearest(label_map, box, recipe.size, flip=flip)',
+    'return image, crop.nearest(label_map, box, recipe.size, flip=False)', 'tests/methods/test_segment.py'),
   'pixels of no class are judged': (
     'maskrep/evaluation/metrics/segmentation.py',
     'jnp.where(truth == NONE, classes**2, truth.astype(jnp.int32) * classes',
     'jnp.where(False, classes**2, (truth % classes).astype(jnp.int32) * classes',
     'tests/evaluation/metrics/test_segmentation.py'),
+  'windows that overlap count twice': (
+    'maskrep/evaluation/metrics/windows.py', 'jnp.maximum((inside & counted).sum(0), 1)', 'jnp.ones(len(pixels))',
+    'tests/evaluation/metrics/test_windows.py'),
+  "SBD's maps replace those of VOC": (
+    'maskrep/data/sources/scene_folders.py', 'others -= own | set', 'others -= set',
+    'tests/data/test_scene_folders.py'),
   'classes that are nowhere count as missed': (
     'maskrep/evaluation/metrics/segmentation.py', 'out=np.full(len(right), np.nan)', 'out=np.zeros(len(right))',
     'tests/evaluation/metrics/test_segmentation.py'),
   'each picture counts alike, not each pixel': (
-    'maskrep/methods/segment.py', "noise).sum(0)", "noise)\n    sums = (sums / sums[:, 2:]).sum(0)",
+    'maskrep/methods/segment.py', 'sums = sums.sum(0)', 'sums = (sums / sums[..., 2:]).sum(0)',
     'tests/methods/test_segment.py'),
   'Sinkhorn ends on the prototypes': (
     'maskrep/methods/losses.py', 'axis=0, keepdims=True)\n    log_q = log_q - jax.nn.logsumexp(log_q, axis=1',

@@ -153,8 +153,9 @@ def tokenizer(tmp_path_factory):
 
 # One with an EMA and running statistics; what saves and restores the others' states is the same.
 # Made small, those that are not here differ from one of these in no code that trains.
-SLOW = ('evaluation/finetune', 'evaluation/linear', 'evaluation/segmentation', 'extrema_digits', 'extrema_vitb16_90x8',
-        'mim_finetune_in1k', 'mim_vitb14', 'mscn_digits', 'mscn_resnet50_byol', 'vqgan_f16_1024')
+SLOW = ('evaluation/finetune', 'evaluation/linear', 'evaluation/segmentation',
+        'evaluation/segmentation_upernet_extrema', 'extrema_digits', 'extrema_vitb16_90x8', 'mim_finetune_in1k',
+        'mim_vitb14', 'mscn_digits', 'mscn_resnet50_byol', 'vqgan_f16_1024')
 RESUMED = ['msn_vitb16', *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 

@@ -121,9 +121,9 @@ def test_heads_that_the_file_contradicts_are_refused(tmp_path, capsys):
 
 def test_exports_that_cannot_be_are_refused(tmp_path, capsys):
   native.save(tmp_path / 'ours', pretrained('cait', CAIT))
-  others = 'timm_cait, extrema, safetensors, npz, saved_model, onnx'
+  others = 'timm_cait, extrema, detectron2, safetensors, npz, saved_model, onnx'
   for flags, expected in (({'format': 'timm'}, f'is a cait; choose one of {others}'),
-                      ({'format': 'npz'}, 'must end with .npz'), ({'format': 'detectron2'}, 'is a cait'),
+                      ({'format': 'npz'}, 'must end with .npz'), ({'format': 'detectron2'}, 'must end with .pkl'),
                       ({'format': 'timm_cait'}, 'must end with .safetensors'),
                       ({'format': 'extrema', 'what': 'full'}, 'holds only an encoder'),
                       ({'format': 'onnx'}, 'must end with .onnx'), ({'format': 'taming'}, 'is a cait')):

@@ -14,6 +14,7 @@ from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Source
 from maskrep.devices.mesh import batch_sharding, global_batch
 from maskrep.errors import DataError
+from maskrep.evaluation.metrics import windows
 from maskrep.models.encoder import Preprocessing
 from maskrep.types import Array, Params
 
@@ -49,30 +50,29 @@ def scores(confusion: np.ndarray) -> Scores:
 
 
 def jit_confusion(
-  segment: Callable[[Params, Array], Array], preprocessing: Preprocessing, *, classes: int, mesh: Mesh,
+  segment: Callable[[Params, Array], Array], preprocessing: Preprocessing, *, classes: int, stride: int, mesh: Mesh,
 ) -> ConfusionFn:
   """Compiles the confusion matrix of a batch: batches are sharded over the mesh, counts are replicated on all devices.
 
-  The complete image is squashed to a square. Logits are resampled linearly to the pixels of the image on its canvas;
-  the class of the largest is compared with the label map.
+  With a stride of 0 the complete image is squashed to a square; otherwise windows slide over it, see `windows`. Logits
+  are resampled linearly to the pixels of the image on its canvas; the class of the largest is compared with the label
+  map. `segment` maps (params, images [B, size, size, 3]) to logits [B, rows, columns, classes].
   """
 
   def count(params, canvases, sizes, label_maps):
-    logits = segment(params, preprocessing(canvases, sizes, whole=True))
-    side = canvases.shape[1]
-    rows, columns = (jax.vmap(lambda length, cells=logits.shape[axis]: _linear(side, cells, length))(sizes[:, axis - 1])
-                     for axis in (1, 2))
+    logits, rows, columns = windows.logits(
+      lambda images: segment(params, images), preprocessing, canvases, sizes, stride=stride)
 
     def row(total, one):
       # Row by row: the logits of all pixels, 150 classes of 512 x 512, would be 157 MB per image.
       weights, truth = one
-      line = jnp.einsum('br,brsc->bsc', weights, logits)
-      predicted = jnp.einsum('bxs,bsc->bxc', columns, line).argmax(-1)
+      line = jnp.einsum('wbr,wbrsc->wbsc', weights, logits)
+      predicted = jnp.einsum('wbxs,wbsc->bxc', columns, line).argmax(-1)
       cell = jnp.where(truth == NONE, classes**2, truth.astype(jnp.int32) * classes + predicted)
       return total + jnp.zeros(classes**2, jnp.int32).at[cell].add(1, mode='drop'), None
 
     start = jnp.zeros(classes**2, jnp.int32)
-    total, _ = jax.lax.scan(row, start, (rows.swapaxes(0, 1), label_maps.swapaxes(0, 1)))
+    total, _ = jax.lax.scan(row, start, (jnp.moveaxis(rows, 2, 0), label_maps.swapaxes(0, 1)))
     return total.reshape(classes, classes)
 
   split = batch_sharding(mesh)
@@ -90,9 +90,3 @@ def confusion(
     arrays = global_batch(mesh, {name: batch[name] for name in READS})
     total += np.asarray(confusion_of(params, arrays['image'], arrays['size'], arrays['label_map']))
   return total
-
-
-def _linear(pixels: int, cells: int, length: Array) -> Array:
-  """Returns float32 weights [pixels, cells] of linear interpolation from cells that cover the first `length` pixels."""
-  places = (jnp.arange(pixels) + 0.5) * cells / length - 0.5
-  return jnp.maximum(0, 1 - jnp.abs(jnp.clip(places, 0, cells - 1)[:, None] - jnp.arange(cells)))

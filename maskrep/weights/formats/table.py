@@ -7,7 +7,7 @@ from typing import Protocol
 from maskrep.weights.formats import (
   ARRAYS,
   FORWARD,
-  detectron2_resnet,
+  detectron2,
   extrema,
   facebook_msn,
   hf_vit_msn,
@@ -81,6 +81,6 @@ class ForwardFormat(Protocol):
 
 
 FORMATS: Mapping[str, Format] = dict(zip(ARRAYS, (
-  timm_vit, hf_vit_msn, facebook_msn, timm_cait, extrema, torchvision_resnet, detectron2_resnet, taming_vqgan,
+  timm_vit, hf_vit_msn, facebook_msn, timm_cait, extrema, torchvision_resnet, detectron2, taming_vqgan,
   maskgit_vqgan, NativeFormat('safetensors'), NativeFormat('npz')), strict=True))
 FORWARD_FORMATS: Mapping[str, ForwardFormat] = dict(zip(FORWARD, (savedmodel, onnx), strict=True))

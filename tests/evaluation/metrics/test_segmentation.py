@@ -68,7 +68,7 @@ def test_counts_are_those_of_each_pixel_at_its_true_size():
     return cells @ params
 
   preprocessing = Preprocessing(size=12, crop_fraction=1.0, mean=(0.5,) * 3, std=(0.5,) * 3)
-  count = segmentation.jit_confusion(segment, preprocessing, classes=3, mesh=mesh)
+  count = segmentation.jit_confusion(segment, preprocessing, classes=3, stride=0, mesh=mesh)
   batch_size = 2 * jax.device_count()
   found = segmentation.confusion(
     count, weights, source, dataclasses.replace(DATA, canvas=12), classes=3, batch_size=batch_size, mesh=mesh)
@@ -93,6 +93,6 @@ def test_a_class_that_is_nowhere_does_not_count_as_wrong():
   logits = jnp.zeros((1, 2, 2, 3)).at[..., 1].set(1)
   preprocessing = Preprocessing(size=4, crop_fraction=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
   count = segmentation.jit_confusion(
-    lambda params, images: logits, preprocessing, classes=3, mesh=make_mesh(devices=jax.devices()[:1]))
+    lambda params, images: logits, preprocessing, classes=3, stride=0, mesh=make_mesh(devices=jax.devices()[:1]))
   found = count((), np.zeros((1, 4, 4, 3), np.uint8), np.array([[4, 4]]), np.ones((1, 4, 4), np.uint8))
   assert segmentation.scores(np.asarray(found, np.int64)).mean_iou == 1

@@ -11,7 +11,7 @@ import pytest
 
 from maskrep.cli import export, import_weights
 from maskrep.weights import native
-from maskrep.weights.formats import detectron2_resnet
+from maskrep.weights.formats import detectron2
 from maskrep.weights.pretrained import IMAGENET
 from tests.support.encoders import CAIT, MASKGIT, RESNET, VIT, VQGAN, pretrained, proof, run
 
@@ -80,7 +80,7 @@ def test_detectron2_gets_the_names_of_its_own_converter(tmp_path):
   named = {argument for opcode, argument, _ in pickletools.genops((tmp_path / 'out.pkl').read_bytes())
            if opcode.name in ('SHORT_BINUNICODE', 'BINUNICODE')}
   assert 'numpy' in named and not any(str(name).startswith('numpy.') for name in named), 'NumPy 1 has other modules'
-  assert detectron2_resnet.renamed('layer4.2.bn3.weight') == 'res5.2.conv3.norm.weight'
+  assert detectron2.renamed('layer4.2.bn3.weight') == 'res5.2.conv3.norm.weight'
   run(import_weights, 2, format='detectron2', input=tmp_path / 'out.pkl', output=tmp_path / 'in')
 
 
