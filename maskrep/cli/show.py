@@ -15,7 +15,6 @@ from maskrep.cli.help import Page, training_fields
 from maskrep.errors import ConfigError, DataError
 from maskrep.workdir.files import write_atomic
 
-
 # Subject of an encoder -> the flags that only some subjects read. Their names are in the errors.
 SEEN = {'attention': ('size', 'queries', 'each_head'), 'locality': ('query', 'data.source', 'data.split'),
         'inversion': ('size', 'ratios', 'steps')}

@@ -64,8 +64,8 @@ def draw_locality(
   partners = locality.partners(found.labels)
   some = np.flatnonzero(partners >= 0)
   if not len(some):
-    raise ConfigError(f'config.data.source={data.source}: needs two images of a class, from one of which the query is cut; '
-                      'give a data set with classes, or --images and --query')
+    raise ConfigError(f'config.data.source={data.source}: has no two images of a class, and the query is cut from '
+                      'another image of the class; give a data set with classes, or --images and --query')
   boxes, queries = found.boxes[some, :-1], found.boxes[partners[some], -1]
   order = locality.ranked(found.features[some, :-1], found.features[partners[some], -1])
   overlap = locality.iou(boxes, queries[:, None])
