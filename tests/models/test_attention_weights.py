@@ -11,6 +11,10 @@ from tests.support.encoders import CAIT, VIT, pretrained
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)  # larger than those of training
 PATCHES = 0, 7, 13
+IN_MEMORY = {  # names of Hugging Face's files -> of its modules
+  'encoder.layer.': 'layers.', 'attention.attention.query': 'attention.q_proj',
+  'attention.attention.key': 'attention.k_proj', 'attention.attention.value': 'attention.v_proj',
+  'attention.output.dense': 'attention.o_proj', 'intermediate.dense': 'mlp.fc1', 'output.dense': 'mlp.fc2'}
 
 
 @pytest.mark.usefixtures('torchvision')
@@ -22,23 +26,17 @@ def test_those_of_hugging_face():
     attn_implementation='eager'))
   state = {name: torch.from_numpy(np.array(value)) for name, value in hf_vit_msn.to_foreign(
     ours.arrays, ours.config).items()}
-  known = model.state_dict()
-  if not state.keys() <= known.keys():  # the names of modules in memory, see tests/models/test_vit_parity.py
-    renames = {'encoder.layer.': 'layers.', 'attention.attention.query': 'attention.q_proj',
-               'attention.attention.key': 'attention.k_proj', 'attention.attention.value': 'attention.v_proj',
-               'attention.output.dense': 'attention.o_proj', 'intermediate.dense': 'mlp.fc1',
-               'output.dense': 'mlp.fc2'}
-    for old, new in renames.items():
-      state = {name.replace(old, new): value for name, value in state.items()}
-  model.load_state_dict(state, strict=False)
-  assert known.keys() - state.keys() <= {'embeddings.mask_token', 'embeddings.patch_embeddings.projection.bias'}
+  for old, new in IN_MEMORY.items():
+    state = {name.replace(old, new): value for name, value in state.items()}
+  missing, unexpected = model.load_state_dict(state, strict=False)
+  assert set(missing) <= {'embeddings.mask_token'} and not unexpected
   with torch.no_grad():
     theirs = model.eval()(torch.from_numpy(IMAGES).permute(0, 3, 1, 2), interpolate_pos_encoding=True,
                           output_attentions=True).attentions
   network = module('vit', VIT)
   for block, wanted in enumerate(theirs):
     found = attention_weights(network, variables(ours.arrays), IMAGES, f'block{block}')
-    assert found.shape == (2, 3, 17, 17) and found.std() > 0.01
+    assert found.shape == (2, 3, 17, 17) and found.std() > 0.004
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)
 
 

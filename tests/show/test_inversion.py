@@ -40,12 +40,16 @@ def test_dropped_patches_do_not_count():
   np.testing.assert_allclose(inversion.loss(found, wanted, visible), [(0.5 + 2) / 2])
 
 
-def test_a_loss_that_stays_ends_it():
+def test_a_loss_that_stays_is_stalled():
   flat = np.ones((inversion.PATIENCE + 1, 2))
   assert inversion.stalled(flat) and not inversion.stalled(flat[1:])
   falls = flat.copy()
   falls[-1, 1] = 0.98
   assert not inversion.stalled(falls)
+
+
+@pytest.mark.slow
+def test_an_inversion_ends_where_nothing_moves_and_at_nan():
   found = inversion.invert(lambda images: 0 * encode(images), jnp.ones((1, 16, 48)), jnp.ones((1, 16), bool), 16,
                            steps=1000, seed=0)
   assert len(found.losses) == -(-(inversion.PATIENCE + 1) // inversion.CHUNK) * inversion.CHUNK
