@@ -77,9 +77,10 @@ def numbers(values: flags.FlagValues, name: str, kind: type) -> list[Any]:
   Raises:
     ConfigError: one of them is no number of this kind, or there is none.
   """
-  given = ','.join(values[name].value)
+  texts: list[str] = values[name].value or []
+  given = ','.join(texts)
   try:
-    found = [kind(each) for each in values[name].value]
+    found = [kind(each) for each in texts]
   except ValueError:
     found = []
   if not found and (given or values[name].present):

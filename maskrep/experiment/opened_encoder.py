@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from maskrep.data.batch import Batch
@@ -15,7 +16,7 @@ from maskrep.experiment.drawing import one_batch
 from maskrep.models.encoder import Preprocessing
 from maskrep.schema import build
 from maskrep.show.sheet import LEAST
-from maskrep.types import Network
+from maskrep.types import Array, Network
 from maskrep.weights.pretrained import module, variables
 from maskrep.workdir.config import holds_run
 
@@ -53,7 +54,15 @@ class OpenedEncoder(NamedTuple):
   def pixels(self, batch: Batch) -> np.ndarray:
     """The images that the encoder sees, neither normalised nor filtered: float32 [B, size, size, 3] in [0, 1]."""
     plain = dataclasses.replace(self.preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3, high_pass_sigma=0.0)
-    return np.asarray(plain(batch['image'], batch['size']))
+    return np.asarray(plain(*self.on_device(batch)))
+
+  def images(self, batch: Batch) -> Array:
+    """The same, normalised and filtered."""
+    return self.preprocessing(*self.on_device(batch))
+
+  @staticmethod
+  def on_device(batch: Batch) -> tuple[Array, Array]:
+    return jnp.asarray(batch['image']), jnp.asarray(batch['size'])
 
   def grid(self, needed: str) -> int:
     """The number of patches along a side.

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from maskrep.errors import ConfigError
@@ -38,7 +37,7 @@ def draw_attention(
     raise ConfigError(f'--queries={",".join(map(str, queries))}: must be at most {most} different patches of '
                       f'0 ... {side**2 - 1}, counted row by row')
   batch = opened.batch(paths)
-  images = opened.preprocessing(jnp.asarray(batch['image']), jnp.asarray(batch['size']))
+  images = opened.images(batch)
   of_patches, of_class = jax.jit(lambda variables: last_attention(opened.network, variables, images, queries))(
     opened.variables)
   heads = of_patches.shape[1]

@@ -57,7 +57,7 @@ def draw_locality(
   if paths and (source or split):
     raise ConfigError('--images and --data.source or --data.split: give image files or a data set')
   opened = open_encoder(workdir)
-  if paths:
+  if paths and query:
     return _of_files(opened, paths, query)
   data, split = _data(opened, source, split)
   found = _of_data(opened, data, split)

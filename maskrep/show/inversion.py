@@ -68,7 +68,7 @@ def invert(
   draw = jax.vmap(network.apply)
 
   def total(params):
-    each = loss(encode(draw(params, noise)), wanted, visible)
+    each = loss(encode(jnp.asarray(draw(params, noise))), wanted, visible)
     return each.sum(), each  # the networks share no parameter, so each has the gradient of its own loss
 
   def step(state, _):

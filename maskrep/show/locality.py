@@ -98,11 +98,12 @@ def drawn(image: np.ndarray, box: np.ndarray, side: int, colour: tuple[int, int,
   """An image with a box: uint8 [H, W, 3] -> float [side, side, 3] in [0, 1], white beside or below the image."""
   height, width = image.shape[:2]
   scale = side / max(height, width)
-  shown = max(1, round(height * scale)), max(1, round(width * scale))
+  high, wide = max(1, round(height * scale)), max(1, round(width * scale))
   picture = Image.new('RGB', (side, side), 'white')
-  picture.paste(Image.fromarray(image).resize(shown[::-1], Image.Resampling.BICUBIC))
-  top, left, tall, wide = box
-  corners = [left * shown[1], top * shown[0], (left + wide) * shown[1] - 1, (top + tall) * shown[0] - 1]
+  picture.paste(Image.fromarray(image).resize((wide, high), Image.Resampling.BICUBIC))
+  top, left = box[:2]
+  bottom, right = box[:2] + box[2:]
+  corners = [left * wide, top * high, right * wide - 1, bottom * high - 1]
   ImageDraw.Draw(picture).rectangle([round(each) for each in corners], outline=colour, width=max(2, side // 48))
   return np.asarray(picture) / 255
 
