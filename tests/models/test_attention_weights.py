@@ -1,5 +1,7 @@
 """Attention weights: Hugging Face's for ViTMSN, and those that the blocks of ViT and CaiT use."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -21,6 +23,9 @@ IN_MEMORY = {  # names of Hugging Face's files -> of its modules
 def test_those_of_hugging_face():
   torch, transformers = (pytest.importorskip(name) for name in ('torch', 'transformers'))
   ours = pretrained('vit', VIT)
+  # Larger queries and keys: with small ones all weights are nearly equal.
+  ours = dataclasses.replace(ours, arrays={
+    name: 5 * value if 'qkv' in name else value for name, value in ours.arrays.items()})
   model = transformers.ViTMSNModel(transformers.ViTMSNConfig(
     hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=48, image_size=12, patch_size=4,
     attn_implementation='eager'))
@@ -36,7 +41,7 @@ def test_those_of_hugging_face():
   network = module('vit', VIT)
   for block, wanted in enumerate(theirs):
     found = attention_weights(network, variables(ours.arrays), IMAGES, f'block{block}')
-    assert found.shape == (2, 3, 17, 17) and found.std() > 0.004
+    assert found.shape == (2, 3, 17, 17) and found.std() > 0.01
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)
 
 

@@ -27,7 +27,8 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(('arguments', 'columns', 'rows', 'told'), [
   ('attention --workdir={0}/run', 6, 4, 'the mean of 2 heads: image, patch 5'),
   ('attention --workdir={0}/cait --images={0}/a.png --size=16 --queries=3,15 --each_head', 4, 4, 'of 3 heads and each'),
-  ('inversion --workdir={0}/run --steps=2 --ratios=0.5', 3, 4, '2 steps; 50 % masked: loss'),
+  pytest.param('inversion --workdir={0}/run --steps=2 --ratios=0.5', 3, 4, '2 steps; 50 % masked: loss',
+               marks=pytest.mark.slow),
   ('locality --workdir={0}/run', 5, 4, 'mean IoU of the nearest box'),
   ('locality --workdir={0}/cait --images={0}/a.png,{0}/a.png --query={0}/a.png', 5, 2, 'of 25 boxes'),
 ], ids=lambda value: value.split(' --')[0] if isinstance(value, str) else None)
