@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from maskrep.data.datasets import CANVAS, Data, open_source
+from maskrep.data.datasets import UNDESCRIBED, Data, open_source
 from maskrep.data.sources.source import Source
 from maskrep.devices.agreement import check_same, gather, together
 from maskrep.embedding import writers
@@ -24,9 +24,6 @@ from maskrep.process.version import __version__
 from maskrep.schema import build
 from maskrep.workdir.config import holds_run
 from maskrep.workdir.starts import describe_start
-
-# Defaults for data that no config describes.
-DATA = {'download': False, 'canvas': CANVAS, 'threads': 16, 'max_broken_fraction': 0.001, 'stall_timeout_s': 600}
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +80,8 @@ def _opened(
   """The encoder, the data section and the split."""
   what = f'--workdir={workdir}'
   pretrained, _ = stored.pretrained(what, workdir, encoding.network)
-  own = pretrained.source['config']['data'] if holds_run(workdir) else DATA | {'source': '', 'train_split': 'train'}
+  own = (pretrained.source['config']['data'] if holds_run(workdir) else
+         UNDESCRIBED | {'source': '', 'train_split': 'train'})
   fields = own | {name: value for name, value in data.items() if name != 'split'}
   if not fields['source']:
     raise ConfigError(f'--data.source: is needed, as {what} holds an import, which has no data of its own; name the '

@@ -65,7 +65,7 @@ def test_choices_are_all_there_are():
   from maskrep.weights.formats.table import FORMATS, FORWARD_FORMATS
 
   assert set(MODULES['evaluate'].PAGE.choices) == set(evaluation.PROTOCOLS)
-  assert set(MODULES['show'].PAGE.choices) == set(drawing.SUBJECTS)
+  assert set(MODULES['show'].PAGE.choices) == set(drawing.SUBJECTS) | set(MODULES['show'].SEEN)
   assert set(ARRAYS) == set(FORMATS) and set(FORWARD) == set(FORWARD_FORMATS)
 
 

@@ -155,7 +155,7 @@ def test_given_images_are_drawn_into_a_file_that_is_replaced(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'named'), [
-  (['attention', '--config=configs/msn_digits.py', '--output=x.png'], 'attention: must be one of views, masks'),
+  (['colours', '--config=configs/msn_digits.py', '--output=x.png'], 'colours: must be one of views, masks'),
   (['views', '--config=configs/msn_digits.py'], '--output'),
   (['views', '--output=x.png'], '--config and --workdir: one of them'),
   (['views', '--output={}/x.png', '--workdir={}'], 'holds no run'),
