@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # One machine and all its GPUs, in one process:
 #   launch/one_machine.sh msn_vits16 WORKDIR [--config.FIELD=VALUE ...]
-# After a preemption (exit code 75) the run is restarted and resumes; after any other exit code the script ends. A
-# signal to this script (Ctrl-C too) is passed on: the run saves, and is not restarted.
+# After a preemption (exit code 75) or a step that hung (6) the run is restarted and resumes; after any other exit code
+# the script ends. A signal to this script (Ctrl-C too) is passed on: the run saves, and is not restarted.
 set -uo pipefail
 config=$1 workdir=$2
 shift 2
@@ -17,5 +17,5 @@ while true; do
     wait "$run"
     code=$?
   done
-  if [ "$code" -ne 75 ] || [ -n "$stopped" ]; then exit "$code"; fi
+  case $code$stopped in 6 | 75) ;; *) exit "$code" ;; esac
 done

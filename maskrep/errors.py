@@ -41,6 +41,10 @@ class PeerLost(RunError):
   exit_code = 6
 
 
+class Hung(PeerLost):
+  """A step does not end: most often because it waits for a process, a device or a network that hangs."""
+
+
 class Preempted(RunError):
   """Stopped by a signal, after everything was saved. The exit code is EX_TEMPFAIL: schedulers restart the job."""
 

@@ -15,6 +15,7 @@ from maskrep.cli.cost import cost
 from maskrep.cli.help import Page, training_fields
 from maskrep.devices import allocator
 from maskrep.errors import ConfigError
+from maskrep.process import heartbeat
 
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
@@ -25,6 +26,8 @@ def define(values: flags.FlagValues, argv: list[str]) -> None:
     'allow_config_change', [], 'Fields, as SECTION.FIELD, that may differ from the config of the resumed run.',
     flag_values=values)
   command.define_processes(values)
+  flags.DEFINE_string('heartbeat', None, 'A file to touch every minute, for the liveness probe of a cluster.',
+                      flag_values=values)
   flags.DEFINE_string('profile_steps', None, 'FIRST:LAST, as 20:25: a trace of these steps, in WORKDIR/profile, for '
                       'xprof or TensorBoard.', flag_values=values)
   flags.DEFINE_bool('dry_run', False, 'Compile the step and print its cost, as maskrep cost does; needs no --workdir.',
@@ -78,6 +81,8 @@ def train(argv: list[str]) -> None:
   if values.dry_run:
     cost(values.config, values.devices, values.topology)
     return
+  if values.heartbeat:
+    heartbeat.beat(Path(values.heartbeat))
   # Imported only now: once the allocator is set, and so that a misspelt flag is reported at once.
   from maskrep.devices import distributed
   from maskrep.experiment import run

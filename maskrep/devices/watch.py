@@ -179,17 +179,23 @@ def at_end(record: Callable[[str, int], None]) -> Iterator[None]:
 @contextlib.contextmanager
 def deadline(seconds: float, line: str) -> Iterator[None]:
   """Ends the process with a line, as a ConfigError does, if the block does not return in time."""
-  def end():
-    _explain(ConfigError.exit_code, line)
-    _exit(ConfigError.exit_code)
-
-  timer = threading.Timer(seconds, end)
+  timer = threading.Timer(seconds, end, (ConfigError.exit_code, line))
   timer.daemon = True
   timer.start()
   try:
     yield
   finally:
     timer.cancel()
+
+
+def end(code: int, line: str, before: Callable[[], object] = lambda: None) -> NoReturn:
+  """Ends the process with a line and an exit code, whatever its threads are doing.
+
+  `before` is called first, and like all that is written at the end it may not take long.
+  """
+  _in_time(before)
+  _explain(code, line)
+  _exit(code)
 
 
 def settle() -> bool:

@@ -5,6 +5,7 @@ import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `watched`: Ctrl-C ends it, and not by a traceback out of an import
 
 # ruff: noqa: E402
+import faulthandler
 import importlib
 import os
 import sys
@@ -17,6 +18,8 @@ from maskrep.process import console, parent, signals
 def run_process(module: str, argv: list[str]) -> NoReturn:
   """Runs `main(argv)` of a module, and ends the process with the exit code that it returns."""
   console.protect()
+  if sys.__stderr__ is not None:
+    faulthandler.register(signal.SIGQUIT, sys.__stderr__)  # kill -QUIT: the stacks of all threads; the process goes on
   with signals.watched(ends_process=True):  # before the imports, which take seconds
     parent.obey()
     _exit(importlib.import_module(module).main(argv))

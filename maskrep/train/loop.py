@@ -24,6 +24,7 @@ from maskrep.train.program import Program
 from maskrep.train.progress import Progress
 from maskrep.train.stop import Stop
 from maskrep.train.trace import Trace
+from maskrep.train.watchdog import Watchdog
 from maskrep.types import Batch, TrainState
 from maskrep.workdir.checkpoint import Checkpoints
 from maskrep.workdir.events import record_event
@@ -91,6 +92,7 @@ def run(
     with (Progress(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps,
                    work=work) as progress,
           Trace(workdir / 'profile', profile_steps, start=start, total=program.total_steps) as trace,
+          Watchdog() as watchdog,
           contextlib.closing(_on_device(loader, start, program.total_steps, program.mesh)) as batches):
       leave = functools.partial(_leave, progress, checkpoints, clock)
       stop.begin()
@@ -98,7 +100,7 @@ def run(
         trace.before(step)
         with clock.phase('data'):
           batch, broken = next(batches)
-        with clock.phase('step'), jax.profiler.StepTraceAnnotation('step', step_num=step):
+        with clock.phase('step'), watchdog.step(step), jax.profiler.StepTraceAnnotation('step', step_num=step):
           state, metrics = step_fn(state, batch, frozen)
           # Reads the metrics of step t - 1 after step t is dispatched: the device never waits for the log.
           progress.update(step, metrics, broken)
@@ -109,7 +111,7 @@ def run(
         evaluates = last or step % evaluate_every_steps == 0
         saves = last or step % train.checkpoint_every_steps == 0
         if evaluates or saves or step == start + 1:
-          with clock.phase('step'):
+          with clock.phase('step'), watchdog.step(step):
             jax.block_until_ready(metrics)
           with clock.phase('evaluate'), stop.saving(functools.partial(leave, state, step)):
             evaluated = evaluate(state) if evaluates else {}

@@ -1,7 +1,8 @@
 """Checkpoints of a training state: orbax, asynchronous, keep-last-n, verified. The only file that uses orbax.
 
-Orbax writes a step under a temporary name and renames it, so a kill leaves the earlier steps intact. It does not detect
-a flipped bit. So each step also holds a fingerprint of every leaf, computed on the devices and compared on restore.
+Orbax writes a step under a temporary name and renames it, so a kill leaves the earlier steps intact. On a mounted
+bucket, whose folders cannot be renamed, a file that is written last marks a step as complete. Orbax does not detect a
+flipped bit. So each step also holds a fingerprint of every leaf, computed on the devices and compared on restore.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ import orbax.checkpoint as ocp
 from maskrep.errors import CheckpointError
 from maskrep.types import TrainState
 from maskrep.workdir.folder import Place
-from maskrep.workdir.progress import CORRUPT, STEP
+from maskrep.workdir.mount import on_fuse
+from maskrep.workdir.progress import COMMITTED, CORRUPT, STEP
 
 SHOWN = 10  # leaves named in a message
 FAILURES = 3  # saves in a row after whose failure the run ends
@@ -42,6 +44,7 @@ class Checkpoints:
     self._directory = (workdir / 'checkpoints').absolute()
     self._corrupt = workdir.absolute() / CORRUPT
     self._place = Place(workdir)
+    self._marked = on_fuse(workdir)  # whether a step is complete only once it holds `COMMITTED`
     self._keep, self._failures, self._in_flight, self._read_only = keep, 0, False, read_only
     with _without_warnings() if read_only else contextlib.nullcontext():
       self._manager = ocp.CheckpointManager(
@@ -53,6 +56,8 @@ class Checkpoints:
           read_only=read_only,
           # The default makes a process hang at its exit if the directory cannot be made.
           async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+          atomicity_options=ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE)
+          if self._marked else None,
         ),
       )
 
@@ -116,12 +121,16 @@ class Checkpoints:
     self._failures += 1
     log.warning('%s: %s step %d was not saved: %s', self._directory, which, step, _line(error))
     if jax.process_index() == 0:
-      for path in self._directory.glob('*.orbax-checkpoint-tmp*'):
-        shutil.rmtree(path, ignore_errors=True)
+      for path in self._directory.glob('*'):
+        if '.orbax-checkpoint-tmp' in path.name or self._half_written(path):
+          shutil.rmtree(path, ignore_errors=True)
     if self._failures == FAILURES:
       raise CheckpointError(f'{self._directory}: {FAILURES} checkpoints in a row were not saved ({_line(error)}); '
                             'free space or repair the disk, then run the same command') from error
     self._manager.reload()
+
+  def _half_written(self, path: Path) -> bool:
+    return self._marked and bool(STEP.fullmatch(path.name)) and not (path / COMMITTED).exists()
 
   def restore(self, template: State) -> State | None:
     """The newest intact state, or a part of it; None if nothing was saved.
@@ -194,9 +203,11 @@ class Checkpoints:
     whole = set(self._manager.all_steps()) - set(steps)
     if jax.process_index() == 0:
       for path in self._directory.iterdir():
-        if STEP.fullmatch(path.name) and int(path.name) not in whole:
+        # What is half-written, orbax is removing.
+        if STEP.fullmatch(path.name) and int(path.name) not in whole and not self._half_written(path):
           self._corrupt.mkdir(exist_ok=True)
-          path.rename(self._corrupt / f'{path.name}-{time.strftime("%Y%m%dT%H%M%S")}-{time.time_ns() % 10**6}')
+          # Copied, where a folder cannot be renamed.
+          shutil.move(path, self._corrupt / f'{path.name}-{time.strftime("%Y%m%dT%H%M%S")}-{time.time_ns() % 10**6}')
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices('set aside')
     self._manager.reload()

@@ -98,6 +98,42 @@ def test_a_sweep_that_is_killed_takes_its_run_with_it(tmp_path):
   assert code == 75 and 'stopped by SIGTERM after step' in reason and saved(run)
 
 
+# In the fifth step the device waits for a call of the host that does not return.
+HANGS = """
+import sys, time
+import jax
+from maskrep.methods.msn import MSN
+from maskrep.train import watchdog
+watchdog.LEAST_S = 3
+steps, loss = [], MSN.loss
+def never_returns(value):
+  steps.append(None)
+  if len(steps) == 5:
+    time.sleep(1e6)
+  return value
+def hangs(self, *args, **kwargs):
+  value, aux = loss(self, *args, **kwargs)
+  shape = jax.ShapeDtypeStruct(value.shape, value.dtype)
+  return value + 0 * jax.pure_callback(never_returns, shape, jax.lax.stop_gradient(value)), aux
+MSN.loss = hangs
+from maskrep.process.entry import run_process
+run_process('maskrep.cli.train', ['main.py', *sys.argv[1:]])
+"""
+
+
+@pytest.mark.slow
+def test_a_step_that_hangs_ends_the_run_which_then_goes_on(tmp_path):
+  flags = '--config.train.epochs=0.4', '--config.train.checkpoint_every_steps=2'
+  process = start(tmp_path, *flags, '--config.eval.every_steps=1000', program=('-c', HANGS))
+  _, said = process.communicate(timeout=120)
+  assert process.returncode == 6 and 'hread 0x' in said and 'never_returns' in said, said
+  code, reason = end(tmp_path)
+  assert code == 6 and 'did not end within 3 s; the stacks of all threads are above' in reason
+  assert reason in said and saved(tmp_path) == [2, 4]
+  process = start(tmp_path, *flags)
+  assert process.communicate(timeout=120) and process.returncode == 0 and saved(tmp_path)[-1] == 9
+
+
 # As in a container whose user has no entry in /etc/passwd and no home.
 NOBODY = """
 import pwd

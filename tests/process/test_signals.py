@@ -155,3 +155,10 @@ def test_a_process_is_told_to_stop_when_its_parent_is_killed(tmp_path):
   first.kill()
   _, said = first.communicate(timeout=5)  # ends when the child has closed the pipe too
   assert 'stopped by SIGTERM' in said
+
+
+def test_a_quit_shows_the_stacks_and_the_process_goes_on(program):
+  process = program('print("ready", flush=True)\ntime.sleep(1)\nreturn 5')
+  process.send_signal(signal.SIGQUIT)
+  _, said = process.communicate(timeout=5)
+  assert process.returncode == 5 and 'in main' in said and said.count('hread 0x') == 2
