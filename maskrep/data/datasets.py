@@ -10,6 +10,7 @@ from maskrep.data.sources.folder import open_folder
 from maskrep.data.sources.source import DataSet
 from maskrep.data.sources.subset import ListedSubset
 from maskrep.data.sources.tfds import TFDS
+from maskrep.data.sources.uned import UnED
 from maskrep.errors import ConfigError
 from maskrep.schema import Count, Probability, check
 
@@ -21,7 +22,7 @@ class Data:
   """The images of a run, and how the host reads them.
 
   Attributes:
-    source: the data set: digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH or task:NAME.
+    source: the data set: digits, digit_scenes, tfds:NAME, folder:PATH, ade20k:PATH, uned:PATH or task:NAME.
     train_split: the split to train on.
     eval_split: the split for evaluation; '' for none. For a folder, '10%' holds out a tenth of the images of
       `train_split`.
@@ -73,7 +74,9 @@ def _open_whole(data: Data, split: str) -> DataSet:
     return open_folder(name, split, train=data.train_split, evaluation=data.eval_split)
   if kind == 'ade20k' and name:
     return scenes.ADE20K(name, split)
+  if kind == 'uned' and name:
+    return UnED(name, split)
   if kind == 'task' and name:
     return tasks.open_task(name, split, download=data.download)
   raise ConfigError(f'config.data.source={data.source!r}: must be digits, digit_scenes, tfds:NAME, folder:PATH, '
-                    'ade20k:PATH or task:NAME')
+                    'ade20k:PATH, uned:PATH or task:NAME')

@@ -26,7 +26,7 @@ from maskrep.train.program import Program
 
 # Published sizes, used if the data are not on this machine.
 EXAMPLES = {('tfds:imagenet2012', 'train'): 1_281_167}
-ELSEWHERE = 'tfds', 'folder', 'ade20k', 'task'  # kinds of sources that may lie on another machine
+ELSEWHERE = 'tfds', 'folder', 'ade20k', 'uned', 'task'  # kinds of sources that may lie on another machine
 TIMED_STEPS = 5
 
 
