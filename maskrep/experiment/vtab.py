@@ -107,8 +107,9 @@ def open_tasks(
     ConfigError: the config is invalid, or a data set is not prepared.
     DataError: a data set is incomplete.
   """
-  size = config['views']['size']
-  views = dict(config['views']) | {'size': size - size % pretrained.config.get('patch_size', 1)}
+  given = dict(config.get('views', {}))
+  size = given.get('size', 0)
+  views = given | {'size': size - size % pretrained.config.get('patch_size', 1)}
   tasks = {}
   for name in candidates.tasks:
     section = dict(data) | {'source': f'task:{name}', 'train_split': 'train800', 'eval_split': 'val200'}
