@@ -30,7 +30,7 @@ STRUCTURED = ('clevr_count', 'clevr_distance', 'dmlab', 'dsprites_location', 'ds
 def get_config():
   config = classify(
     protocol='vtab', trained='all', batch_size=512, epochs=1, learning_rate=0.01, optimizer_kind='sgd')
-  del config.learning_rates, config.seeds
+  del config.learning_rates, config.seeds, config.lists
   # `tasks` selects the images; source and splits are those of the first task.
   tasks = tuple(f'vtab_{name}' for name in NATURAL + SPECIALIZED + STRUCTURED)
   config.vtab = section(
