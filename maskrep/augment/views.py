@@ -33,6 +33,7 @@ class View:
     crop_scale: smallest and largest share of the image's area that a crop covers.
     crop_ratio: smallest and largest width over height of a crop.
     center_fraction: share of the shorter side that the central square covers; 0 is a random crop instead.
+    squash: whether the complete image is resized to a square, without cropping.
     flip: probability of a horizontal flip.
     jitter: probability of colour jitter.
     jitter_strength: strength of the jitter of brightness, contrast, saturation and hue.
@@ -51,6 +52,7 @@ class View:
   crop_scale: Scale
   crop_ratio: Annotated[tuple[float, float], Rising(math.inf, '(0.75, 1.33)')] = (3 / 4, 4 / 3)
   center_fraction: Probability = 0.0
+  squash: bool = False
   flip: Probability
   jitter: Probability
   jitter_strength: tuple[float, float, float, float]
@@ -69,9 +71,11 @@ class View:
 
 
 def draw_crop(key: Array, size: Array, recipe: View) -> tuple[Array, Array]:
-  """Draws the box of a random resized crop, float32 [4], or takes the central one; and draws the flip, bool."""
+  """Draws the box of a random resized crop, float32 [4], or takes the centre or the whole; and draws the flip, bool."""
   box_key, flip_key = jax.random.split(key)
-  if recipe.center_fraction:
+  if recipe.squash:
+    box = jnp.concatenate([jnp.zeros(2), size])
+  elif recipe.center_fraction:
     box = crop.center_crop_box(size, recipe.size, recipe.center_fraction)
   else:
     box = crop.random_crop_box(box_key, size, scale=recipe.crop_scale, ratio=recipe.crop_ratio)

@@ -23,11 +23,13 @@ PROTOCOLS = {
   'lowshot_masked': 'the same, fitted to features of masked images',
   'logistic': 'logistic regression on all labels',
   'mask_similarity': "cosine similarity of a masked and the whole image's representation",
-  'transfer': 'other data sets by name: logistic regression, or Recall@1',
+  'transfer': 'logistic regression on other data sets, by name',
+  'uned': 'Recall@1 in the eight domains of UnED, which share one index',
   'robustness': 'a classifier of ImageNet-1k on ImageNet-A, -R, -Sketch, -V2, -ReaL and -C',
   'linear': 'trains a linear classifier on the frozen encoder',
   'partial': 'trains the last block, the final norm and a classifier',
   'finetune': 'trains the encoder and a classifier',
+  'vtab': 'fine-tunes on the 19 tasks of VTAB-1k, with settings chosen on validation images',
   'segmentation': 'trains a linear layer on patch tokens, or UperNet',
 }
 

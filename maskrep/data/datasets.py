@@ -12,6 +12,7 @@ from maskrep.data.sources.scenes import DigitScenes
 from maskrep.data.sources.source import DataSet
 from maskrep.data.sources.subset import ListedSubset
 from maskrep.data.sources.tfds import TFDS
+from maskrep.data.sources.uned import UnED
 from maskrep.errors import ConfigError
 from maskrep.schema import Count, Probability, check
 
@@ -25,8 +26,8 @@ class Data:
   """The images of a run, and how the host reads them.
 
   Attributes:
-    source: the data set: digits, digit_scenes, tfds:NAME, folder:PATH, task:NAME or, with label maps, ade20k:PATH,
-      pascal_voc:PATH, pascal_context:PATH, pascal_context_59:PATH or cityscapes:PATH.
+    source: the data set: digits, digit_scenes, tfds:NAME, folder:PATH, uned:PATH, task:NAME or, with label maps,
+      ade20k:PATH, pascal_voc:PATH, pascal_context:PATH, pascal_context_59:PATH or cityscapes:PATH.
     train_split: the split to train on.
     eval_split: the split for evaluation; '' for none. For a folder, '10%' holds out a tenth of the images of
       `train_split`.
@@ -78,7 +79,9 @@ def _open_whole(data: Data, split: str) -> DataSet:
     return open_folder(name, split, train=data.train_split, evaluation=data.eval_split)
   if kind in BENCHMARKS and name:
     return SceneFolder(kind, name, split)
+  if kind == 'uned' and name:
+    return UnED(name, split)
   if kind == 'task' and name:
     return tasks.open_task(name, split, download=data.download)
   raise ConfigError(f'config.data.source={data.source!r}: must be digits, digit_scenes, tfds:NAME, folder:PATH, '
-                    f'task:NAME or, with label maps, {":PATH, ".join(BENCHMARKS)}:PATH')
+                    f'uned:PATH, task:NAME or, with label maps, {":PATH, ".join(BENCHMARKS)}:PATH')

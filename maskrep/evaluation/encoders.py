@@ -95,7 +95,8 @@ class StoredEncoder:
   @property
   def as_trained(self) -> bool:
     given = self.encoding
-    return given == dataclasses.replace(given, network='ema', pooling='', layers=1, size=0, final_norm=True)
+    return given == dataclasses.replace(
+      given, network='ema', pooling='', layers=1, size=0, final_norm=True, crop_fraction=0.0)
 
   @functools.cached_property
   def weights(self) -> Any:
@@ -108,7 +109,9 @@ class StoredEncoder:
   @functools.cached_property
   def preprocessing(self) -> Preprocessing:
     trained = check_encoder(self.what, self.pretrained)
-    return dataclasses.replace(trained, size=self.encoding.size or trained.size)
+    fraction = self.encoding.crop_fraction
+    crop = {'crop_fraction': fraction, 'squash': False} if fraction else {}
+    return dataclasses.replace(trained, size=self.encoding.size or trained.size, **crop)
 
   @property
   def pooling(self) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import jax
 
 from maskrep.models.encoder import POOLING
-from maskrep.schema import Count, NonNegativeInt, OneOf, check
+from maskrep.schema import Count, NonNegativeInt, OneOf, Probability, check
 
 NETWORKS = 'ema', 'online'
 
@@ -22,6 +22,7 @@ class Encoding:
     final_norm: False gives the class token of the last block, without the encoder's final norm, as the MSN and ExtreMA
       authors evaluate.
     size: side of the image in pixels; 0 is the size that the encoder was trained or published with.
+    crop_fraction: the central part of the shorter side that the encoder sees; 0 is as in training.
     batch_size: images encoded at once, over all devices.
   """
 
@@ -31,6 +32,7 @@ class Encoding:
   size: NonNegativeInt
   batch_size: Count
   final_norm: bool = True
+  crop_fraction: Probability = 0.0
 
   def __post_init__(self):
     check(self)

@@ -27,7 +27,7 @@ from maskrep.train.program import Program
 
 # Published sizes, used if the data are not on this machine.
 EXAMPLES = {('tfds:imagenet2012', 'train'): 1_281_167}
-ELSEWHERE = 'tfds', 'folder', 'task', *BENCHMARKS  # kinds of sources that may lie on another machine
+ELSEWHERE = 'tfds', 'folder', 'uned', 'task', *BENCHMARKS  # kinds of sources that may lie on another machine
 TIMED_STEPS = 5
 
 

@@ -16,7 +16,8 @@ from maskrep.evaluation.encoding import Encoding
 from maskrep.evaluation.evaluator import Evaluator
 from maskrep.evaluation.protocols import table
 from maskrep.evaluation.result import LATER, TRAINED, Result, append
-from maskrep.experiment import probe, stored
+from maskrep.experiment import probe, stored, vtab
+from maskrep.experiment.experiment import Experiment
 from maskrep.schema import NonNegativeInt, Reader
 from maskrep.weights.pretrained import Pretrained, digest
 from maskrep.workdir.config import holds_run
@@ -24,7 +25,7 @@ from maskrep.workdir.folder import make_writable
 from maskrep.workdir.starts import describe_start
 
 TRAINED_PROTOCOLS = 'linear', 'partial', 'finetune', 'segmentation'
-PROTOCOLS = (*table.PROTOCOLS, *TRAINED_PROTOCOLS)
+PROTOCOLS = (*table.PROTOCOLS, *TRAINED_PROTOCOLS, vtab.PROTOCOL)
 
 
 def evaluate(protocol: str, config: Mapping[str, Any], changed: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -40,7 +41,8 @@ def evaluate(protocol: str, config: Mapping[str, Any], changed: Mapping[str, Any
     RunError: the encoder or the data does not exist or does not fit the protocol, or the folder cannot be written.
   """
   started = time.monotonic()
-  by_protocol = _by_features if protocol in table.PROTOCOLS else _by_training
+  by_protocol = (_by_features if protocol in table.PROTOCOLS else
+                 _by_tasks if protocol == vtab.PROTOCOL else _by_training)
   first = jax.process_index() == 0
   try:
     if first and folder.is_dir():
@@ -97,6 +99,23 @@ def _by_training(
       'learning_rates': list(dict.fromkeys(experiment.optim.learning_rate for experiment in experiments)),
       'seeds': list(dict.fromkeys(experiment.seed for experiment in experiments)),
       'lists': list(dict.fromkeys(experiment.data.list for experiment in experiments if experiment.data.list))}}
+
+
+def _by_tasks(
+  protocol: str, config: Mapping[str, Any], changed: Mapping[str, Any], folder: Path
+) -> tuple[list[Result], dict]:
+  """The results of a protocol, and the fields of its record."""
+  candidates, pretrained = vtab.read_candidates(config), _pretrained(folder, 'ema')
+  tasks = vtab.open_tasks(
+    config, folder, pretrained, _data(config.get('data', {}), changed, folder, pretrained), candidates)
+  encoder_digest = digest(pretrained.arrays)
+  results = vtab.train(tasks, candidates.settings, folder, encoder_digest)
+  first = next(iter(tasks.values())).config
+  return results, {
+    'encoder': _encoder(folder, pretrained) | {'digest': encoder_digest},
+    'encoding': dataclasses.asdict(Experiment.parse(first).objective.preprocessing),
+    'data': first['data'] | {'images': {name: task.images for name, task in tasks.items()}},
+    'settings': {name: value for name, value in first.items() if name != 'data'} | dataclasses.asdict(candidates)}
 
 
 def _pretrained(folder: Path, network: str) -> Pretrained:

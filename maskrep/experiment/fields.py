@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 from maskrep.data.datasets import Data
 from maskrep.evaluation.encoding import Encoding
 from maskrep.evaluation.protocols.table import PROTOCOLS
-from maskrep.experiment import probe
+from maskrep.experiment import probe, vtab
 from maskrep.experiment.experiment import Experiment
 from maskrep.models.vit import ViT
 from maskrep.schema import NonNegativeInt, Positive, Reader, describe_field
@@ -35,6 +35,10 @@ def of_evaluation(config: Mapping[str, Any]) -> Reader:
     read = of_training(_filled(config))
     read.annotations |= {'protocol': str, 'learning_rates': tuple[Positive, ...],
                          'seeds': tuple[NonNegativeInt, ...], 'lists': tuple[str, ...]}
+    if protocol == vtab.PROTOCOL:
+      own = Reader(config)
+      own(vtab.PROTOCOL, vtab.Candidates)
+      read.annotations, read.sections = read.annotations | own.annotations, read.sections | own.sections
     return read
   read = Reader(config)
   read.value('protocol', str)

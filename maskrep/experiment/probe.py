@@ -30,7 +30,7 @@ from maskrep.weights.pretrained import Pretrained
 from maskrep.workdir.files import read_json
 
 METRICS = {'eval/accuracy': 'top-1', 'eval/mean_iou': 'mean IoU', 'eval/pixel_accuracy': 'pixel accuracy'}
-OWN_FIELDS = 'protocol', 'learning_rates', 'seeds', 'lists'  # of the evaluation; no training config has them
+OWN_FIELDS = 'protocol', 'learning_rates', 'seeds', 'lists', 'vtab'  # of the evaluation; no training config has them
 
 
 def experiments(

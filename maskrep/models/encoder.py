@@ -102,7 +102,7 @@ class Preprocessing:
   @classmethod
   def of(cls, view: View, crop_fraction: float, high_pass_sigma: float = 0.0) -> 'Preprocessing':
     """The preprocessing of an encoder trained on such views."""
-    return cls(size=view.size, crop_fraction=crop_fraction, mean=view.mean, std=view.std,
+    return cls(size=view.size, crop_fraction=crop_fraction, mean=view.mean, std=view.std, squash=view.squash,
                high_pass_sigma=high_pass_sigma)
 
 

@@ -22,6 +22,10 @@ def has_progress(workdir: Path) -> bool:
 
   That is a checkpoint, one that was set aside as damaged, or a finished run, whose checkpoints may be removed.
   """
+  return resumes(workdir) or any((workdir / CORRUPT).glob('*')) or finished(workdir)
+
+
+def finished(workdir: Path) -> bool:
+  """True if a run in this workdir has come to its end."""
   events, _ = read_json(workdir / 'events.jsonl')
-  finished = any(event.get('event') == 'end' and event.get('reason') == 'finished' for event in events)
-  return resumes(workdir) or any((workdir / CORRUPT).glob('*')) or finished
+  return any(event.get('event') == 'end' and event.get('reason') == 'finished' for event in events)

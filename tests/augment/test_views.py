@@ -9,6 +9,7 @@ from maskrep.augment import blur, colour
 from maskrep.augment import views as views_module
 from maskrep.augment.views import View, colour_view, crop_view, make_view, make_views, normalise
 from maskrep.augment.views import eval_views as make_eval_views
+from maskrep.models.encoder import Preprocessing
 
 PLAIN = View(
   size=12, crop_scale=(0.3, 1.0), flip=0.0, jitter=0.0, jitter_strength=(0.4, 0.4, 0.2, 0.1), grey=0.0, blur=0.0,
@@ -103,3 +104,12 @@ def test_extreme_sizes_stay_finite():
   np.testing.assert_allclose(views(KEYS[:4], canvases, sizes, PLAIN, 1), grey, atol=1e-6)
   means = np.broadcast_to((grey - np.array(ALL.mean)) / np.array(ALL.std), (4, 12, 12, 3))
   np.testing.assert_allclose(eval_views(canvases, sizes), means, atol=1e-5)
+
+
+def test_a_squashed_view_is_the_complete_image_as_in_evaluation():
+  recipe = dataclasses.replace(ALL, squash=True, flip=0.0, jitter=0.0, grey=0.0, blur=0.0, solarise=0.0)
+  found = np.asarray(views(KEYS, CANVASES, SIZES, recipe, 1))[:, 0]
+  np.testing.assert_allclose(found, Preprocessing.of(recipe, 0.5)(CANVASES, SIZES), atol=1e-6)
+  sides = [[17, 1], [24, 24]]  # of one column, all columns of the view are that one
+  column = np.asarray(views(KEYS[:2], POISONED[[1, 0]], np.array(sides), recipe, 1))[0, 0]
+  np.testing.assert_allclose(column, np.broadcast_to(column[:, :1], column.shape), atol=1e-6)

@@ -169,6 +169,12 @@ MUTANTS = {
   'a probe of another encoder is taken for this one': (
     'maskrep/experiment/probe.py', 'json.dumps([digest, same]', 'json.dumps([same]',
     'tests/experiment/test_probe.py'),
+  'settings are chosen on the test split': (
+    'maskrep/experiment/vtab.py', "task.experiment(setting, 'train800', 'val200'), folder",
+    "task.experiment(setting, 'train800', 'test'), folder", 'tests/experiment/test_vtab.py'),
+  'a neighbour of another domain is right': (
+    'maskrep/evaluation/protocols/uned.py', 'there == domain and bool(', 'bool(',
+    'tests/evaluation/protocols/test_uned.py'),
   'masked features are those of the whole image': (
     'maskrep/evaluation/encoders.py', 'if keep == patches:', 'if True:',
     'tests/cli/test_evaluate.py'),

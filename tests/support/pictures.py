@@ -1,6 +1,7 @@
 """Pictures that tests make, and a data set prepared by tfds, which needs no TensorFlow to write encoded images."""
 
 import io
+import json
 from pathlib import Path
 import struct
 import zlib
@@ -37,6 +38,20 @@ def png16(pixels: np.ndarray) -> bytes:
   """A PNG of uint16 pixels [H, W] or [H, W, 3]."""
   rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in pixels)
   return png(pixels.shape[1], pixels.shape[0], 16, 0 if pixels.ndim == 2 else 2, rows)
+
+
+def put_uned(folder: Path, domain: str, name: str, images: list[tuple]) -> None:
+  """Writes a list of UnED in the published layout: its images are a colour, or bytes, and have a class or several."""
+  entries = []
+  for number, (content, classes) in enumerate(images):
+    entries.append({'path': f'{domain}/{name}_{number}.png', 'class_id': classes})
+    file = folder / 'images' / entries[-1]['path']
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture = content if isinstance(content, bytes) else encode(np.full((4, 4, 3), content, np.uint8), 'PNG')
+    file.write_bytes(picture)
+  lists = folder / 'info_files' / domain
+  lists.mkdir(parents=True, exist_ok=True)
+  (lists / f'{name}.json').write_text(json.dumps(entries))
 
 
 def prepare(

@@ -1,21 +1,11 @@
-"""The tasks on which frozen features are evaluated: data sets of tfds, with the splits and labels of each.
+"""The tasks to which encoders are transferred: data sets of tfds, with the splits and labels of each.
 
 The tasks `vtab_...` are VTAB-1k, Zhai et al. 2019, arXiv:1910.04867: 1000 training examples, namely 800 of the training
 split and 200 of the validation split, and the complete test split. If a data set lacks these splits they are cut from
-the existing ones, in the shares that reproduce the numbers of examples in the paper's table of data sets. clevr's test
-split is tfds's validation split, because the labels of its own are not public. Labels are computed as in the authors'
-code (google-research/task_adaptation). Both, and the pixels of dSprites, are written from memory of that code, without
-comparison with it; nor was it verified that tfds still keeps its records in the order of 2019, which is needed for the
+the existing ones, in the shares of the authors' code (google-research/task_adaptation). clevr's test split is tfds's
+validation split, because the labels of its own are not public. Splits and labels were compared with that code, as it
+was last published. It was not verified that tfds still keeps its records in the order of 2019, which is needed for the
 first 800 to be the same images.
-
-The tasks `uned_...` are the domains of UnED, Ypsilantis et al. 2023, arXiv:2309.01858, that tfds has. Recall@1 is
-computed within a domain here, with each image as the query among all the others; UnED's own figure searches all its
-domains at once.
-- uned_cars and uned_products are its test sets: CARS196's last 98 classes, Stanford Online Products's test split.
-- uned_food and uned_inaturalist stand in for others: the validation splits of Food-101 (UnED: Food2K) and iNaturalist
-  2018 (UnED: 2452 of its classes, by lists that tfds lacks), with all their classes.
-- tfds lacks Food2K, In-Shop (DeepFashion), Met, Google Landmarks v2 and RP2K. Its iNaturalist 2021 cannot be opened:
-  the package lacks the file of its labels.
 """
 
 from collections.abc import Mapping
@@ -33,7 +23,6 @@ KITTI_BINS = (8.0, 20.0, 999.0)  # metres; beyond them there is no vehicle
 NO_VEHICLE = 1000.0
 VEHICLES = 3  # the first types of objects in KITTI: car, van, truck
 DSPRITES_BINS = 16
-FIRST_TEST_CAR = 98
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,9 +31,9 @@ class Task:
 
   Attributes:
     dataset: its name in tfds.
-    splits: {'train', 'test'} of a classification task, {'queries', 'index'} of retrieval, -> their names in tfds. If
-      queries and index are the same, an image is not its own neighbour.
-    rule: how a record is labelled; None to use its only label. All examples of a classification task have a label.
+    splits: 'train' and 'test' -> their names in tfds; of a task of VTAB also 'train800' and 'val200', the two parts of
+      'train'.
+    rule: how a record is labelled; None to use its only label.
     whole: whether the complete image, squashed to a square, replaces its centre: as in VTAB, and for square images.
   """
 
@@ -52,14 +41,6 @@ class Task:
   splits: Mapping[str, str]
   rule: Rule | None = None
   whole: bool = False
-
-  @property
-  def retrieval(self) -> bool:
-    return 'queries' in self.splits
-
-  @property
-  def leaves_one_out(self) -> bool:
-    return self.retrieval and self.splits['queries'] == self.splits['index']
 
 
 def _in_bins(value: float, bins: tuple[float, ...]) -> int:
@@ -90,10 +71,6 @@ def _latent(classes: int):
   return lambda values: values[0] * DSPRITES_BINS // classes
 
 
-def _last_cars(labels) -> int:
-  return labels[0] - FIRST_TEST_CAR if labels[0] >= FIRST_TEST_CAR else -1
-
-
 def _labels(feature: str, num_classes: int) -> Rule:
   return Rule(feature, (feature,), _first, num_classes)
 
@@ -105,15 +82,12 @@ def _sprites(feature: str, classes: int) -> Rule:
 
 def _thousand(train: str, test: str, validation: str = 'validation', start: int = 0) -> dict[str, str]:
   """VTAB's 800 examples of the training split, and 200 from `start` of the validation split."""
-  return {'train': f'{train}[:800]+{validation}[{start}:{start + 200}]', 'test': test}
+  parts = {'train800': f'{train}[:800]', 'val200': f'{validation}[{start}:{start + 200}]'}
+  return {'train': '+'.join(parts.values()), 'test': test} | parts
 
 
 def _vtab(dataset: str, splits: dict[str, str], rule: Rule | None = None) -> Task:
   return Task(dataset=dataset, splits=splits, rule=rule, whole=True)
-
-
-def _self(dataset: str, split: str, rule: Rule | None = None) -> Task:
-  return Task(dataset=dataset, splits={'queries': split, 'index': split}, rule=rule)
 
 
 TRAIN_AND_TEST = {'train': 'train', 'test': 'test'}
@@ -150,26 +124,18 @@ VTAB_STRUCTURED = {
   'vtab_smallnorb_elevation': _vtab('smallnorb', SMALLNORB, _labels('label_elevation', 9)),
 }
 VTAB = VTAB_NATURAL | VTAB_SPECIALIZED | VTAB_STRUCTURED
-UNED = {
-  'uned_cars': _self('cars196', 'train+test', Rule('last 98 classes', ('label',), _last_cars, 196 - FIRST_TEST_CAR)),
-  'uned_products': _self('stanford_online_products', 'test', _labels('class_id', 22634)),
-  'uned_food': _self('food101', 'validation'),
-  'uned_inaturalist': _self('i_naturalist2018', 'validation'),
-}
 TASKS = {
   'cifar10': Task(dataset='cifar10', splits=TRAIN_AND_TEST),
   'cifar100': Task(dataset='cifar100', splits=TRAIN_AND_TEST),
   'inaturalist2018': Task(dataset='i_naturalist2018', splits=TRAIN_AND_VALIDATION),
   'places365': Task(dataset='places365_small', splits=TRAIN_AND_VALIDATION),
-} | VTAB | UNED
+} | VTAB
 GROUPS = {
-  'vtab_natural': VTAB_NATURAL, 'vtab_specialized': VTAB_SPECIALIZED, 'vtab_structured': VTAB_STRUCTURED, 'vtab': VTAB,
-  'uned': UNED,
-}
+  'vtab_natural': VTAB_NATURAL, 'vtab_specialized': VTAB_SPECIALIZED, 'vtab_structured': VTAB_STRUCTURED, 'vtab': VTAB}
 
 
 def open_task(name: str, split: str, *, download: bool) -> TFDS:
-  """Opens a split of a task: 'train' or 'test', or of a retrieval task 'queries' or 'index'.
+  """Opens a split of a task, see `Task.splits`.
 
   Raises:
     ConfigError: there is no such task or split, or its data set is not prepared.

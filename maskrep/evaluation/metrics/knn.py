@@ -97,13 +97,22 @@ def recall_at_1(features: AnyArray, labels: AnyArray, queries: tuple[AnyArray, A
   # No example of the index has the place -1.
   places = np.arange(size) if queries is None else np.full(len(queries[0]), -1)
   query_features, query_labels = (features, labels) if queries is None else queries
-  nearest = np.asarray(_nearest(features, query_features, places))
-  return float(np.mean(np.asarray(labels)[nearest] == np.asarray(query_labels)))
+  found = np.asarray(nearest_other(features, query_features, places))
+  return float(np.mean(np.asarray(labels)[found] == np.asarray(query_labels)))
 
 
 @jax.jit
-def _nearest(features: Array, queries: Array, places: Array) -> Array:
-  """float [M, D], queries float [Q, D], each query's own index int [Q] or -1 -> index of the nearest other int [Q]."""
+def nearest_other(features: Array, queries: Array, places: Array) -> Array:
+  """The nearest example of an index to each query, by cosine similarity, other than itself; ties go to the first.
+
+  Args:
+    features: features of the index, float [M, D].
+    queries: float [Q, D].
+    places: int [Q], each query's own place in the index, or -1.
+
+  Returns:
+    int32 [Q], places in the index.
+  """
   lengths = _lengths(features)
 
   def nearest(query):

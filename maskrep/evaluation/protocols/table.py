@@ -10,6 +10,7 @@ from maskrep.evaluation.protocols.mask_similarity import MaskSimilarity, mask_si
 from maskrep.evaluation.protocols.nearest import KNN, Retrieval, knn, retrieval
 from maskrep.evaluation.protocols.robustness import Robustness, robustness
 from maskrep.evaluation.protocols.transfer import Transfer, transfer
+from maskrep.evaluation.protocols.uned import Domains, uned
 from maskrep.evaluation.result import Result
 
 BASELINES = 'pixels', 'untrained'
@@ -22,7 +23,7 @@ class Protocol(NamedTuple):
     options: the dataclass of its section in a config.
     evaluate: (evaluator, options, seed=) -> results.
     needs: what it requires of a run: 'train' images, 'eval' images too, 'labels' of both, or its 'classifier'. If a run
-      lacks it, the protocol is left out of the run's own evaluations.
+      lacks it, the protocol is left out of the run's own evaluations; every run lacks a 'benchmark', data of its own.
     in_training: whether it is cheap enough for every evaluation during training; the others run at its end.
     baselines: the baselines, of `BASELINES`, for which its result is meaningful.
     needed: (options, number of classes) -> the field that needs the most training examples, and their number.
@@ -51,5 +52,6 @@ PROTOCOLS = {
   'logistic': Protocol(Logistic, logistic, 'labels'),
   'mask_similarity': Protocol(MaskSimilarity, mask_similarity, 'eval', baselines=('untrained',)),
   'transfer': Protocol(Transfer, transfer, 'train'),
+  'uned': Protocol(Domains, uned, 'benchmark'),
   'robustness': Protocol(Robustness, robustness, 'classifier', baselines=()),
 }

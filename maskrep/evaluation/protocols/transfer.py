@@ -1,10 +1,6 @@
-"""Transfer of frozen features to other data sets: logistic regression for classification tasks, Recall@1 for retrieval.
+"""Transfer of frozen features to other data sets by logistic regression: MSN, arXiv:2204.07141, appendix A.5.1."""
 
-VTAB-1k: Zhai et al. 2019, arXiv:1910.04867; UnED: Ypsilantis et al. 2023, arXiv:2309.01858. For the tasks and their
-differences from these papers see data/sources/tasks.py. VTAB fine-tunes, or chooses the hyper-parameters of a linear
-probe on the 200 validation examples; here they are chosen by cross-validation on all 1000.
-"""
-
+from collections.abc import Collection
 import dataclasses
 import difflib
 from typing import Annotated
@@ -17,7 +13,6 @@ from maskrep.data.sources.tasks import GROUPS, TASKS, Task
 from maskrep.errors import ConfigError
 from maskrep.evaluation.evaluator import Evaluator
 from maskrep.evaluation.features import Features, drop_unlabelled
-from maskrep.evaluation.metrics.knn import recall_at_1
 from maskrep.evaluation.protocols.logistic import accuracy_of
 from maskrep.evaluation.result import Result
 from maskrep.schema import NotEmpty, Positive, Range, check
@@ -39,35 +34,45 @@ class Transfer:
 
   def __post_init__(self):
     check(self)
-    for i, task in enumerate(self.tasks):
-      if task not in TASKS:
-        near = difflib.get_close_matches(task, TASKS, n=3, cutoff=0.5)
-        raise ValueError(f'tasks={self.tasks}: {task!r} is not a task; nearest names: {", ".join(near) or "none"}')
-      if task in self.tasks[:i]:
-        raise ValueError(f'tasks={self.tasks}: must name {task!r} once')
+    check_tasks(self.tasks, TASKS)
+
+
+def check_tasks(tasks: tuple[str, ...], known: Collection[str]) -> None:
+  """Raises ValueError if a task is not one of those `known`, or named twice."""
+  for i, task in enumerate(tasks):
+    if task not in known:
+      near = difflib.get_close_matches(task, known, n=3, cutoff=0.5)
+      raise ValueError(f'tasks={tasks}: {task!r} is not one of the tasks; nearest names: {", ".join(near) or "none"}')
+    if task in tasks[:i]:
+      raise ValueError(f'tasks={tasks}: must name {task!r} once')
 
 
 def transfer(evaluator: Evaluator, options: Transfer, *, seed: int) -> list[Result]:
   """Evaluates the features of an evaluator on each task.
 
   Returns:
-    One result per task: the accuracy on the test split, or Recall@1. Then one per group of GROUPS whose tasks are all
-    in `options.tasks`: their mean, with `each` in the order of the group.
+    One result per task: the accuracy on the test split; then `group_means`.
 
   Raises:
     ConfigError: a data set is not prepared; all are opened before anything is encoded.
     DataError: a data set is incomplete.
   """
   for name in options.tasks:
-    for split in TASKS[name].splits:
+    for split in 'train', 'test':
       _open(evaluator, name, split)
-  by_task = {name: _evaluate(evaluator, name, options, seed) for name in options.tasks}
-  results = list(by_task.values())
+  results = [_evaluate(evaluator, name, options, seed) for name in options.tasks]
+  return results + group_means(results)
+
+
+def group_means(results: list[Result]) -> list[Result]:
+  """One result per group of GROUPS whose tasks all have one: their mean, with `each` in the order of the group."""
+  values = {result.name: result.value for result in results}
+  found = []
   for group, names in GROUPS.items():
-    if set(names) <= set(by_task):
-      each = tuple(by_task[name].value for name in names)
-      results.append(Result(group, float(np.mean(each)), each=each))
-  return results
+    if set(names) <= set(values):
+      each = tuple(values[name] for name in names)
+      found.append(Result(group, float(np.mean(each)), each=each))
+  return found
 
 
 def _open(evaluator: Evaluator, name: str, split: str) -> Source:
@@ -76,10 +81,6 @@ def _open(evaluator: Evaluator, name: str, split: str) -> Source:
 
 def _evaluate(evaluator: Evaluator, name: str, options: Transfer, seed: int) -> Result:
   task = TASKS[name]
-  if task.retrieval:
-    index = _features(evaluator, task, _open(evaluator, name, 'index'))
-    queries = None if task.leaves_one_out else _features(evaluator, task, _open(evaluator, name, 'queries'))
-    return Result(name, recall_at_1(*index, queries))
   source = _open(evaluator, name, 'train')
   train = _features(evaluator, task, source)
   test = _features(evaluator, task, _open(evaluator, name, 'test'))

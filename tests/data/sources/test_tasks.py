@@ -1,4 +1,4 @@
-"""The tasks are as tfds has their data sets, and label records as VTAB and UnED do."""
+"""The tasks are as tfds has their data sets, and label records as VTAB does."""
 
 import dataclasses
 import inspect
@@ -40,9 +40,6 @@ TFDS = {
   'smallnorb': (None, {'train': 24_300, 'test': 24_300}),
   'i_naturalist2018': (8142, {'train': 437_513, 'validation': 24_426}),
   'places365_small': (365, {'train': 1_803_460, 'validation': 36_500}),
-  'cars196': (196, {'train': 8144, 'test': 8041}),
-  'stanford_online_products': (None, {'test': 60_502}),
-  'food101': (101, {'validation': 25_250}),
 }
 # Of VTAB's table.
 TEST_EXAMPLES = {
@@ -92,12 +89,14 @@ def test_splits_have_the_sizes_of_the_paper(name):
     for split, size in TFDS[task.dataset][1].items()])
   found = {use: splits[split].num_examples for use, split in task.splits.items()}
   if name in VTAB:
-    assert found == {'train': 1000, 'test': TEST_EXAMPLES[name.removeprefix('vtab_')]}
-    seen = [{(shard.filename, i) for shard in splits[split].file_instructions
-             for i in range(shard.skip, shard.skip + shard.take)} for split in task.splits.values()]
-    assert not seen[0] & seen[1] and len(seen[0]) == 1000
+    assert found == {
+      'train': 1000, 'test': TEST_EXAMPLES[name.removeprefix('vtab_')], 'train800': 800, 'val200': 200}
+    seen = {use: {(shard.filename, i) for shard in splits[split].file_instructions
+                  for i in range(shard.skip, shard.skip + shard.take)} for use, split in task.splits.items()}
+    assert not seen['train'] & seen['test'] and len(seen['train']) == 1000
+    assert seen['train'] == seen['train800'] | seen['val200']
   else:
-    assert set(found) in ({'train', 'test'}, {'queries', 'index'}) and min(found.values()) > 0
+    assert set(found) == {'train', 'test'} and min(found.values()) > 0
 
 
 def test_vtab_has_seven_four_and_eight_tasks():
@@ -188,13 +187,6 @@ def test_one_of_several_class_labels_is_named(small):
   assert opened('vtab_smallnorb_elevation')[0].label == 8
 
 
-def test_the_first_98_cars_have_no_part_in_retrieval(small):
-  small('cars196', [
-    {'image': picture(), 'label': i, 'bbox': tfds.features.BBox(0.0, 0.0, 1.0, 1.0), 'id': str(i)}
-    for i in (0, 97, 98, 195)])
-  assert sorted(example.label for example in opened('uned_cars', 'queries')) == [-1, -1, 0, 97]
-
-
 def test_records_that_lack_what_a_rule_reads_are_refused(tmp_path, monkeypatch):
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
   prepare(tmp_path, {'image': tfds.features.Image()}, {'validation': [{'image': picture()}]}, name='clevr')
@@ -204,7 +196,7 @@ def test_records_that_lack_what_a_rule_reads_are_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('source, split, remedy', [
   ('task:vtab_clever_count', 'train', 'is no task; nearest names: vtab_clevr_count'),
-  ('task:vtab_clevr_count', 'validation', "has no split 'validation'; there are: train, test"),
+  ('task:vtab_clevr_count', 'validation', "has no split 'validation'; there are: train, test, train800, val200"),
   ('task:vtab_clevr_count', 'train', 'is not prepared in .*tfds build clevr '),
   ('task:', 'train', 'must be .* or task:NAME'),
 ])
