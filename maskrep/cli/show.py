@@ -1,6 +1,6 @@
-"""Draws the views or masks of training, as a PNG.
+"""Draws what a network is trained on, or what an encoder has learned, as a PNG.
 
-It shows the images that the network is trained on; masked patches are grey.
+Views and masks are the images that the network is trained on; masked patches are grey.
 """
 
 from pathlib import Path
@@ -12,6 +12,8 @@ from maskrep.cli.config_file import define_config
 from maskrep.cli.help import Page, training_fields
 from maskrep.errors import ConfigError
 from maskrep.workdir.files import write_atomic
+
+LEARNT = 'neighbours', 'pca', 'prototypes', 'kernels'  # `learnt.SUBJECTS`; help needs no jax
 
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
@@ -26,8 +28,14 @@ PAGE = Page(
   usage='maskrep show SUBJECT --config=NAME|FILE|--workdir=DIR --output=FILE.png', doc=__doc__,
   examples=('maskrep show masks --config=msn_digits --output=masks.png',
             'maskrep show masks --workdir=runs/msn_digits --output=masks.png',
-            'maskrep show views --config=msn_vitb16 --images=cat.jpg,dog.jpg --output=views.png'),
-  choices={'views': 'all views that the loss reads', 'masks': 'the masked views'},
+            'maskrep show views --config=msn_vitb16 --images=cat.jpg,dog.jpg --output=views.png',
+            'maskrep show neighbours --workdir=runs/msn_digits --output=neighbours.png'),
+  choices={'views': 'all views that the loss reads', 'masks': 'the masked views',
+           'stages': 'the stages of masking pixels (MSCN)',
+           'neighbours': 'of a run: queries and the nearest training images',
+           'pca': 'of a run, or of an import with --images: components of its patches as colours',
+           'prototypes': 'of a run with prototypes (MSN): the images of each, the most used first',
+           'kernels': 'of a run or an import: the kernels of its first layer'},
   define=define, fields=training_fields)
 
 
@@ -53,6 +61,15 @@ def show(argv: list[str]) -> None:
   from maskrep.experiment.experiment import Experiment
   from maskrep.experiment.stored import open_run
 
+  if subject in LEARNT:
+    from maskrep.experiment.learnt import learnt
+
+    if not values.workdir:
+      raise ConfigError(f'--workdir: is needed for {subject}, which are of trained weights')
+    png, line = learnt(subject, Path(values.workdir).expanduser(), values.images)
+    write_atomic(Path(values.output), png)
+    print(f'{values.output}: {line}')
+    return
   if values.workdir:
     experiment = open_run(f'--workdir={values.workdir}', Path(values.workdir).expanduser()).experiment
   else:

@@ -28,7 +28,7 @@ CURVES = {
   'Speed': ('images_per_second', 'tflops_per_device', 'share_of_peak', 'data_wait_share', 'seconds', 'broken_images'),
 }
 EVALUATED = 'eval/'
-MANY = 4  # runs, of which the details are folded
+MANY = 3  # runs; of more the details are folded
 
 
 def written(folders: Sequence[str], records: Sequence[Record]) -> str:
@@ -99,7 +99,7 @@ def charts(runs: Sequence[Facts]) -> dict[str, dict[str, Markup | None]]:
 
 
 def summary(runs: Sequence[Facts]) -> tuple[list[str], list[list[str]]]:
-  """The head and the rows of the table of several runs: what differs, how they ended, what they reached."""
+  """The head and the rows of the table of several runs: how they ended, what they reached, and what differs."""
   fields = differing(runs)
   short = [field.rpartition('.')[2] for field in fields]
   names = [name if short.count(name) == 1 else field for name, field in zip(short, fields, strict=True)]
@@ -108,12 +108,13 @@ def summary(runs: Sequence[Facts]) -> tuple[list[str], list[list[str]]]:
   for run in runs:
     figures = [run.outcome.figures.get(metric) for metric in metrics]
     rows.append([
-      run.name, *(run.config.get(field, NOTHING) for field in fields), run.outcome.state, number(run.step),
+      run.name, run.outcome.state, number(run.step),
       NOTHING if not run.measures else 'COLLAPSED' if run.collapsed else 'no',
       *(NOTHING if figure is None else cell(figure.value, figure.std, figure.unit) for figure in figures),
       NOTHING if run.outcome.images_per_second is None else number(run.outcome.images_per_second),
-      NOTHING if run.time.goodput is None else f'{100 * run.time.goodput:.0f} %'])
-  return ['run', *names, 'state', 'step', 'collapsed', *map(heading, metrics), 'images/s', 'goodput'], rows
+      NOTHING if run.time.goodput is None else f'{100 * run.time.goodput:.0f} %',
+      *(run.config.get(field, NOTHING) for field in fields)])
+  return ['run', 'state', 'step', 'collapsed', *map(heading, metrics), 'images/s', 'goodput', *names], rows
 
 
 def last_values(runs: Sequence[Facts]) -> list[tuple[str, list[str]]]:

@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from maskrep.errors import RunError
-from maskrep.experiment.drawing import SUBJECTS, one_batch
+from maskrep.experiment.drawing import one_batch
 from maskrep.experiment.experiment import Experiment
+from maskrep.show.masks import masked_columns
 from maskrep.show.sheet import sheet_png
-from maskrep.show.views import draw
+from maskrep.show.views import columns, draw
 from maskrep.workdir.config import load_config
 
-CAPTIONS = {'views': 'Views of training images, as the loss reads them', 'masks': 'Masked views: dropped patches are '
-            'grey'}
+SHOWN = {'Views of training images, as the loss reads them': columns,
+         'Masked views: dropped patches are grey': masked_columns}
 
 
 def pictures(workdir: Path) -> tuple[dict[str, bytes], str]:
@@ -27,5 +28,5 @@ def pictures(workdir: Path) -> tuple[dict[str, bytes], str]:
     views = draw(objective, one_batch(experiment.data, None, objective.reads, experiment.seed), experiment.seed)
   except RunError as error:
     return written, str(error)
-  drawn = {CAPTIONS[name]: images for name, make in SUBJECTS.items() if (images := make(objective, views))}
+  drawn = {caption: images for caption, make in SHOWN.items() if (images := make(objective, views))}
   return {caption: sheet_png(images) for caption, images in drawn.items()} | written, ''

@@ -134,11 +134,11 @@ def test_a_sweep_shows_its_runs_side_by_side(tmp_path):
   found = report(tmp_path, str(sweep))
   assert found.ids[0] == 'runs' and {'ratio=0.3', 'ratio=0.7', '2 runs', 'The sweep'} <= set(found.texts)
   start = found.texts.index('run')
-  head = found.texts[start:found.texts.index('goodput') + 1]
-  assert head == ['run', 'ratio', 'state', 'step', 'collapsed', 'k-NN', 'images/s', 'goodput']
+  head = found.texts[start:found.texts.index('ratio') + 1]
+  assert head == ['run', 'state', 'step', 'collapsed', 'k-NN', 'images/s', 'goodput', 'ratio']
   cells = found.texts[start + len(head):start + 3 * len(head)]
-  assert cells[:8] == ['ratio=0.3', '0.3', 'finished', '150', 'no', '95.0', '250', '52 %']
-  assert cells[8:13] == ['ratio=0.7', '0.7', 'failed', '150', 'COLLAPSED']
+  assert cells[:8] == ['ratio=0.3', 'finished', '150', 'no', '95.0', '250', '52 %', '0.3']
+  assert cells[8:12] == ['ratio=0.7', 'failed', '150', 'COLLAPSED'] and cells[-1] == '0.7'
   lines = [values['class'] for tag, values in found.tags if tag == 'g']
   assert set(lines) == {'c0', 'c1'}
   # With its path as the name if it stands beside others.
