@@ -136,7 +136,8 @@ def prototypes(what: str, workdir: Path, paths: None) -> tuple[bytes, str]:
   preprocessing = experiment.objective.preprocessing
 
   def assign(weights, batch):
-    return objective.assign(*weights, preprocessing(batch['image'], batch['size']))
+    params, model_state = weights
+    return objective.assign(params, model_state, preprocessing(batch['image'], batch['size']))
 
   data = experiment.data
   bank = sample(open_source(data, data.train_split), experiment.eval.max_train_examples)
@@ -240,5 +241,5 @@ def _batch_size() -> int:
   return -(-BATCH // devices) * devices
 
 
-def _name(label: int, names: list[str] | None) -> str:
-  return '' if label < 0 else names[label] if names else str(label)
+def _name(label: int | np.ndarray, names: list[str] | None) -> str:
+  return '' if label < 0 else names[int(label)] if names else str(label)

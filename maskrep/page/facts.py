@@ -159,9 +159,9 @@ def from_packaged(
     packaged = config_file.load(name).to_dict()
   except ConfigError:  # such as a variant that this version no longer has
     return '', {}
+  shown = lambda value: value if value == ABSENT else repr(value)  # noqa: E731
   changed = diff(_plain(packaged), _plain(config))
-  return name, {field: tuple(value if value == ABSENT else repr(value) for value in changed[field])
-                for field in sorted(changed)}
+  return name, {field: (shown(before), shown(after)) for field, (before, after) in sorted(changed.items())}
 
 
 def differing(runs: Sequence[Facts]) -> list[str]:
