@@ -211,3 +211,12 @@ class Reconstructs(Protocol):
   def reconstruct(self, params: Params, images: Array) -> Array:
     """Preprocessed images [B, H, W, 3] -> their reconstructions, of the same shape, not clipped."""
     ...
+
+
+@runtime_checkable
+class Assigns(Protocol):
+  """An objective that assigns images to prototypes."""
+
+  def assign(self, params: Params, model_state: Any, images: Array) -> Array:
+    """Preprocessed images [B, H, W, 3] -> log-probabilities of their prototypes, float32 [B, P]."""
+    ...

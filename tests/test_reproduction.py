@@ -122,7 +122,7 @@ def build(command: str, check: Callable[[dict], object]) -> None:
     fields.of_evaluation(values.config.to_dict())
   elif program == 'show':
     _, values = show.parse(argv)
-    if values.config:
+    if values.config is not None:  # else it is of a run
       Experiment.parse(values.config)
   else:
     {'import': import_weights, 'export': export, 'report': report}[program].parse(argv)

@@ -16,7 +16,7 @@ FLOORS = {
   'augment': 2, 'masking': 3, 'models': 3,
   'methods': 4, 'train': 4,
   'weights': 5, 'show': 5,
-  'evaluation': 6, 'experiment': 7, 'sweep': 8, 'embedding': 8, 'api': 9, 'cli': 10, '__main__': 11,
+  'evaluation': 6, 'experiment': 7, 'sweep': 8, 'embedding': 8, 'api': 9, 'page': 9, 'cli': 10, '__main__': 11,
 }
 FORBIDDEN = {
   'data': {'jax', 'flax', 'optax', 'orbax', 'tensorflow', 'torch'},

@@ -15,7 +15,7 @@ PACKAGE = ROOT / 'maskrep'
 FILES = sorted(PACKAGE.rglob('*.py'))
 CHECKED = [path for top in ('maskrep', 'configs', 'tests', 'benchmarks', 'docs')
            for path in sorted((ROOT / top).rglob('*.py'))]
-ABILITIES = 'Classifies', 'Segments', 'Reconstructs'
+ABILITIES = 'Classifies', 'Segments', 'Reconstructs', 'Assigns'
 READ_CONFIGS = 'api', 'experiment', 'sweep', 'cli'
 MAX_FILE, MAX_FUNCTION = 300, 60  # lines; of a function without its docstring
 # 'vqgan' is also a kind of network, beside 'vit' and 'resnet': what a file of weights holds, whatever trained it.

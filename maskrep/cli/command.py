@@ -14,7 +14,7 @@ from maskrep.errors import ConfigError, RunError
 from maskrep.process import signals
 from maskrep.process.paths import check_path
 
-PATHS = {'workdir', 'input', 'output', 'heartbeat'}  # flags
+PATHS = {'workdir', 'input', 'output', 'heartbeat', 'html'}  # flags
 
 
 def define_processes(values: flags.FlagValues) -> None:

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 WIDTH, LONG = 100, 40  # characters of a line, and of a list of values
 # Placeholders for the values of text flags.
 VALUES = {
-  'config': 'NAME|FILE', 'workdir': 'DIR', 'output': 'PATH', 'input': 'PATH', 'images': 'FILE,FILE',
+  'config': 'NAME|FILE', 'workdir': 'DIR', 'output': 'PATH', 'html': 'PATH', 'input': 'PATH', 'images': 'FILE,FILE',
   'coordinator': 'HOST:PORT', 'grid': 'FIELD=VALUE,VALUE', 'allow_config_change': 'FIELD,FIELD',
 }
 FLAGS = {'-h', '--help'}

@@ -1,7 +1,7 @@
-"""Draws the input of training, or what a trained encoder sees, as a PNG.
+"""Draws the input of training, or what a trained encoder sees and has learned, as a PNG.
 
-Views and masks are the images that the network is trained on; masked patches are grey. The other subjects are of the
-weights in --workdir.
+Views and masks are the images that the network is trained on; masked patches are grey. Subjects other than these and
+stages are of the weights in --workdir.
 """
 
 from pathlib import Path
@@ -18,12 +18,13 @@ from maskrep.workdir.files import write_atomic
 # Subject of an encoder -> the flags that only some subjects read. Their names are in the errors.
 SEEN = {'attention': ('size', 'queries', 'each_head'), 'locality': ('query', 'data.source', 'data.split'),
         'inversion': ('size', 'ratios', 'steps')}
+LEARNT = 'neighbours', 'pca', 'prototypes', 'kernels'  # `learnt.SUBJECTS`; help needs no jax
 
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
   define_config(values, argv)
-  flags.DEFINE_string('workdir', None, 'A run, whose experiment is taken instead of --config; for attention, locality '
-                      'and inversion a run or a folder written by maskrep import.', flag_values=values)
+  flags.DEFINE_string('workdir', None, 'A run, whose experiment is taken instead of --config; for subjects '
+                      'of an encoder a run or a folder written by maskrep import.', flag_values=values)
   flags.DEFINE_list('images', None, 'Image files; by default some of the training data, drawn by config.seed.',
                     flag_values=values)
   flags.DEFINE_string('output', None, 'A PNG file.', flag_values=values)
@@ -47,11 +48,17 @@ PAGE = Page(
   examples=('maskrep show masks --config=msn_digits --output=masks.png',
             'maskrep show masks --workdir=runs/msn_digits --output=masks.png',
             'maskrep show views --config=msn_vitb16 --images=cat.jpg,dog.jpg --output=views.png',
-            'maskrep show attention --workdir=runs/msn_digits --output=attention.png'),
+            'maskrep show attention --workdir=runs/msn_digits --output=attention.png',
+            'maskrep show neighbours --workdir=runs/msn_digits --output=neighbours.png'),
   choices={'views': 'all views that the loss reads', 'masks': 'the masked views',
+           'stages': 'the stages of masking pixels (MSCN)',
            'attention': 'the attention of some patches and of the class token, in the last block',
            'locality': 'the boxes of an image that are nearest to a query crop, and their mean IoU over a data set',
-           'inversion': 'masked images, inverted from the representations of their visible patches'},
+           'inversion': 'masked images, inverted from the representations of their visible patches',
+           'neighbours': 'of a run: queries and the nearest training images',
+           'pca': 'of a run, or of an import with --images: components of its patches as colours',
+           'prototypes': 'of a run with prototypes (MSN): the images of each, the most used first',
+           'kernels': 'of a run or an import: the kernels of its first layer'},
   define=define, fields=training_fields)
 
 
@@ -61,7 +68,7 @@ def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
   values = command.parse(argv, PAGE, ('output',))
   if (values.config is None) == (values.workdir is None):
     raise ConfigError(f'--config and --workdir: one of them is needed, as in {PAGE.examples[0]}')
-  if subject in SEEN and not values.workdir:
+  if subject in (*SEEN, *LEARNT) and not values.workdir:
     raise ConfigError(f'--config: has no trained weights, which show {subject} needs; give --workdir')
   for name in dict.fromkeys(sum(SEEN.values(), ())):
     if values[name].present and name not in SEEN.get(subject, ()):
@@ -119,6 +126,10 @@ def show(argv: list[str]) -> None:
   subject, values = parse(argv)
   if subject in SEEN:
     png, line = draw_seen(subject, values)
+  elif subject in LEARNT:
+    from maskrep.experiment.learnt import learnt
+
+    png, line = learnt(subject, Path(values.workdir).expanduser(), values.images)
   else:
     from maskrep.experiment.drawing import drawing
     from maskrep.experiment.experiment import Experiment

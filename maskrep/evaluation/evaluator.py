@@ -1,7 +1,7 @@
 """An encoder under evaluation and its data: the interface through which protocols get features, logits and predictions.
 
 It is used during training, with new weights at each evaluation, and afterwards, with features cached in the workdir.
-Only here is an objective tested for the optional protocols `Classifies`, `Segments` and `Reconstructs`.
+Only here is an objective tested for the optional protocols `Classifies`, `Segments`, `Reconstructs` and `Assigns`.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from maskrep.evaluation.metrics import segmentation
 from maskrep.evaluation.result import Result
 from maskrep.models.encoder import Preprocessing
 from maskrep.show.sheet import sheet_png
-from maskrep.types import Classifies, Objective, Reconstructs, Segments
+from maskrep.types import Assigns, Classifies, Objective, Reconstructs, Segments
 
 PICTURES = 16  # images that are shown reconstructed
 
@@ -45,6 +45,18 @@ def classifying(what: str, objective: Objective) -> Classifies:
   if not isinstance(objective, Classifies):
     raise ConfigError(f'{what}: trained no classifier; run the protocol linear or finetune on it, and give the '
                       'folder in evaluations/ that this leaves')
+  return objective
+
+
+def assigning(what: str, objective: Objective) -> Assigns:
+  """Returns the objective, typed as one with prototypes; `what` names the run, for errors.
+
+  Raises:
+    ConfigError: it has none.
+  """
+  if not isinstance(objective, Assigns):
+    raise ConfigError(f'{what}: was trained without prototypes; give the workdir of a run of a method that has them, '
+                      'such as MSN')
   return objective
 
 

@@ -57,6 +57,12 @@ def read(workdir: str) -> tuple[list[Record], list[int]]:
   return records, damaged
 
 
+def runs_in(folder: str) -> list[str]:
+  """The workdirs of the runs of a sweep; of any other folder itself."""
+  found = sorted(path.parent for path in Path(folder).glob('*/config.json'))
+  return [folder] if not found or (Path(folder) / 'config.json').exists() else [str(path) for path in found]
+
+
 def newest(records: Sequence[Record]) -> list[Record]:
   """Removes records that a later one replaces."""
   last = {}
@@ -68,17 +74,19 @@ def newest(records: Sequence[Record]) -> list[Record]:
 
 def tables(records: Sequence[Record]) -> str:
   """Formats one Markdown table per protocol, with one row per result."""
-  parts = []
-  for protocol, group in by_protocol(records).items():
-    differing = differences(group)
-    rows = [[result.name, cell(result.value, result.std, result.unit),
-             *(record.fields.get(field, NOTHING) for field in differing.values()),
-             NOTHING if record.seconds is None else f'{record.seconds:.1f}', f'{record.time:%Y-%m-%d %H:%M:%S}']
-            for record in group for result in record.results]
-    units = {result.unit for record in group for result in record.results}
-    head = ['result', 'value in %' if units == {'%'} else 'value', *differing, 'seconds', 'when']
-    parts += [f'## {protocol}', markdown_table(head, rows)]
-  return '\n\n'.join(parts)
+  return '\n\n'.join(f'## {protocol}\n\n{markdown_table(*table(group))}'
+                     for protocol, group in by_protocol(records).items())
+
+
+def table(group: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+  """The head and the rows of the table of one protocol."""
+  differing = differences(group)
+  rows = [[result.name, cell(result.value, result.std, result.unit),
+           *(record.fields.get(field, NOTHING) for field in differing.values()),
+           NOTHING if record.seconds is None else f'{record.seconds:.1f}', f'{record.time:%Y-%m-%d %H:%M:%S}']
+          for record in group for result in record.results]
+  units = {result.unit for record in group for result in record.results}
+  return ['result', 'value in %' if units == {'%'} else 'value', *differing, 'seconds', 'when'], rows
 
 
 def by_protocol(records: Sequence[Record]) -> dict[str, list[Record]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 import shlex
-from typing import Any
+from typing import Any, NamedTuple
 
 from maskrep.evaluation.result import TRAINED, Result, cell, heading
 from maskrep.train.progress import COLLAPSED
@@ -15,6 +15,18 @@ EXPORTS = {'vit': 'timm', 'cait': 'timm_cait', 'resnet': 'torchvision'}  # kind 
 AGAINST_COLLAPSE = {'a lower learning rate': 'optim.learning_rate', 'a longer warm-up': 'optim.warmup_epochs'}
 AGAINST_WORSE = {'more epochs': 'train.epochs', 'larger crops': 'views.crop_scale', 'less masking': 'masking.ratio',
                  'another learning rate': 'optim.learning_rate'}
+
+
+class Measure(NamedTuple):
+  """A measure of collapse, which is that of a collapsed representation if its value is below the threshold."""
+
+  name: str
+  value: float
+  threshold: float
+
+  @property
+  def below(self) -> bool:
+    return self.value < self.threshold
 
 
 def verdict(
@@ -30,33 +42,54 @@ def verdict(
     part: the network that training was for: 'encoder' or 'tokenizer'.
   """
   lines = [('weights', f'{workdir / "checkpoints"}, the newest; all commands take the EMA {part} from there')]
-  last = logged[-1] if logged else {}
-  lines += _collapse(config, rows.get(TRAINED, ()), last)
-  if last:
-    bound = f'; kl {last["kl"]:.3g} of it can still fall, to 0' if 'kl' in last else ''
-    before = f', {logged[0]["loss"]:.4g} at step {logged[0]["step"]}' if len(logged) > 1 else ''
-    lines.append(('loss', f'{last["loss"]:.4g} at step {last["step"]}{before}{bound}'))
-  lines += _comparison(config, rows)
-  lines += [('next' if i == 0 else '', command) for i, command in enumerate(_commands(workdir, config, part))]
+  lines += _collapse(config, measures(rows.get(TRAINED, ()), logged))
+  lines += loss(logged)
+  lines += comparison(config, rows)
+  lines += [('next' if i == 0 else '', command) for i, command in enumerate(commands(workdir, config, part))]
   return '\n'.join(f'{name:<12}{text}' for name, text in lines)
 
 
-def _collapse(
-  config: Mapping[str, Any], results: Sequence[Result], last: Mapping[str, float]
-) -> list[tuple[str, str]]:
-  """Lines on the collapse of the representation; none if nothing measured it."""
-  values = {name: value for name, value in last.items() if name in COLLAPSE}
-  values |= {result.metric: result.value for result in results if result.metric in COLLAPSE}
-  if not values:
+def measures(results: Sequence[Result], logged: Sequence[Mapping[str, float]]) -> list[Measure]:
+  """The measures of collapse: of the results at the end of a run, and the last logged ones that these do not have.
+
+  Without results the last evaluation in training counts; [] if nothing was measured.
+  """
+  values = {name: value for name, value in (logged[-1] if logged else {}).items() if name in COLLAPSE}
+  if results:
+    values |= {result.metric: result.value for result in results if result.metric in COLLAPSE}
+  else:
+    values |= {name.removeprefix('eval/'): value for record in logged for name, value in record.items()
+               if name.startswith('eval/') and name.removeprefix('eval/') in COLLAPSE}
+  return [Measure(name, value, COLLAPSE[name]) for name, value in values.items()]
+
+
+def against_collapse(config: Mapping[str, Any]) -> str:
+  """What to do about a collapse."""
+  return f'the features are useless; {_try(config, AGAINST_COLLAPSE)}'
+
+
+def loss(logged: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
+  """The line on the loss; none if nothing was logged."""
+  if not logged:
     return []
-  said = ', '.join(f'{name} {value:.3g} ({"below" if value < COLLAPSE[name] else "not below"} {COLLAPSE[name]:g})'
-                   for name, value in values.items())
-  if any(value < COLLAPSE[name] for name, value in values.items()):
-    return [('collapse', f'YES: {said}'), ('', f'the features are useless; {_try(config, AGAINST_COLLAPSE)}')]
+  first, last = logged[0], logged[-1]
+  bound = f'; kl {last["kl"]:.3g} of it can still fall, to 0' if 'kl' in last else ''
+  before = f', {first["loss"]:.4g} at step {first["step"]}' if len(logged) > 1 else ''
+  return [('loss', f'{last["loss"]:.4g} at step {last["step"]}{before}{bound}')]
+
+
+def _collapse(config: Mapping[str, Any], measured: Sequence[Measure]) -> list[tuple[str, str]]:
+  """Lines on the collapse of the representation; none if nothing measured it."""
+  if not measured:
+    return []
+  said = ', '.join(f'{name} {value:.3g} ({"below" if value < threshold else "not below"} {threshold:g})'
+                   for name, value, threshold in measured)
+  if any(each.below for each in measured):
+    return [('collapse', f'YES: {said}'), ('', against_collapse(config))]
   return [('collapse', f'no: {said}')]
 
 
-def _comparison(config: Mapping[str, Any], rows: Mapping[str, Sequence[Result]]) -> list[tuple[str, str]]:
+def comparison(config: Mapping[str, Any], rows: Mapping[str, Sequence[Result]]) -> list[tuple[str, str]]:
   """Lines comparing the trained encoder with the baselines; a warning if one is as good in half of the figures."""
   figures = {name: {result.metric: result for result in results if result.unit == '%'
                     and result.metric not in ('', 'recall_at_1')}
@@ -91,12 +124,12 @@ def _try(config: Mapping[str, Any], changes: Mapping[str, str]) -> str:
   return f'try {", ".join(known)}'
 
 
-def _commands(workdir: Path, config: Mapping[str, Any], part: str) -> list[str]:
+def commands(workdir: Path, config: Mapping[str, Any], part: str) -> list[str]:
   """The next three commands."""
   folder = shlex.quote(str(workdir))
   kind = config.get(part, {}).get('kind')
   export = f'maskrep export --workdir={folder} --format={EXPORTS.get(kind, "safetensors")} --output={part}.safetensors'
-  report = f'maskrep report --workdir={folder} --output=report.png'
+  report = f'maskrep report --workdir={folder} --html=report.html'
   if part == 'encoder':
     labels = 'logistic' if config['data']['eval_split'] else 'collapse'
     return [report, f'maskrep evaluate {labels} --workdir={folder}', export]

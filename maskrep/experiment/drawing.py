@@ -1,4 +1,4 @@
-"""A picture of the network's input in an experiment: the views or the masks of some images."""
+"""A picture of the network's input in an experiment: the views, the masks or the stages of masking of some images."""
 
 import contextlib
 
@@ -13,11 +13,17 @@ from maskrep.data.sources.given import GivenImages
 from maskrep.data.sources.subset import Subset
 from maskrep.errors import ConfigError
 from maskrep.experiment.experiment import Experiment
+from maskrep.show import masking_stages
 from maskrep.show.masks import masked_columns
 from maskrep.show.sheet import sheet_png
 from maskrep.show.views import columns, draw
 
-SUBJECTS = {'views': columns, 'masks': masked_columns}
+# Subject -> its columns, of an objective, a batch and a seed.
+SUBJECTS = {
+  'views': lambda objective, batch, seed: columns(objective, draw(objective, batch, seed)),
+  'masks': lambda objective, batch, seed: masked_columns(objective, draw(objective, batch, seed)),
+  'stages': masking_stages.columns,
+}
 ROWS = 4  # images of the training data, drawn at random, if none are named
 
 
@@ -29,14 +35,14 @@ def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tu
     paths: image files; None draws some of the training data, determined by the seed of the experiment.
 
   Raises:
-    ConfigError: images cannot be read, or the method draws no masks.
+    ConfigError: images cannot be read, or the method draws no masks or has no stages.
   """
   objective = experiment.objective
   if 'label_map' in objective.reads and paths:
     raise ConfigError(f'--images={",".join(paths)}: have no label maps, which config.method={experiment.method!r} cuts '
                       'with them; show the training data')
-  views = draw(objective, one_batch(experiment.data, paths, objective.reads, experiment.seed), experiment.seed)
-  images = SUBJECTS[subject](objective, views)
+  batch = one_batch(experiment.data, paths, objective.reads, experiment.seed)
+  images = SUBJECTS[subject](objective, batch, experiment.seed)
   if not images:
     raise ConfigError(f'config.method={experiment.method!r}: has no {subject}; use maskrep show views')
   return sheet_png(images), list(images)
@@ -45,7 +51,7 @@ def drawing(experiment: Experiment, subject: str, paths: list[str] | None) -> tu
 def one_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...], seed: int) -> Batch:
   """One batch on the host, with the fields in `reads`: the named images, or training images drawn with the seed."""
   if paths:
-    source = GivenImages([_decoded(path, data.canvas) for path in paths])
+    source = given(paths, data.canvas)
   else:
     source = open_source(data, data.train_split)  # whose order may be by class
     drawn = np.random.default_rng(seed).choice(len(source), min(ROWS, len(source)), replace=False)
@@ -58,6 +64,15 @@ def one_batch(data: Data, paths: list[str] | None, reads: tuple[str, ...], seed:
     raise ConfigError(f'config.data.source={data.source}: one of the {len(source)} images drawn by config.seed={seed} '
                       'cannot be read; take another seed, or name images with --images')
   return batch
+
+
+def given(paths: list[str], canvas: int) -> GivenImages:
+  """Image files as a source.
+
+  Raises:
+    ConfigError: one cannot be read.
+  """
+  return GivenImages([_decoded(path, canvas) for path in paths])
 
 
 def _decoded(path: str, canvas: int) -> np.ndarray:

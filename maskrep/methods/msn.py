@@ -184,6 +184,15 @@ class MSN:
   def encode(self, params: Params, model_state: dict, images: Array, keep_idx: Array | None = None) -> dict[str, Array]:
     return self.encoder.apply({'params': params['encoder']}, images, keep_idx)
 
+  def assign(self, params: Params, model_state: dict, images: Array) -> Array:
+    """Log-probabilities of the prototypes as the targets have them, but normalised by the head's running statistics.
+
+    So they do not depend on the other images of a batch, as the balanced targets of training do.
+    """
+    whole = self.encode(params, model_state, images)['cls']
+    projected = self.head.apply({'params': params['head'], **model_state}, whole)
+    return losses.log_assignments(projected, params['prototypes'], self.target_temperature)
+
   def _masked_views(self, keys, images, sizes, target) -> Array:
     """The views to be masked, [B, num_random, H, W, 3]."""
     if self.shared == 'all':

@@ -1,55 +1,49 @@
-"""A picture of the stages of masking an image for a ConvNet (MSCN, arXiv:2206.07700)."""
+"""The stages of masking an image for a ConvNet (MSCN, arXiv:2206.07700)."""
 
+from collections.abc import Mapping
 import dataclasses
-from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageDraw
 
-from maskrep.augment.highpass import high_pass
-from maskrep.augment.views import normalise
+from maskrep import rng
+from maskrep.augment.highpass import high_pass_images
 from maskrep.masking.pixels import PixelMask, mask_image
-from maskrep.types import Array
+from maskrep.types import AnyArray, Array, Objective
 
-CAPTION = 16  # pixels
-COLUMNS = 3
+CAPTIONS = 'original', 'high-pass', 'grid mask', 'focal mask', 'grid, by channel', 'grid, by channel, noise'
 
 
 def stages(key: Array, image: Array, recipe: PixelMask, sigma: float) -> dict[str, Array]:
-  """Caption -> float32 image [H, W, 3]: the stages of masking a normalised image."""
-  filtered = high_pass(image, sigma)
+  """Caption -> float32 image [H, W, 3]: the stages of masking a normalised image.
+
+  A sigma of 0 filters nothing, and that stage is left out.
+  """
+  filtered = high_pass_images(image[None], sigma)[0]
 
   def masked(**changes):
     return mask_image(key, filtered, dataclasses.replace(recipe, **changes))[0]
 
-  return {
-    'original': image,
-    'high-pass': filtered,
-    'grid mask': masked(focal=0.0, channelwise=0.0, noise_std=0.0),
-    'focal mask': masked(focal=1.0, channelwise=0.0, noise_std=0.0),
-    'grid, by channel': masked(focal=0.0, channelwise=1.0, noise_std=0.0),
-    'grid, by channel, noise': masked(focal=0.0, channelwise=1.0),
-  }
+  panels = (image, filtered, masked(focal=0.0, channelwise=0.0, noise_std=0.0),
+            masked(focal=1.0, channelwise=0.0, noise_std=0.0), masked(focal=0.0, channelwise=1.0, noise_std=0.0),
+            masked(focal=0.0, channelwise=1.0))
+  return {caption: panel for caption, panel in zip(CAPTIONS, panels, strict=True) if sigma or caption != 'high-pass'}
 
 
-def save_masking_stages(
-  path: Path, key: Array, image: np.ndarray, recipe: PixelMask, *, sigma: float, mean: tuple[float, ...],
-  std: tuple[float, ...],
-) -> None:
-  """Writes the six stages of an image, uint8 [H, W, 3], as one PNG: 3 W wide, 2 (H + 16) high.
+def columns(objective: Objective, batch: Mapping[str, AnyArray], seed: int) -> dict[str, np.ndarray]:
+  """Caption -> images, float32 [B, H, W, 3] in [0, 1], with the first recipe of a pixel mask that the objective has.
 
-  Filtered images, whose mean is 0, are shown around grey.
+  Filtered images, whose mean is 0, are shown around grey. Empty if the objective masks no pixels.
   """
-  planar = jnp.moveaxis(jnp.asarray(image), -1, 0) / 255
-  panels = stages(key, normalise(planar, mean, std), recipe, sigma)
-  height, width, _ = image.shape
-  rows = -(-len(panels) // COLUMNS)
-  sheet = Image.new('RGB', (COLUMNS * width, rows * (height + CAPTION)), 'white')
-  for i, (caption, panel) in enumerate(panels.items()):
-    grey = jnp.array(mean if caption == 'original' else (0.5,) * 3)
-    pixels = np.asarray(jnp.round(255 * jnp.clip(panel * jnp.array(std) + grey, 0, 1)), np.uint8)
-    left, top = i % COLUMNS * width, i // COLUMNS * (height + CAPTION)
-    ImageDraw.Draw(sheet).text((left + 3, top + 2), caption, 'black')
-    sheet.paste(Image.fromarray(pixels), (left, top + CAPTION))
-  sheet.save(path, 'PNG', optimize=True)
+  recipe = next((each for each in vars(objective).values() if isinstance(each, PixelMask)), None)
+  if recipe is None:
+    return {}
+  preprocessing = objective.preprocessing
+  sigma = preprocessing.high_pass_sigma
+  images = dataclasses.replace(preprocessing, high_pass_sigma=0.0)(batch['image'], batch['size'])
+  keys = jax.random.split(rng.stream(seed, 'views'), len(images))
+  drawn = jax.jit(jax.vmap(lambda key, image: stages(key, image, recipe, sigma)))(keys, images)
+  grey = {name: preprocessing.mean if name == 'original' or not sigma else (0.5,) * 3 for name in drawn}
+  return {name: np.asarray(drawn[name] * jnp.array(preprocessing.std) + jnp.array(grey[name]))
+          for name in CAPTIONS if name in drawn}  # jax sorts the names

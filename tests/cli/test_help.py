@@ -61,11 +61,13 @@ def test_help_without_docstrings():
 
 
 def test_choices_are_all_there_are():
-  from maskrep.experiment import drawing, evaluation
+  from maskrep.experiment import drawing, evaluation, learnt
   from maskrep.weights.formats.table import FORMATS, FORWARD_FORMATS
 
   assert set(MODULES['evaluate'].PAGE.choices) == set(evaluation.PROTOCOLS)
-  assert set(MODULES['show'].PAGE.choices) == set(drawing.SUBJECTS) | set(MODULES['show'].SEEN)
+  assert set(MODULES['show'].LEARNT) == set(learnt.SUBJECTS)
+  assert set(MODULES['show'].PAGE.choices) == (
+    set(drawing.SUBJECTS) | set(learnt.SUBJECTS) | set(MODULES['show'].SEEN))
   assert set(ARRAYS) == set(FORMATS) and set(FORWARD) == set(FORWARD_FORMATS)
 
 

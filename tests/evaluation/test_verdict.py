@@ -35,7 +35,7 @@ def test_a_run_that_learnt():
     'WARNING     training did not make the features better than pixels; try more epochs (config.train.epochs), larger '
     'crops (config.views.crop_scale), less masking (config.masking.ratio), another learning rate '
     '(config.optim.learning_rate)',
-    "next        maskrep report --workdir='runs/my run' --output=report.png",
+    "next        maskrep report --workdir='runs/my run' --html=report.html",
     "            maskrep evaluate logistic --workdir='runs/my run'",
     "            maskrep export --workdir='runs/my run' --format=timm --output=encoder.safetensors"]
   assert not any(line.startswith('WARNING') for line in lines(
