@@ -198,7 +198,7 @@ def test_records_that_lack_what_a_rule_reads_are_refused(tmp_path, monkeypatch):
   ('task:vtab_clever_count', 'train', 'is no task; nearest names: vtab_clevr_count'),
   ('task:vtab_clevr_count', 'validation', "has no split 'validation'; there are: train, test, train800, val200"),
   ('task:vtab_clevr_count', 'train', 'is not prepared in .*tfds build clevr '),
-  ('task:', 'train', 'must be .* or task:NAME'),
+  ('task:', 'train', 'must be .* task:NAME or, with label maps'),
 ])
 def test_tasks_fail_in_one_line(tmp_path, monkeypatch, source, split, remedy):
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
