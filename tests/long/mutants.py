@@ -197,7 +197,7 @@ MUTANTS = {
     'maskrep/methods/classify.py', 'p if rule.learning_rate_scale else jax.lax.stop_gradient(p)', 'p',
     'tests/methods/test_classify.py'),
   'the first layers learn fastest': (
-    'maskrep/methods/classify.py', 'self.layer_decay ** (len(blocks) + 1 - at)', 'self.layer_decay ** at',
+    'maskrep/methods/rules.py', 'layer_decay ** (len(blocks) + 1 - at)', 'layer_decay ** at',
     'tests/methods/test_classify_rules.py'),
   'the warm-up is stretched': (
     'maskrep/train/optim.py', 'self.final_learning_rate, warmup_steps, steps)',
