@@ -35,8 +35,8 @@ was measured on an accelerator.**
 - *hours*: all steps of the config on ImageNet-1k, without evaluation, compilation and waiting for data.
 - *options*: what has to be set so that it fits; `--fit` finds it.
 
-`python benchmarks/hardware.py` writes this page; `benchmarks/hardware.jsonl` has each compilation with its date and
-version of jax.
+`python benchmarks/hardware.py --page` writes this page; `benchmarks/hardware.jsonl` has each compilation with its
+date and version of jax.
 
 | config | machine | batch | memory per device | options | estimate of a step | images/s | of the peak | hours |
 |---|---|---|---|---|---|---|---|---|

@@ -16,13 +16,12 @@ from maskrep.augment.regularisation import Regularisation
 from maskrep.augment.views import make_views
 from maskrep.methods import losses
 from maskrep.methods.microbatch import in_ghost_batches, in_microbatches
-from maskrep.methods.rules import standard_rules
+from maskrep.methods.rules import fine_tuning_rules, standard_rules
 from maskrep.models.encoder import (
   POOLING,
   EncoderNetwork,
   FilteredView,
   Preprocessing,
-  layer,
   pooled,
   read_encoder,
   represent,
@@ -52,8 +51,8 @@ class Classify:
     pooling, layers: representation of the image, see `represent`; more than one layer only for 'head'.
     final_norm: False classifies the class token of the last block without the encoder's final norm; only for 'head'.
     input_norm: normalisation of the representation: 'none'; 'l2', to length 1; 'layer_l2', the same after a layer norm
-      that is trained; 'batch', by statistics of the global
-      batch, and in evaluation by running ones, without scale and bias (He et al. 2022, appendix A.1).
+      that is trained; 'batch', by statistics of the global batch, and in evaluation by running ones, without scale
+      and bias (He et al. 2022, appendix A.1).
     layer_decay: the learning rate of layer i of L is multiplied by this to the power of L + 1 - i, see `layer`; with 1
       all are equal. Not for a ResNet. Where patches are averaged, blocks of class attention are no layers.
     encoder_rate: the learning rate of the encoder as a share of the classifier's.
@@ -90,7 +89,6 @@ class Classify:
     if (self.trained, self.pooling) == ('last_block', 'average') and not self.encoder.patches_reach_end:
       raise ValueError(f"pooling={self.pooling!r}: must be class_token or both with trained='last_block' of this "
                        'encoder: patches do not go through its last block')
-
     if self.projector and (self.trained, self.pooling, self.input_norm) != ('all', 'class_token', 'none'):
       raise ValueError("projector: is for trained='all', pooling='class_token' and input_norm='none'; leave the "
                        'section config.projector out')
@@ -135,23 +133,15 @@ class Classify:
     return params, {'student': student} if student else {}
 
   def rules(self, params: Params):
-    """As in BEiT and MAE, class token and positions do not decay; what the representation does not see stays."""
+    """Those of `fine_tuning_rules`; what the representation does not see stays."""
     rules, blocks = standard_rules(params), self.encoder.block_names
     unseen = set()
     if self.pooling == 'average' and not self.encoder.patches_reach_end:
       unseen = {name for name in blocks if name.startswith('class_block')} | {'cls'}
     blocks = [name for name in blocks if name not in unseen]
-
-    def scale(name):
-      at = layer(blocks, name)
-      trained = self.trained == 'all' or (self.trained == 'last_block' and at >= len(blocks))
-      return float(trained and name not in unseen) * self.encoder_rate * self.layer_decay ** (len(blocks) + 1 - at)
-
-    def scaled(name, tree):
-      still = {} if name not in ('cls', 'pos') else {'decay': False}
-      return jax.tree.map(lambda rule: dataclasses.replace(rule, learning_rate_scale=scale(name), **still), tree)
-
-    return rules | {'encoder': {name: scaled(name, tree) for name, tree in rules['encoder'].items()}}
+    first = {'all': 0, 'last_block': len(blocks), 'head': len(blocks) + 2}[self.trained]
+    return rules | {'encoder': fine_tuning_rules(
+      rules['encoder'], blocks, first=first, rate=self.encoder_rate, layer_decay=self.layer_decay, unseen=unseen)}
 
   def views(self, key: Array, batch: Batch) -> Views:
     keys = rng.per_example(key, batch['position'])

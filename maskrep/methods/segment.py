@@ -12,12 +12,11 @@ from maskrep.augment.scenes import make_rescaled_view_and_map, make_view_and_map
 from maskrep.data.label_maps import NONE
 from maskrep.errors import ConfigError
 from maskrep.methods.microbatch import in_ghost_batches
-from maskrep.methods.rules import standard_rules
+from maskrep.methods.rules import fine_tuning_rules, standard_rules
 from maskrep.models.encoder import (
   EncoderNetwork,
   FilteredView,
   Preprocessing,
-  layer,
   patches_after,
   read_encoder,
   shrink,
@@ -56,7 +55,7 @@ class SceneView(FilteredView):
   def __post_init__(self):
     check(self)
     low, high = self.scale_jitter
-    if high and not 0 < low <= high:
+    if (low or high) and not 0 < low <= high:
       raise ValueError(f'scale_jitter={self.scale_jitter}: must rise and be above 0, for example (0.5, 2.0)')
     if high and (self.rand_layers or self.center_fraction):
       raise ValueError(f'scale_jitter={self.scale_jitter}: needs rand_layers=0 and center_fraction=0')
@@ -120,21 +119,14 @@ class Segment:
     return {'encoder': encoder, 'decoder': decoder['params']}, state
 
   def rules(self, params: Params):
-    """As in BEiT, class token and positions do not decay; what the decoder's input does not go through stays."""
+    """Those of `fine_tuning_rules`; what the decoder's input does not go through stays."""
     rules, blocks = standard_rules(params), self._seen
     unseen = set(self.encoder.block_names) - set(blocks)
     unseen |= {'cls'} if not self.encoder.patches_reach_end else set()
     unseen |= {'norm'} if self.upernet is not None else set()
-
-    def scale(name):
-      trained = float(self.trained == 'all' and name not in unseen)
-      return trained * self.layer_decay ** (len(blocks) + 1 - layer(blocks, name))
-
-    def scaled(name, tree):
-      still = {'decay': False} if name in ('cls', 'pos') else {}
-      return jax.tree.map(lambda rule: dataclasses.replace(rule, learning_rate_scale=scale(name), **still), tree)
-
-    return rules | {'encoder': {name: scaled(name, tree) for name, tree in rules['encoder'].items()}}
+    first = 0 if self.trained == 'all' else len(blocks) + 2
+    return rules | {'encoder': fine_tuning_rules(
+      rules['encoder'], blocks, first=first, rate=1.0, layer_decay=self.layer_decay, unseen=unseen)}
 
   def views(self, key: Array, batch: Batch) -> Views:
     def cut(*example):

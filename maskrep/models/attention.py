@@ -9,7 +9,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from maskrep.compiled_for import platform
+from maskrep.compiled_for import fuses_attention, platform
 from maskrep.models.linear import Linear, dense
 
 FUSED_HEAD = 128  # the widest head of cuDNN's fused attention on all GPUs since Ampere
@@ -36,7 +36,8 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, tokens: int | None = None) 
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
     return attend_heads_first(q, k, v, tokens).swapaxes(1, 2)
   t, d = k.shape[1], q.shape[-1]
-  fused = q.dtype.itemsize == 2 and q.shape == k.shape and t % 2 == 0 and d % 8 == 0 and d <= FUSED_HEAD
+  fused = (fuses_attention() and q.dtype.itemsize == 2 and q.shape == k.shape
+           and t % 2 == 0 and d % 8 == 0 and d <= FUSED_HEAD)
   lengths = None if tokens in (None, t) else jnp.full(len(q), tokens, jnp.int32)
   return jax.nn.dot_product_attention(
     q, k, v, query_seq_lengths=lengths if fused else None, key_value_seq_lengths=lengths,

@@ -82,6 +82,11 @@ class CaiT(nn.Module):
     return trunk + tuple(f'class_block{i}' for i in range(self.class_depth))
 
   @property
+  def class_token(self) -> bool:
+    """True if a class token goes through the trunk."""
+    return self.instance == 'class_token'
+
+  @property
   def patches_reach_end(self) -> bool:
     """True if patches, like class tokens, pass through the last block."""
     return self.instance != 'class_attention'
@@ -112,7 +117,7 @@ class CaiT(nn.Module):
       # Small at any width: it is initially the same for all images, and LayerScale adds little to it.
       cls = self.param('cls', nn.initializers.normal(0.02), (1, 1, self.width))
       cls = jnp.broadcast_to(cls, (b, 1, self.width)).astype(self.dtype)
-    if self.instance == 'class_token':
+    if self.class_token:
       x = jnp.concatenate([cls, x], axis=1)
     tokens = x.shape[1]
     block = nn.remat(Block, static_argnums=2) if self.remat else Block
@@ -121,7 +126,7 @@ class CaiT(nn.Module):
     x = run_blocks(blocks, x if self.talking_heads else pad_tokens(x), by_block(noise), self.scan)[:, :tokens]
 
     norm = layer_norm(jnp.float32, 'norm')
-    if self.instance == 'class_token':
+    if self.class_token:
       x = norm(x)
       return {'cls': x[:, 0], 'patches': x[:, 1:]}
     if self.instance == 'average':

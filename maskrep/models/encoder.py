@@ -181,13 +181,6 @@ def describe(encoder: Network, kinds: Mapping[str, Kind[Network]] = KINDS) -> tu
   return kind, {field: getattr(encoder, field) for field in kinds[kind].network}
 
 
-def layer(names: Sequence[str], name: str) -> int:
-  """The depth of a parameter: 0 is before the L blocks of these names, 1 ... L are they, L + 1 is the final norm."""
-  if name == 'norm':
-    return len(names) + 1
-  return names.index(name) + 1 if name in names else 0
-
-
 def pooled(out: dict[str, jax.Array], pooling: str) -> jax.Array:
   """Class token, average of the patches, or both concatenated: {'cls': [B, D], 'patches': [B, K, D]} -> [B, D]."""
   parts = {'class_token': out['cls'], 'average': out['patches'].mean(axis=1)}
@@ -242,6 +235,10 @@ def patches_after(
   _, seen = encoder.clone(scan=False).apply(
     variables, images, None, noise, capture_intermediates=lambda module, _: isinstance(module, Block))
   h, w = (side // encoder.patch_size for side in images.shape[1:3])
-  # A ViT computes its class token first, and calls its last block a second time for the patches.
-  found = [seen['intermediates'][f'block{number - 1}']['__call__'][-1][:, -h * w:] for number in blocks]
-  return [tokens.reshape(len(images), h, w, -1) for tokens in found]
+  found = []
+  for number in blocks:
+    # A ViT computes its class token first, and calls its last block a second time for the patches.
+    *others, tokens = seen['intermediates'][f'block{number - 1}']['__call__']
+    start = 0 if others else int(encoder.class_token)
+    found.append(tokens[:, start:start + h * w].reshape(len(images), h, w, -1))  # the rest is padding
+  return found

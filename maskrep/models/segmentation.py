@@ -73,6 +73,8 @@ class UperNet(nn.Module):
     check_module(self)
     if list(self.blocks) != sorted(self.blocks):
       raise ValueError(f'blocks={self.blocks}: must be in rising order, for example (4, 6, 8, 12)')
+    if len(set(self.pool_sizes)) < len(self.pool_sizes):
+      raise ValueError(f'pool_sizes={self.pool_sizes}: must have no duplicates')
 
   @property
   def weights(self) -> tuple[float, ...]:

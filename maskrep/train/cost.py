@@ -56,6 +56,9 @@ def _count(equations) -> int:
       kernel = equation.invars[1].aval.shape
       outputs = params['dimension_numbers'].rhs_spec[0]
       total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // kernel[outputs]
+    elif kind.startswith('dot_product_attention'):  # cuDNN's: two products, whose gradient is four
+      (batch, queries, heads, width), keys = equation.invars[0].aval.shape, equation.invars[1].aval.shape[1]
+      total += 2 * batch * queries * keys * heads * width * (4 if '_bwd' in kind else 2)
     else:
       inner = [_count(each) for each in inner_equations(equation)]
       total += max(inner) if kind == 'cond' else sum(inner) * (params['length'] if kind == 'scan' else 1)

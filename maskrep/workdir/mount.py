@@ -9,7 +9,7 @@ MOUNTS = Path('/proc/self/mountinfo')  # of Linux; elsewhere no folder counts as
 def on_fuse(folder: Path) -> bool:
   """True if the folder, which need not exist, is on a FUSE mount."""
   kinds = {}
-  for line in MOUNTS.read_text().splitlines() if MOUNTS.exists() else ():
+  for line in MOUNTS.read_text(errors='surrogateescape').splitlines() if MOUNTS.exists() else ():
     mount, _, kind = line.partition(' - ')
     point = re.sub(r'\\(\d{3})', lambda code: chr(int(code[1], 8)), mount.split()[4])  # a space is \040
     kinds[Path(point)] = kind.split()[0]

@@ -137,6 +137,16 @@ def test_what_is_missing_is_named(tmp_path):
     SceneFolder('ade20k', str(tmp_path / 'ade20k'), 'validation')
 
 
+@pytest.mark.parametrize('kind, lay_out, file, split', [
+  ('pascal_context', pascal_context, 'ImageSets/SegmentationContext/val.txt', 'val'),
+  ('cityscapes', cityscapes, 'leftImg8bit/test/none.png', 'test')])
+def test_a_split_without_pictures_is_refused(kind, lay_out, file, split, tmp_path):
+  lay_out(tmp_path)
+  write(tmp_path / file, '')
+  with pytest.raises(ConfigError, match=f"config.data.source={kind}:.*: split '{split}' has no picture"):
+    SceneFolder(kind, str(tmp_path), split)
+
+
 def test_a_damaged_map_of_sbd_is_one_broken_image(tmp_path):
   pascal_voc(tmp_path)
   write(tmp_path / 'benchmark_RELEASE/dataset/cls/d.mat', b'MATLAB 5.0' + bytes(200))

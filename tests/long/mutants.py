@@ -197,7 +197,7 @@ MUTANTS = {
     'maskrep/methods/classify.py', 'p if rule.learning_rate_scale else jax.lax.stop_gradient(p)', 'p',
     'tests/methods/test_classify.py'),
   'the first layers learn fastest': (
-    'maskrep/methods/classify.py', 'self.layer_decay ** (len(blocks) + 1 - at)', 'self.layer_decay ** at',
+    'maskrep/methods/rules.py', 'layer_decay ** (len(blocks) + 1 - at)', 'layer_decay ** at',
     'tests/methods/test_classify_rules.py'),
   'the warm-up is stretched': (
     'maskrep/train/optim.py', 'self.final_learning_rate, warmup_steps, steps)',
@@ -215,6 +215,9 @@ MUTANTS = {
   'few labels are centred on the data, and not on channels': (
     'maskrep/evaluation/metrics/logistic.py', 'features.mean(axis=-1, keepdims=True) if mean is None',
     'features.mean(axis=0) if mean is None', 'tests/evaluation/metrics/test_logistic.py'),
+  'padding passes for the patches of a block': (
+    'maskrep/models/encoder.py', 'tokens[:, start:start + h * w]', 'tokens[:, -h * w:]',
+    'tests/models/test_platforms.py'),
   'class attention is trained where patches are averaged': (
     'maskrep/methods/classify.py', "{name for name in blocks if name.startswith('class_block')} | {'cls'}", 'set()',
     'tests/methods/test_classify_rules.py'),

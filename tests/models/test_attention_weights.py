@@ -19,6 +19,7 @@ IN_MEMORY = {  # names of Hugging Face's files -> of its modules
   'attention.output.dense': 'attention.o_proj', 'intermediate.dense': 'mlp.fc1', 'output.dense': 'mlp.fc2'}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('torchvision')
 def test_those_of_hugging_face():
   torch, transformers = (pytest.importorskip(name) for name in ('torch', 'transformers'))

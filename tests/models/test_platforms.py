@@ -3,6 +3,8 @@
 cuDNN's attention, which takes 16 bits, runs on a GPU alone.
 """
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,18 +13,19 @@ import pytest
 from maskrep.compiled_for import compiling_for
 from maskrep.models.attention import attend, pad_tokens
 from maskrep.models.cait import CaiT
-from maskrep.models.encoder import represent
+from maskrep.models.encoder import patches_after, represent
 from maskrep.models.norm import BatchNorm
 from maskrep.models.vit import ViT
 
 RANDOM = np.random.default_rng(0)
 IMAGES = jnp.asarray(RANDOM.normal(size=(2, 12, 12, 3)), jnp.float32)
 SIZES = dict(patch_size=4, width=24, depth=2, heads=3, image_size=12)  # 9 patches: no multiple of 2 or 8
+SHORT = SIZES | {'depth': 1, 'class_depth': 1}
 CASES = {
   'class token': ViT(**SIZES),
   'no class token': ViT(**SIZES, class_token=False),
-  'class attention': CaiT(**SIZES),
-  'talking heads': CaiT(**SIZES, talking_heads=True),
+  'class attention': CaiT(**SHORT),
+  'talking heads': CaiT(**SHORT, talking_heads=True),
 }
 
 
@@ -57,9 +60,34 @@ def test_concatenated_blocks_are_without_their_padding():
 
   def layers(platform):
     with compiling_for(platform):
-      return represent(model, variables, IMAGES, pooling='average', layers=2)
+      return jax.jit(lambda variables: represent(model, variables, IMAGES, pooling='average', layers=2))(variables)
 
   np.testing.assert_allclose(layers('tpu'), layers('cpu'), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('model', [
+  CASES['class token'], CASES['no class token'], CaiT(**SIZES), CaiT(**SIZES, instance='class_token'),
+], ids=['class token', 'no class token', 'class attention', 'class token in the trunk'])
+def test_patches_after_blocks_are_without_their_padding(model):
+  variables = randomised(model)
+
+  def levels(platform):
+    with compiling_for(platform):
+      return jax.jit(lambda variables: patches_after(model, variables, IMAGES, None, (1, 2)))(variables)
+
+  for got, want in zip(levels('tpu'), levels('cpu'), strict=True):
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('capability, fused', [('7.5', False), ('8.0', True), ('12.0', True), ('gfx90a', False)])
+def test_gpus_without_fused_attention_do_without(capability, fused, monkeypatch):
+  asked = []
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  monkeypatch.setattr(jax, 'devices', lambda: [SimpleNamespace(compute_capability=capability)])
+  monkeypatch.setattr(jax.nn, 'dot_product_attention', lambda *_, implementation, **__: asked.append(implementation))
+  x = np.ones((2, 8, 3, 8), jnp.bfloat16)
+  attend(x, x, x)
+  assert asked == ['cudnn' if fused else 'xla']
 
 
 def test_tokens_are_padded_to_what_each_platform_needs():

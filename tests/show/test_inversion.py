@@ -20,6 +20,7 @@ def picture() -> np.ndarray:
   return np.stack([across, 1 - down, (across > down) * 0.5 + 0.2], -1).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_the_visible_patches_are_recovered():
   """By what they look like: the loss falls to a tenth, and their PSNR rises by 6 dB. Each image has its own loss."""
   images = np.stack([picture(), picture()[::-1]])

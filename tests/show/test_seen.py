@@ -13,7 +13,7 @@ from tests.support.stored import store
 from tests.support.tiny import shrink
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def folder(tmp_path_factory):
   """A run, two imports and an image."""
   root = tmp_path_factory.mktemp('seen')
@@ -30,7 +30,8 @@ def folder(tmp_path_factory):
   pytest.param('inversion --workdir={0}/run --steps=2 --ratios=0.5', 3, 4, '2 steps; 50 % masked: loss',
                marks=pytest.mark.slow),
   ('locality --workdir={0}/run', 5, 4, 'mean IoU of the nearest box'),
-  ('locality --workdir={0}/cait --images={0}/a.png,{0}/a.png --query={0}/a.png', 5, 2, 'of 25 boxes'),
+  pytest.param('locality --workdir={0}/cait --images={0}/a.png,{0}/a.png --query={0}/a.png', 5, 2, 'of 25 boxes',
+               marks=pytest.mark.slow),
 ], ids=lambda value: value.split(' --')[0] if isinstance(value, str) else None)
 def test_each_is_drawn(arguments, columns, rows, told, folder, tmp_path, capsys):
   output = tmp_path / 'x.png'

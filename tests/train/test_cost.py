@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from maskrep.compiled_for import compiling_for
+from maskrep.models.attention import attend
 from maskrep.train import cost
 from maskrep.train.cost import matmul_flops
 
@@ -35,6 +37,17 @@ def test_a_convolution():
   convolve = lambda x, k: jax.lax.conv_general_dilated(  # noqa: E731
     x, k, (2, 2), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
   assert flops(convolve, images, kernel) == 2 * (2 * 4 * 4 * 4) * (5 * 5 * 3)
+
+
+def test_fused_attention_counts_as_the_products_that_it_replaces(monkeypatch):
+  monkeypatch.setattr('jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version', lambda: 91000)  # on a CPU
+  x = jnp.ones((2, 6, 3, 8), jnp.bfloat16)
+
+  def count(platform):
+    with compiling_for(platform):
+      return flops(jax.grad(lambda *qkv: jnp.sin(attend(*qkv)).sum(), (0, 1, 2)), x, x, x)
+
+  assert count('gpu') == count('cpu') == 6 * 2 * (2 * 3 * 6 * 6 * 8)
 
 
 def test_a_program_that_the_compiler_refuses_for_its_memory_is_none():

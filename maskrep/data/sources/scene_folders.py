@@ -59,6 +59,8 @@ class SceneFolder:
     if not os.path.isdir(path):
       raise ConfigError(f'{field}: is not a folder; give the folder that {kind} was unpacked to')
     self._path, self._pairs = path, sorted(benchmark.find(field, path, split))
+    if not self._pairs:
+      raise ConfigError(f'{field}: split {split!r} has no picture; choose another split, or unpack its archives again')
     self.map_lookup = lookup(benchmark.values)
     self.map_classes = count(self.map_lookup)
     self.side = look(field, path, [picture for picture, _ in self._pairs]).side
