@@ -31,7 +31,7 @@ was measured on an accelerator.**
 - *memory*: bytes per device of state and batch, and of temporaries, as the compiler allocates them.
 - *estimate*: on a TPU, the compiler's own cycles, without what it waits for memory. On a GPU, for each kernel the
   larger of its bytes over the bandwidth and its operations over 75 % of the peak, and 2 microseconds: a lower bound.
-- *of the peak*: matrix products and convolutions over that time, in bfloat16.
+- *of the peak*: matrix products and convolutions over that time, in bfloat16; those of padding count too, 1 to 3 %.
 - *hours*: all steps of the config on ImageNet-1k, without evaluation, compilation and waiting for data.
 - *options*: what has to be set so that it fits; `--fit` finds it.
 
