@@ -76,8 +76,11 @@ def run(
     if not first:
       train(opened, workdir, clock, profile_steps)
       return
+    from maskrep.train.metrics import write_config  # imports PyTorch if it is installed, which takes seconds
+
     with recorded(workdir, clock.seconds) as record_end, watch.at_end(record_end):
       record_start(workdir, start)
+      write_config(workdir, experiment.config)
       params, _ = jax.eval_shape(experiment.objective.init, rng.stream(experiment.seed, 'init'))
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
       write_atomic(workdir / 'parameters.txt', overview + '\n')
