@@ -3,6 +3,7 @@
 The same command resumes an interrupted run; the result is the same, bit for bit.
 """
 
+import importlib.util
 from pathlib import Path
 import re
 import time
@@ -17,6 +18,8 @@ from maskrep.devices import allocator
 from maskrep.errors import ConfigError
 from maskrep.process import heartbeat
 
+TRACKERS = ('wandb', 'mlflow', 'trackio')  # train/track.py has them; that imports flax
+
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
   define_config(values, argv)
@@ -30,6 +33,8 @@ def define(values: flags.FlagValues, argv: list[str]) -> None:
                       flag_values=values)
   flags.DEFINE_string('profile_steps', None, 'FIRST:LAST, as 20:25: a trace of these steps, in WORKDIR/profile, for '
                       'xprof or TensorBoard.', flag_values=values)
+  flags.DEFINE_enum('track', None, list(TRACKERS), 'Sends the metrics to a tracker too; needs the package of its name.',
+                    flag_values=values)
   flags.DEFINE_bool('dry_run', False, 'Compile the step and print its cost, as maskrep cost does; needs no --workdir.',
                     flag_values=values)
   flags.DEFINE_integer('devices', None, 'With --dry_run: the number of devices, simulated on the CPU.',
@@ -58,6 +63,8 @@ def parse(argv: list[str]) -> flags.FlagValues:
   if values.config is None or (values.workdir is None and not values.dry_run):
     raise ConfigError(f'--config and --workdir: both are needed, as in {PAGE.examples[0]}')
   profile_steps(values.profile_steps)
+  if values.track and importlib.util.find_spec(values.track) is None:
+    raise ConfigError(f"--track={values.track}: is not installed; pip install {values.track}")
   return values
 
 
@@ -89,7 +96,7 @@ def train(argv: list[str]) -> None:
 
   distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
   run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change), started=started,
-          profile_steps=profile_steps(values.profile_steps))
+          profile_steps=profile_steps(values.profile_steps), track=values.track)
 
 
 def main(argv: list[str]) -> int:

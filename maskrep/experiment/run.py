@@ -27,6 +27,7 @@ from maskrep.experiment.opened import OpenExperiment, open_experiment
 from maskrep.process import signals
 from maskrep.train import loop
 from maskrep.train.clock import Clock
+from maskrep.train.track import Track, tracked
 from maskrep.workdir import shared
 from maskrep.workdir.classes import store_classes
 from maskrep.workdir.config import store_config
@@ -41,12 +42,14 @@ from maskrep.workdir.starts import check_start, describe_start, record_start
 def run(
   config: ConfigDict | Experiment, workdir: Path, *, allowed_changes: tuple[str, ...] = (),
   started: float | None = None, with_verdict: bool = True, profile_steps: tuple[int, int] | None = None,
+  track: str | None = None,
 ) -> None:
   """Trains to the end, resuming if `workdir` holds a checkpoint, and prints the final table and a verdict.
 
   Args:
     started: the time.monotonic() of the start of the process, from which the goodput is counted; None is now.
     profile_steps: the first and the last step of a trace, in `workdir`/profile.
+    track: the tracker that process 0 sends the metrics to, a key of train.track.TRACKERS.
     with_verdict: whether the verdict is printed; runs of a probe end in the results of their protocol.
 
   Raises:
@@ -69,16 +72,20 @@ def run(
     _check_shared(workdir)
     # Both are compared before either is written: a start that is refused changes nothing.
     together(lambda: first and _store(workdir, experiment, start, allowed_changes))
+    send = together(lambda: stack.enter_context(tracked(track, workdir, experiment.config)) if first else None)
     if not first:
       train(opened, workdir, clock, profile_steps)
       return
+    from maskrep.train.metrics import write_config  # imports PyTorch if it is installed, which takes seconds
+
     with recorded(workdir, clock.seconds) as record_end, watch.at_end(record_end):
       record_start(workdir, start)
+      write_config(workdir, experiment.config)
       params, _ = jax.eval_shape(experiment.objective.init, rng.stream(experiment.seed, 'init'))
       overview = parameter_overview.get_parameter_overview(params, include_stats=False)
       write_atomic(workdir / 'parameters.txt', overview + '\n')
       store_classes(workdir, opened.train_source.class_names)
-      evaluations = train(opened, workdir, clock, profile_steps)
+      evaluations = train(opened, workdir, clock, profile_steps, send)
   found = rows(evaluations)
   if table := render_rows(found):
     print(table)
@@ -137,6 +144,7 @@ def cache_compilations() -> None:
 
 def train(
   opened: OpenExperiment, workdir: Path, clock: Clock, profile_steps: tuple[int, int] | None = None,
+  track: Track | None = None,
 ) -> list[Evaluation]:
   """The part of a run that every process does; returns its last evaluations.
 
@@ -165,6 +173,6 @@ def train(
   state = loop.run(
     program, loader, experiment.train, workdir=workdir, clock=clock, evaluate=evaluate,
     evaluate_every_steps=experiment.eval.every_steps, frozen=opened.frozen, warm_start=opened.warm_start,
-    profile_steps=profile_steps)
+    profile_steps=profile_steps, track=track)
   with clock.phase('table'), signals.answered(_without_table):
     return record(evaluator.final(state))

@@ -9,6 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from maskrep.compiled_for import compiling_for
 from maskrep.types import Network
 
 
@@ -26,7 +27,8 @@ def attention_weights(
   Returns:
     float32 [B, heads, S, T]. Rows sum to 1, except for talking heads, which are mixed after the softmax (CaiT).
   """
-  with jax.default_matmul_precision('highest'):
+  # Blocks in their form for CPUs have no padding among their tokens, see `pad_tokens`; it would be attended to here.
+  with jax.default_matmul_precision('highest'), compiling_for('cpu'):
     _, seen = encoder.clone(scan=False, remat=False).apply(
       variables, images, capture_intermediates=lambda module, _: module.path == (block, 'norm1'))
     x = seen['intermediates'][block]['norm1']['__call__'][0]  # a last block of parts is called once for each

@@ -45,15 +45,21 @@ def chart(lines: Mapping[str, Points], threshold: float | None = None) -> str:
 
 
 def thinned(points: Points) -> Points:
-  """At most about `MOST` points: the lowest and the highest of each interval, so that no peak is lost."""
+  """At most about 1.5 `MOST` points: of each interval the lowest, the highest and one that is not finite; and the last.
+
+  So no peak and no interruption is lost.
+  """
   if len(points) <= MOST:
     return points
   size = -(-len(points) // (MOST // 2))
   kept = []
   for start in range(0, len(points), size):
     part = points[start:start + size]
-    kept += sorted({min(part, key=lambda each: each[1]), max(part, key=lambda each: each[1])})
-  return kept
+    finite = [each for each in part if math.isfinite(each[1])]
+    ends = {min(finite, key=lambda each: each[1]), max(finite, key=lambda each: each[1])} if finite else set()
+    gap = next((each for each in part if not math.isfinite(each[1])), None)
+    kept += sorted(ends | ({gap} if gap else set()), key=lambda each: each[0])
+  return kept if kept[-1][0] == points[-1][0] else [*kept, points[-1]]
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -24,6 +24,7 @@ from maskrep.train.program import Program
 from maskrep.train.progress import Progress
 from maskrep.train.stop import Stop
 from maskrep.train.trace import Trace
+from maskrep.train.track import Track
 from maskrep.train.watchdog import Watchdog
 from maskrep.types import Batch, TrainState
 from maskrep.workdir.checkpoint import Checkpoints
@@ -67,11 +68,13 @@ def run(
   program: Program, loader: Loader, train: Train, *, workdir: Path, clock: Clock,
   evaluate: Callable[[TrainState], dict[str, float]], evaluate_every_steps: int, frozen: Any,
   warm_start: Callable[[TrainState], TrainState], profile_steps: tuple[int, int] | None = None,
+  track: Track | None = None,
 ) -> TrainState:
   """Trains to the last step, from the newest complete checkpoint if there is one; returns the final state.
 
   `frozen` holds the weights that the loss reads and no step changes; `warm_start` changes the state of a new run;
-  of the first to the last of `profile_steps` a trace is recorded into `workdir`/profile.
+  of the first to the last of `profile_steps` a trace is recorded into `workdir`/profile; `track` sends the
+  metrics to a tracker.
 
   Raises:
     Preempted: a signal arrived; everything is saved.
@@ -90,7 +93,7 @@ def run(
     frozen = jax.device_put(frozen, jax.tree.map(lambda leaf: leaf.sharding, program.frozen))
     work = _work(program, loader.canvas)
     with (Progress(workdir, program, loader, clock, start=start, log_every_steps=train.log_every_steps,
-                   work=work) as progress,
+                   work=work, track=track) as progress,
           Trace(workdir / 'profile', profile_steps, start=start, total=program.total_steps) as trace,
           Watchdog() as watchdog,
           contextlib.closing(_on_device(loader, start, program.total_steps, program.mesh)) as batches):

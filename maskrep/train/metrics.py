@@ -5,6 +5,8 @@ import logging
 from pathlib import Path
 import time
 
+from flax.traverse_util import flatten_dict
+from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 
 # Protobuf makes these classes at run time.
@@ -42,6 +44,19 @@ class MetricWriter:
     values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
     self._events.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
     self._events.flush()
+
+
+def write_config(workdir: Path, config: dict) -> None:
+  """Writes a config for TensorBoard: all of it as text, and each field as a hyperparameter of the run."""
+  fields = {field: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for field, value in flatten_dict(config, sep='.').items()}
+  # Indented, Markdown leaves it as it is.
+  text = ''.join(f'    {field}={value}\n' for field, value in fields.items())
+  # In a file of its own: that of the metrics, with the time in seconds in its name, is opened later.
+  events = EventsWriter(str(workdir / 'events'), '.config')
+  for each in (summary.text('config', text), *summary.hparams(fields, {'loss': 0.0})):
+    events.write_event(Event(wall_time=time.time(), summary=each))
+  events.close()
 
 
 def _whole_lines(path: Path) -> tuple[list[bytes], list[dict]]:

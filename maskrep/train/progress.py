@@ -11,6 +11,7 @@ from maskrep.data.loader import Loader
 from maskrep.errors import NonFiniteError
 from maskrep.train.clock import Clock
 from maskrep.train.program import Program
+from maskrep.train.track import Track
 from maskrep.workdir.events import record_event
 
 MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED = 3, 10  # updates that were infinite or NaN
@@ -25,11 +26,12 @@ class Progress:
 
   def __init__(
     self, workdir: Path, program: Program, loader: Loader, clock: Clock, *, start: int, log_every_steps: int,
-    work: tuple[float, float] | None = None,
+    work: tuple[float, float] | None = None, track: Track | None = None,
   ):
     """`work`: operations of a step on one device, and how many it can do per second, for the log."""
     self._workdir, self._program, self._loader, self._clock = workdir, program, loader, clock
     self._start, self._every, self._work = start, log_every_steps, work
+    self._track = track
     writes = jax.process_index() == 0
     if writes:
       # Imported here: tensorboardX imports PyTorch if it is installed, which takes seconds, and only training needs it.
@@ -68,7 +70,10 @@ class Progress:
     self._check(step, metrics)
     if self._metrics and (evaluated or step % self._every == 0):
       scheduled = {name: float(value(step - 1)) for name, value in self._program.schedules.items()}
-      self._metrics.write(step, metrics | scheduled | self._next_interval() | evaluated)
+      record = metrics | scheduled | self._next_interval() | evaluated
+      self._metrics.write(step, record)
+      if self._track:
+        self._track(step, record)
     if self._metrics and step == self._start + 1:
       record_event(self._workdir, 'began', step=step, lost_steps=self._metrics.lost_steps,
                    lost_seconds=self._metrics.lost_seconds, seconds=self._clock.seconds())

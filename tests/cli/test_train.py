@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from maskrep.cli import train
+from maskrep.train import track
 
 ROOT = Path(__file__).parent.parent.parent
 DIGITS = f'--config={ROOT}/configs/msn_digits.py'
@@ -62,6 +63,7 @@ BAD = {
   'fsdp does not divide the devices': ([DIGITS, '--config.train.fsdp=3'], 'train.fsdp=3'),
   'devices of a real run': ([DIGITS, '--devices=8'], '--devices=8'),
   'steps of a trace': ([DIGITS, '--workdir=x', '--profile_steps=25:20'], '--profile_steps=25:20: must be FIRST:LAST'),
+  'unknown tracker': ([DIGITS, '--track=comet'], '--track=comet'),
   'dry run of a wrong config': ([DIGITS, '--dry_run', '--config.masking.ratio=2.0'], 'masking.ratio=2.0'),
   "another method's section": ([EXTREMA, '--config.method=msn'], 'views.augmentations=2: nothing reads'),
   'more masks than patches': ([EXTREMA, '--config.masking.count=9'], 'masking.count=9'),
@@ -221,3 +223,14 @@ def test_unwritable_workdir(tmp_path, capsys):
   (tmp_path / 'file').write_text('')
   assert train.main(['main.py', DIGITS, f'--workdir={tmp_path}/file/run']) == 4
   assert 'cannot be written' in capsys.readouterr().err
+
+
+def test_missing_tracker_is_reported_at_once(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(train.importlib.util, 'find_spec', lambda name: None)
+  assert train.main(['main.py', f'--workdir={tmp_path / "run"}', DIGITS, '--track=wandb']) == 2
+  assert '--track=wandb: is not installed; pip install wandb' in capsys.readouterr().err
+  assert not (tmp_path / 'run').exists()
+
+
+def test_trackers_of_the_flag_exist():
+  assert tuple(track.TRACKERS) == train.TRACKERS

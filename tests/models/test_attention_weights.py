@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskrep.compiled_for import compiling_for
 from maskrep.models.attention_weights import attention_weights, last_attention
 from maskrep.weights.formats import hf_vit_msn
 from maskrep.weights.pretrained import module, variables
@@ -74,3 +75,16 @@ def test_the_weights_give_the_output_of_the_block(kind, config):
   if token:
     np.testing.assert_allclose(of_class, whole[:, :, 0, 1:], atol=1e-5)
   assert last.shape == (2, 3, len(PATCHES), 16)
+
+
+@pytest.mark.parametrize(('kind', 'config'), [('vit', VIT), ('cait', CAIT)], ids=['vit', 'cait'])
+def test_padding_is_not_attended_to(kind, config):
+  """On a TPU the blocks see 17 tokens as 24."""
+  network, arrays = module(kind, config), variables(pretrained(kind, config).arrays)
+  wanted = last_attention(network, arrays, IMAGES, PATCHES)
+  with compiling_for('tpu'):
+    found = last_attention(network, arrays, IMAGES, PATCHES)
+  for ours, right in zip(found, wanted, strict=True):
+    assert (ours is None) == (right is None)
+    if right is not None:
+      np.testing.assert_allclose(ours, right, atol=1e-6)

@@ -48,6 +48,16 @@ def test_thinning_keeps_the_peaks_and_the_ends_of_a_long_line():
   assert thinned(long[:MOST]) == long[:MOST]
 
 
+def test_values_that_are_not_finite_hide_no_peak():
+  """NaN compares as False, so a plain maximum of an interval that begins with NaN is NaN."""
+  long = [(step, math.nan if step % 50 == 0 else step % 7) for step in range(10_001)]
+  long[5_001], long[-1] = (5_001, 9.0), (10_000, 3.0)
+  kept = thinned(long)
+  assert (5_001, 9.0) in kept and kept[-1] == (10_000, 3.0)
+  assert [step for step, _ in kept] == sorted(step for step, _ in kept)
+  assert sum(math.isnan(value) for _, value in kept) > 150
+
+
 @pytest.mark.parametrize(('low', 'high', 'expected'), [
   (0, 1, [0, 0.5, 1]), (0.31, 0.69, [0.4, 0.5, 0.6]), (0, 1000, [0, 500, 1000]), (-2, 2, [-2, -1, 0, 1, 2])])
 def test_ticks_are_round_and_within(low, high, expected):
