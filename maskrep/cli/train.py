@@ -16,6 +16,7 @@ from maskrep.cli.help import Page, training_fields
 from maskrep.devices import allocator
 from maskrep.errors import ConfigError
 from maskrep.process import heartbeat
+from maskrep.workdir.bucket import in_bucket, opened
 
 
 def define(values: flags.FlagValues, argv: list[str]) -> None:
@@ -42,7 +43,7 @@ PAGE = Page(
   usage='maskrep train --config=NAME|FILE --workdir=DIR [--config.SECTION.FIELD=VALUE ...]', doc=__doc__,
   examples=('maskrep train --config=msn_digits --workdir=runs/msn_digits',
             'maskrep train --config=msn_vitb16 --workdir=runs/b16 --config.masking.ratio=0.3'),
-  define=define, fields=training_fields)
+  define=define, fields=training_fields, bucket=True)
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
@@ -57,7 +58,9 @@ def parse(argv: list[str]) -> flags.FlagValues:
       raise ConfigError(f'--{name}={value}: is for --dry_run; a run uses all devices')
   if values.config is None or (values.workdir is None and not values.dry_run):
     raise ConfigError(f'--config and --workdir: both are needed, as in {PAGE.examples[0]}')
-  profile_steps(values.profile_steps)
+  if profile_steps(values.profile_steps) and values.workdir and in_bucket(values.workdir):
+    raise ConfigError(f'--profile_steps={values.profile_steps}: a trace cannot be written into a bucket; give a '
+                      '--workdir on this machine')
   return values
 
 
@@ -88,7 +91,7 @@ def train(argv: list[str]) -> None:
   from maskrep.experiment import run
 
   distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
-  run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change), started=started,
+  run.run(values.config, opened(values.workdir), allowed_changes=tuple(values.allow_config_change), started=started,
           profile_steps=profile_steps(values.profile_steps))
 
 
