@@ -205,7 +205,7 @@ class Checkpoints:
     """Moves folders of steps, and anything else with a step's name, out of the way of later saves."""
     whole = set(self._manager.all_steps()) - set(steps)
     if jax.process_index() == 0:
-      for path in self._directory.iterdir():
+      for path in self._directory.glob('*'):  # a bucket has no empty folder
         # What is half-written, orbax is removing.
         if STEP.fullmatch(path.name) and int(path.name) not in whole and not self._half_written(path):
           move_folder(path, self._corrupt / f'{path.name}-{time.strftime("%Y%m%dT%H%M%S")}-{time.time_ns() % 10**6}')

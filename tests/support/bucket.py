@@ -1,4 +1,4 @@
-"""A bucket on this machine: gcp-storage-emulator, and the preconditions that it lacks."""
+"""A bucket on this machine: gcp-storage-emulator, and the generations that it neither compares nor sends."""
 
 from collections.abc import Iterator
 import contextlib
@@ -15,16 +15,24 @@ NAME = 'runs'
 
 
 def _checked(handler, name_of):
-  """A handler that asks first for the generation of the object that it replaces or removes."""
+  """A handler that first compares the generation of the object with the one that is asked for."""
   def handle(request, response, storage, *arguments, **named):
-    wanted = request.query.get('ifGenerationMatch')
     found = storage.objects.get(request.params['bucket_name'], {}).get(name_of(request))
-    if wanted and wanted[0] != (found['generation'] if found else '0'):
+    generation = found['generation'] if found else '0'
+    if request.query.get('ifGenerationMatch', [generation])[0] != generation:
       response.status = http.HTTPStatus.PRECONDITION_FAILED
       response.json({'error': {'code': 412, 'message': 'conditionNotMet'}})
-      return
-    handler(request, response, storage, *arguments, **named)
+    elif request.query.get('ifGenerationNotMatch', [''])[0] == generation:
+      response.status = http.HTTPStatus.NOT_MODIFIED
+    else:
+      handler(request, response, storage, *arguments, **named)
+      if handler in (objects.get, objects.download) and found:
+        response['X-Goog-Generation'] = generation
   return handle
+
+
+def _named(request) -> str:
+  return request.params['object_id']
 
 
 def _inserted(request) -> str:
@@ -35,8 +43,8 @@ def _inserted(request) -> str:
 def emulated() -> Iterator[dict[str, str]]:
   """Runs an emulator; yields the environment in which its bucket `NAME` is found."""
   port = free_port()
-  checked = {objects.insert: _checked(objects.insert, _inserted),
-             objects.delete: _checked(objects.delete, lambda request: request.params['object_id'])}
+  checked = {handler: _checked(handler, _inserted if handler is objects.insert else _named)
+             for handler in (objects.insert, objects.delete, objects.get, objects.download)}
   changed = mock.patch.object(server, 'HANDLERS', [
     (path, {method: checked.get(handler, handler) for method, handler in handlers.items()})
     for path, handlers in server.HANDLERS])
