@@ -45,8 +45,8 @@ def evaluate(protocol: str, config: Mapping[str, Any], changed: Mapping[str, Any
   by_protocol = (_by_features if protocol in table.PROTOCOLS else
                  _by_tasks if protocol == vtab.PROTOCOL else _by_training)
   if in_bucket(folder) and protocol not in table.PROTOCOLS:
-    raise ConfigError(f'--workdir={folder}: {protocol} trains runs of its own, and cannot in a bucket yet; copy the run to '
-                      'this machine, and give its folder')
+    raise ConfigError(f'--workdir={folder}: {protocol} trains runs of its own, which it cannot in a bucket; copy '
+                      'the run to this machine, and give its folder')
   first = jax.process_index() == 0
   try:
     if first and folder.is_dir():
