@@ -3,7 +3,8 @@
 Every object has a generation, a number that changes when it is replaced; a write can ask for the one that it replaces.
 A path in a bucket is an `etils.epath.Path`, which has the methods of pathlib.Path that are used for workdirs.
 """
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false - the extra gcs need not be installed
+# The extra gcs need not be installed.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 from collections.abc import Iterator
 import contextlib
