@@ -14,7 +14,8 @@ from maskrep.errors import ConfigError
 from maskrep.evaluation.result import final_records
 from maskrep.experiment import config_file, evaluation
 from maskrep.experiment.run import run
-from maskrep.process.paths import check_path
+from maskrep.process.paths import OR_IN_A_BUCKET, check_path
+from maskrep.workdir.bucket import opened
 
 
 def config(name: str, changes: Mapping[str, Any] | None = None) -> ConfigDict:
@@ -110,5 +111,5 @@ def _changed(config: ConfigDict, changes: Mapping[str, Any] | None) -> ConfigDic
 
 
 def _folder(workdir: str | os.PathLike) -> Path:
-  check_path(repr(os.fspath(workdir)), os.fspath(workdir))
-  return Path(workdir).expanduser()
+  check_path(repr(os.fspath(workdir)), os.fspath(workdir), OR_IN_A_BUCKET)
+  return opened(workdir)

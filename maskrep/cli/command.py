@@ -12,7 +12,7 @@ from maskrep.cli.help import Page
 from maskrep.devices import watch
 from maskrep.errors import ConfigError, RunError
 from maskrep.process import signals
-from maskrep.process.paths import check_path
+from maskrep.process.paths import ON_THIS_MACHINE, OR_IN_A_BUCKET, check_path
 
 PATHS = {'workdir', 'input', 'output', 'heartbeat', 'html'}  # flags
 
@@ -68,7 +68,7 @@ def parse(argv: list[str], page: Page, needed: tuple[str, ...] = ()) -> flags.Fl
   for name in PATHS & set(values):
     given = values[name].value or []
     for path in [given] if isinstance(given, str) else given:
-      check_path(f'--{name}={path}', path)
+      check_path(f'--{name}={path}', path, OR_IN_A_BUCKET if page.bucket and name == 'workdir' else ON_THIS_MACHINE)
   if rest:
     raise ConfigError(f'{rest[0]}: is not a flag; give every argument as --NAME=VALUE')
   if missing := [f'--{name}' for name in needed if values[name].value is None]:

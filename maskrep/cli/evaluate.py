@@ -3,7 +3,6 @@
 Prints the results and appends them to evaluations.jsonl in its folder, with everything needed to repeat them.
 """
 
-from pathlib import Path
 import re
 
 from absl import flags
@@ -46,7 +45,7 @@ PAGE = Page(
   examples=('maskrep evaluate lowshot --workdir=runs/msn_digits',
             'maskrep evaluate knn --workdir=weights/msn_vitb16 --config.data.source=tfds:imagenet2012',
             'maskrep evaluate linear --workdir=runs/msn_vitb16 --config=linear_msn'),
-  define=define, choices=PROTOCOLS, fields=evaluation_fields)
+  define=define, choices=PROTOCOLS, fields=evaluation_fields, bucket=True)
 
 
 def parse(argv: list[str]) -> tuple[str, flags.FlagValues]:
@@ -78,11 +77,12 @@ def evaluate(argv: list[str]) -> None:
   from maskrep.evaluation.result import render, results_of
   from maskrep.experiment import evaluation, same
   from maskrep.experiment.run import cache_compilations
+  from maskrep.workdir.bucket import opened
   from maskrep.workdir.starts import describe_start
 
   distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
   cache_compilations()
-  config, folder = values.config.to_dict(), Path(values.workdir).expanduser()
+  config, folder = values.config.to_dict(), opened(values.workdir)
   check_same(same.of_config(config, describe_start('')))
   record = evaluation.evaluate(protocol, config, config_flags.get_override_values(values['config']), folder)
   if jax.process_index() == 0:

@@ -22,7 +22,7 @@ PAGE = Page(
   usage='maskrep export --workdir=DIR --format=FORMAT --output=PATH', doc=__doc__,
   examples=('maskrep export --workdir=runs/msn_vits16 --format=timm --output=vits16.safetensors',
             'maskrep export --workdir=runs/msn_digits --format=saved_model --output=msn_digits'),
-  define=define)
+  define=define, bucket=True)
 
 
 def parse(argv: list[str]) -> flags.FlagValues:

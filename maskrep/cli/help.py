@@ -42,6 +42,7 @@ class Page:
     define: adds its flags to values; called with the values and the command line.
     choices: values of the word in capitals in `usage`, such as PROTOCOL: name -> its meaning.
     fields: maps a config to the annotations of its fields by dotted name, if the command has the flag --config.
+    bucket: whether --workdir may be in a bucket.
   """
 
   usage: str
@@ -50,6 +51,7 @@ class Page:
   define: Callable[[flags.FlagValues, list[str]], None] = lambda values, argv: None
   choices: Mapping[str, str] = dataclasses.field(default_factory=dict)
   fields: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: {}
+  bucket: bool = False
 
   def text(self, argv: list[str]) -> str:
     values = flags.FlagValues()

@@ -17,6 +17,7 @@ from maskrep.cli.help import Page, training_fields
 from maskrep.devices import allocator
 from maskrep.errors import ConfigError
 from maskrep.process import heartbeat
+from maskrep.workdir.bucket import in_bucket, opened
 
 TRACKERS = ('wandb', 'mlflow', 'trackio')  # train/track.py has them; that imports flax
 
@@ -47,7 +48,7 @@ PAGE = Page(
   usage='maskrep train --config=NAME|FILE --workdir=DIR [--config.SECTION.FIELD=VALUE ...]', doc=__doc__,
   examples=('maskrep train --config=msn_digits --workdir=runs/msn_digits',
             'maskrep train --config=msn_vitb16 --workdir=runs/b16 --config.masking.ratio=0.3'),
-  define=define, fields=training_fields)
+  define=define, fields=training_fields, bucket=True)
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
@@ -62,9 +63,14 @@ def parse(argv: list[str]) -> flags.FlagValues:
       raise ConfigError(f'--{name}={value}: is for --dry_run; a run uses all devices')
   if values.config is None or (values.workdir is None and not values.dry_run):
     raise ConfigError(f'--config and --workdir: both are needed, as in {PAGE.examples[0]}')
-  profile_steps(values.profile_steps)
+  if profile_steps(values.profile_steps) and values.workdir and in_bucket(values.workdir):
+    raise ConfigError(f'--profile_steps={values.profile_steps}: a trace cannot be written into a bucket; give a '
+                      '--workdir on this machine')
   if values.track and importlib.util.find_spec(values.track) is None:
     raise ConfigError(f"--track={values.track}: is not installed; pip install {values.track}")
+  if values.track and in_bucket(values.workdir or ''):
+    raise ConfigError(f'--track={values.track}: keeps files in the workdir, which may not be in a bucket; give a '
+                      '--workdir on this machine, or leave --track out')
   return values
 
 
@@ -95,7 +101,7 @@ def train(argv: list[str]) -> None:
   from maskrep.experiment import run
 
   distributed.initialize(values.coordinator, values.num_processes, values.process_id, values.start_timeout_s)
-  run.run(values.config, Path(values.workdir), allowed_changes=tuple(values.allow_config_change), started=started,
+  run.run(values.config, opened(values.workdir), allowed_changes=tuple(values.allow_config_change), started=started,
           profile_steps=profile_steps(values.profile_steps), track=values.track)
 
 

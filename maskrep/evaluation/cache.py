@@ -12,7 +12,7 @@ from jax.experimental.multihost_utils import broadcast_one_to_all
 import numpy as np
 
 from maskrep.evaluation.features import Features
-from maskrep.workdir.files import replacing
+from maskrep.workdir.files import make_folder, replacing
 
 FORMAT = 1  # to be incremented if the same key would give other features
 
@@ -39,7 +39,7 @@ def cached(folder: Path, key: dict, size: int, compute: Callable[[], Features]) 
   if features is None:
     features = compute()
     if jax.process_index() == 0 and len(features.labels) == size:
-      folder.mkdir(parents=True, exist_ok=True)
+      make_folder(folder)
       with replacing(path) as file:
         np.savez(file, key=np.array(json.dumps(key, sort_keys=True)), **features._asdict())
   return features
@@ -49,7 +49,7 @@ def _read(path: Path) -> Features | None:
   if not path.exists():
     return None
   try:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
       return Features(*(arrays[name] for name in Features._fields))
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
     log.warning('%s: is damaged (%s); its features are computed again', path, error)

@@ -20,6 +20,7 @@ from maskrep.experiment import probe, stored, vtab
 from maskrep.experiment.experiment import Experiment
 from maskrep.schema import NonNegativeInt, Reader
 from maskrep.weights.pretrained import Pretrained, digest
+from maskrep.workdir.bucket import in_bucket
 from maskrep.workdir.config import holds_run
 from maskrep.workdir.folder import make_writable
 from maskrep.workdir.starts import describe_start
@@ -43,6 +44,9 @@ def evaluate(protocol: str, config: Mapping[str, Any], changed: Mapping[str, Any
   started = time.monotonic()
   by_protocol = (_by_features if protocol in table.PROTOCOLS else
                  _by_tasks if protocol == vtab.PROTOCOL else _by_training)
+  if in_bucket(folder) and protocol not in table.PROTOCOLS:
+    raise ConfigError(f'--workdir={folder}: {protocol} trains runs of its own, which it cannot in a bucket; copy '
+                      'the run to this machine, and give its folder')
   first = jax.process_index() == 0
   try:
     if first and folder.is_dir():

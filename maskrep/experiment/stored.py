@@ -18,6 +18,7 @@ from maskrep.models.position import resampling_matrix
 from maskrep.types import Network, Params
 from maskrep.weights import native
 from maskrep.weights.pretrained import FREE, Pretrained, RunState, described, flat, variables
+from maskrep.workdir.bucket import opened
 from maskrep.workdir.checkpoint import Checkpoints
 from maskrep.workdir.classes import load_classes
 from maskrep.workdir.config import holds_run, load_config
@@ -135,7 +136,7 @@ def pretrained(what: str, path: str | Path, network: str = 'ema', *, full: bool 
   Raises:
     ConfigError, CheckpointError: as `load_tokenizer`.
   """
-  folder = Path(path).expanduser()
+  folder = opened(path)
   if native.saved(folder) and not holds_run(folder):
     if network != 'ema':
       raise ConfigError(f'{what}: holds an import, which is one network; leave the network at ema')

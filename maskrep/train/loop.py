@@ -120,6 +120,7 @@ def run(
             evaluated = evaluate(state) if evaluates else {}
           # Written before the checkpoint: a run resumed from it does not compute this step again.
           progress.flush(evaluated)
+          progress.write()
         if saves:
           with clock.phase('save'):
             checkpoints.save(state, step)
@@ -141,6 +142,7 @@ def _leave(
 ) -> NoReturn:
   with clock.phase('step'):
     progress.flush({})
+    progress.write()
   with clock.phase('save'):
     checkpoints.save(state, step)
     checkpoints.finish()

@@ -13,7 +13,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
-from maskrep.workdir.files import append_json, write_atomic
+from maskrep.workdir.bucket import in_bucket
+from maskrep.workdir.files import append, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ class MetricWriter:
 
   def __init__(self, workdir: Path, start_step: int):
     self._path = workdir / 'metrics.jsonl'
+    self._buffered = in_bucket(workdir)  # which takes whole objects only, and few writes of each
+    self._lines: list[bytes] = []
     self.lost_steps, self.lost_seconds = 0, 0.0
     if self._path.exists():
       lines, records = _whole_lines(self._path)
@@ -40,10 +43,18 @@ class MetricWriter:
     self._events.write_event(Event(step=start_step + 1, session_log=SessionLog(status=SessionLog.START)))
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
-    append_json(self._path, {'step': step} | metrics)
+    self._lines.append((json.dumps({'step': step} | metrics) + '\n').encode())
     values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
     self._events.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
-    self._events.flush()
+    if not self._buffered:
+      self.flush()
+
+  def flush(self) -> None:
+    """Writes what is buffered."""
+    lines, self._lines = self._lines, []
+    if lines:
+      append(self._path, b''.join(lines))
+      self._events.flush()
 
 
 def write_config(workdir: Path, config: dict) -> None:
@@ -77,8 +88,7 @@ def _whole_lines(path: Path) -> tuple[list[bytes], list[dict]]:
       damaged.append(number)
   if damaged:
     aside = path.with_name('metrics.damaged.jsonl')
-    with open(aside, 'ab') as file:
-      file.writelines(lines[number - 1] for number in damaged)
+    append(aside, b''.join(lines[number - 1] for number in damaged))
     log.warning('%s: line %s cannot be read, and is moved to %s', path, ', '.join(map(str, damaged)), aside)
   kept = [(line, record) for line, record in zip(lines, records, strict=True) if record is not None]
   return [line for line, _ in kept], [record for _, record in kept]

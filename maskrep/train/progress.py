@@ -49,6 +49,12 @@ class Progress:
 
   def __exit__(self, *_):
     self._bar.close()
+    self.write()
+
+  def write(self) -> None:
+    """Writes the metrics that are buffered, if the workdir is in a bucket."""
+    if self._metrics:
+      self._metrics.flush()
 
   def update(self, step: int, metrics: dict, broken: int) -> None:
     """Adds a dispatched step, whose metrics may not be computed yet, and flushes the one before it."""

@@ -13,5 +13,5 @@
                   is needed to repeat it
   features/       cached features; may be deleted
   evaluations/    workdirs of the runs trained by evaluations
-  lock            held by the process that trains
+  lock            held by the process that trains; in a bucket a lease, see lease.py
 """

@@ -21,9 +21,11 @@ import orbax.checkpoint as ocp
 
 from maskrep.errors import CheckpointError
 from maskrep.types import TrainState
+from maskrep.workdir.bucket import COMMITTED, in_bucket
+from maskrep.workdir.files import move_folder, remove_folder
 from maskrep.workdir.folder import Place
 from maskrep.workdir.mount import on_fuse
-from maskrep.workdir.progress import COMMITTED, CORRUPT, STEP
+from maskrep.workdir.progress import CORRUPT, STEP
 
 SHOWN = 10  # leaves named in a message
 FAILURES = 3  # saves in a row after whose failure the run ends
@@ -41,10 +43,11 @@ class Checkpoints:
   """
 
   def __init__(self, workdir: Path, keep: int, *, read_only: bool = False):
-    self._directory = (workdir / 'checkpoints').absolute()
-    self._corrupt = workdir.absolute() / CORRUPT
+    self._bucket = in_bucket(workdir)
+    self._directory = workdir / 'checkpoints' if self._bucket else (workdir / 'checkpoints').absolute()
+    self._corrupt = self._directory.parent / CORRUPT
     self._place = Place(workdir)
-    self._marked = on_fuse(workdir)  # whether a step is complete only once it holds `COMMITTED`
+    self._marked = self._bucket or on_fuse(workdir)  # whether a step is complete only once it holds `COMMITTED`
     self._keep, self._failures, self._in_flight, self._read_only = keep, 0, False, read_only
     with _without_warnings() if read_only else contextlib.nullcontext():
       self._manager = ocp.CheckpointManager(
@@ -123,7 +126,7 @@ class Checkpoints:
     if jax.process_index() == 0:
       for path in self._directory.glob('*'):
         if '.orbax-checkpoint-tmp' in path.name or self._half_written(path):
-          shutil.rmtree(path, ignore_errors=True)
+          remove_folder(path)
     if self._failures == FAILURES:
       raise CheckpointError(f'{self._directory}: {FAILURES} checkpoints in a row were not saved ({_line(error)}); '
                             'free space or repair the disk, then run the same command') from error
@@ -148,7 +151,7 @@ class Checkpoints:
     Raises:
       CheckpointError: there are checkpoints, but none is intact and fits `template`.
     """
-    if not self._read_only and isinstance(template, TrainState):
+    if not self._read_only and not self._bucket and isinstance(template, TrainState):
       self._warn_of_space(template)
     rejected = {}
     state = None
@@ -180,7 +183,7 @@ class Checkpoints:
 
   def _read(self, step: int, template: State) -> State:
     folder, whole = self._directory / str(step), isinstance(template, TrainState)
-    if folder.is_symlink():
+    if not self._bucket and folder.is_symlink():
       raise ValueError('it is a link')
     wrong = _mismatch(self._manager.item_metadata(step)['state'], template, whole)
     if wrong:
@@ -202,12 +205,10 @@ class Checkpoints:
     """Moves folders of steps, and anything else with a step's name, out of the way of later saves."""
     whole = set(self._manager.all_steps()) - set(steps)
     if jax.process_index() == 0:
-      for path in self._directory.iterdir():
+      for path in self._directory.glob('*'):  # a bucket has no empty folder
         # What is half-written, orbax is removing.
         if STEP.fullmatch(path.name) and int(path.name) not in whole and not self._half_written(path):
-          self._corrupt.mkdir(exist_ok=True)
-          # Copied, where a folder cannot be renamed.
-          shutil.move(path, self._corrupt / f'{path.name}-{time.strftime("%Y%m%dT%H%M%S")}-{time.time_ns() % 10**6}')
+          move_folder(path, self._corrupt / f'{path.name}-{time.strftime("%Y%m%dT%H%M%S")}-{time.time_ns() % 10**6}')
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices('set aside')
     self._manager.reload()

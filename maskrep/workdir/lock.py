@@ -9,6 +9,8 @@ import socket
 from typing import IO
 
 from maskrep.errors import CheckpointError
+from maskrep.workdir import lease
+from maskrep.workdir.bucket import in_bucket
 from maskrep.workdir.events import now
 from maskrep.workdir.folder import not_written
 
@@ -17,10 +19,19 @@ from maskrep.workdir.folder import not_written
 def exclusive_lock(workdir: Path) -> Iterator[None]:
   """Holds the exclusive lock of a workdir. It is released when the process ends, however that happens.
 
+  In a bucket it is a lease, which a killed process leaves until it expires.
+
   Raises:
     CheckpointError: another process holds the lock; or, in place of an OSError in the block, the workdir is full, gone
       or read-only.
   """
+  if in_bucket(workdir):
+    try:
+      with lease.held(workdir):
+        yield
+    except OSError as error:
+      raise not_written(workdir, error) from error
+    return
   with _opened(workdir, 'a+') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,6 +55,11 @@ def shared_lock(workdir: Path) -> Iterator[None]:
   Raises:
     CheckpointError: a run is under way, whose next checkpoint would replace the one being read.
   """
+  if in_bucket(workdir):
+    if name := lease.holder(workdir):
+      raise CheckpointError(f'{workdir}: a run is under way there ({name}); wait for its end, or stop it')
+    yield
+    return
   with contextlib.ExitStack() as stack:
     if (workdir / 'lock').exists():
       file = stack.enter_context(_opened(workdir, 'r'))

@@ -3,18 +3,19 @@
 from pathlib import Path
 import re
 
+from maskrep.workdir.bucket import COMMITTED, in_bucket
 from maskrep.workdir.files import read_json
 from maskrep.workdir.mount import on_fuse
 
 STEP = re.compile('[0-9]+')  # the name of the folder of a step
-COMMITTED = 'commit_success.txt'  # orbax writes it last, into the folder of a step
 CORRUPT = 'corrupt'  # the folder of checkpoints that were set aside
 
 
 def resumes(workdir: Path) -> bool:
   """True if the workdir holds a complete checkpoint."""
   steps = [path for path in (workdir / 'checkpoints').glob('*') if path.is_dir() and STEP.fullmatch(path.name)]
-  return any((path / COMMITTED).exists() for path in steps) if on_fuse(workdir) else bool(steps)
+  marked = in_bucket(workdir) or on_fuse(workdir)
+  return any((path / COMMITTED).exists() for path in steps) if marked else bool(steps)
 
 
 def has_progress(workdir: Path) -> bool:

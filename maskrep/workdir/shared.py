@@ -7,6 +7,8 @@ import socket
 import time
 
 from maskrep.errors import CheckpointError
+from maskrep.workdir.bucket import in_bucket
+from maskrep.workdir.files import write_atomic
 from maskrep.workdir.folder import make_writable
 
 PATIENCE_S = 10  # for file systems over a network
@@ -22,7 +24,7 @@ def offer(workdir: Path) -> str:
   name = PREFIX + secrets.token_hex(8)
   try:
     withdraw(workdir)  # files of processes that were killed
-    (workdir / name).touch()
+    write_atomic(workdir / name, b'')
   except OSError as error:
     raise CheckpointError(f'--workdir={workdir}: cannot be written ({error.strerror})') from error
   return name
@@ -52,6 +54,6 @@ def withdraw(workdir: Path) -> None:
 
 def _names(folder: Path) -> list[str]:
   try:
-    return os.listdir(folder)
+    return [path.name for path in folder.iterdir()] if in_bucket(folder) else os.listdir(folder)
   except OSError:
     return []
