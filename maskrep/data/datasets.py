@@ -17,8 +17,10 @@ from maskrep.errors import ConfigError
 from maskrep.schema import Count, Probability, check
 
 CANVAS = 512  # pixels, of images that no config describes
-# Fields of `Data` for these, besides the source and its splits.
-UNDESCRIBED = {'download': False, 'canvas': CANVAS, 'threads': 16, 'max_broken_fraction': 0.001, 'stall_timeout_s': 600}
+# Fields of `Data` for these.
+UNDESCRIBED = {
+  'source': '', 'train_split': 'train', 'eval_split': '', 'download': False, 'canvas': CANVAS, 'threads': 16,
+  'max_broken_fraction': 0.001, 'stall_timeout_s': 600}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

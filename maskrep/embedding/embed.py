@@ -80,8 +80,7 @@ def _opened(
   """The encoder, the data section and the split."""
   what = f'--workdir={workdir}'
   pretrained, _ = stored.pretrained(what, workdir, encoding.network)
-  own = (pretrained.source['config']['data'] if holds_run(workdir) else
-         UNDESCRIBED | {'source': '', 'train_split': 'train'})
+  own = pretrained.source['config']['data'] if holds_run(workdir) else UNDESCRIBED
   fields = own | {name: value for name, value in data.items() if name != 'split'}
   if not fields['source']:
     raise ConfigError(f'--data.source: is needed, as {what} holds an import, which has no data of its own; name the '

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +30,23 @@ from maskrep.types import Assigns, Classifies, Objective, Reconstructs, Segments
 
 PICTURES = 16  # images that are shown reconstructed
 
+Ability = TypeVar('Ability')
+
 
 def has_classifier(objective: Objective) -> bool:
   """True if the objective trains a classifier of its own."""
   return isinstance(objective, Classifies)
+
+
+def able(objective: Objective, ability: type[Ability], refusal: str) -> Ability:
+  """Returns the objective, typed as one with an optional protocol.
+
+  Raises:
+    ConfigError: with the refusal, if it lacks it.
+  """
+  if not isinstance(objective, ability):
+    raise ConfigError(refusal)
+  return objective
 
 
 def classifying(what: str, objective: Objective) -> Classifies:
@@ -42,22 +55,14 @@ def classifying(what: str, objective: Objective) -> Classifies:
   Raises:
     ConfigError: it has none.
   """
-  if not isinstance(objective, Classifies):
-    raise ConfigError(f'{what}: trained no classifier; run the protocol linear or finetune on it, and give the '
-                      'folder in evaluations/ that this leaves')
-  return objective
+  return able(objective, Classifies, f'{what}: trained no classifier; run the protocol linear or finetune on it, and '
+              'give the folder in evaluations/ that this leaves')
 
 
 def assigning(what: str, objective: Objective) -> Assigns:
-  """Returns the objective, typed as one with prototypes; `what` names the run, for errors.
-
-  Raises:
-    ConfigError: it has none.
-  """
-  if not isinstance(objective, Assigns):
-    raise ConfigError(f'{what}: was trained without prototypes; give the workdir of a run of a method that has them, '
-                      'such as MSN')
-  return objective
+  """Returns the objective, typed as one with prototypes; otherwise as `classifying`."""
+  return able(objective, Assigns, f'{what}: was trained without prototypes; give the workdir of a run of a method that '
+              'has them, such as MSN')
 
 
 def ends_in_accuracy(objective: Objective) -> bool:

@@ -1,6 +1,7 @@
 """Features of a source: the only code that runs an encoder for evaluation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 from typing import Any, NamedTuple
 
 import jax
@@ -73,16 +74,29 @@ def jit_encoder(encoder: EncodeFn, mesh: Mesh) -> EncodeFn:
   return jax.jit(encoder, in_shardings=(None, batch_sharding(mesh)), out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
+def encoded(
+  encoder: EncodeFn, weights, source: Source, data: Data, *, batch_size: int, mesh: Mesh
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+  """Encodes the readable images of a source, in order, with a compiled encoder.
+
+  Yields:
+    For each batch the outputs, [M, ...], the labels, int32 [M], and the places in the source, uint32 [M].
+  """
+  with contextlib.closing(in_order(
+    source, batch_size=batch_size, canvas=data.canvas, threads=data.threads, stall_timeout_s=data.stall_timeout_s,
+    reads=(*READS, 'label'), process_index=jax.process_index(), process_count=jax.process_count())) as batches:
+    for batch in batches:
+      outputs = np.asarray(encoder(weights, global_batch(mesh, {name: batch[name] for name in READS})))
+      valid, label, place = process_allgather((batch['valid'], batch['label'], batch['position']), tiled=True)
+      yield outputs[valid], label[valid], place[valid]
+
+
 def extract(encoder: EncodeFn, weights, source: Source, data: Data, *, batch_size: int, mesh: Mesh) -> Features:
-  """Encodes the readable images of a source, in order, with a compiled encoder."""
+  """The features and labels of the readable images of a source, in order, by a compiled encoder."""
   features, labels, count = np.empty((0, 0), np.float32), np.empty(len(source), np.int32), 0
-  for batch in in_order(source, batch_size=batch_size, canvas=data.canvas, threads=data.threads,
-                        stall_timeout_s=data.stall_timeout_s, reads=(*READS, 'label'),
-                        process_index=jax.process_index(), process_count=jax.process_count()):
-    encoded = np.asarray(encoder(weights, global_batch(mesh, {name: batch[name] for name in READS})))
-    valid, label = process_allgather((batch['valid'], batch['label']), tiled=True)
+  for outputs, label, _ in encoded(encoder, weights, source, data, batch_size=batch_size, mesh=mesh):
     if not count:  # in their place from the first batch on: to join batches at the end takes the memory twice
-      features = np.empty((len(source), *encoded.shape[1:]), encoded.dtype)
-    rows = slice(count, count + int(valid.sum()))
-    features[rows], labels[rows], count = encoded[valid], label[valid], rows.stop
+      features = np.empty((len(source), *outputs.shape[1:]), outputs.dtype)
+    rows = slice(count, count + len(label))
+    features[rows], labels[rows], count = outputs, label, rows.stop
   return Features(features[:count], labels[:count])

@@ -64,7 +64,7 @@ def measures(results: Sequence[Result], logged: Sequence[Mapping[str, float]]) -
 
 
 def against_collapse(config: Mapping[str, Any]) -> str:
-  """What to do about a collapse."""
+  """A line with the fields to change after a collapse, as far as the config has them."""
   return f'the features are useless; {_try(config, AGAINST_COLLAPSE)}'
 
 

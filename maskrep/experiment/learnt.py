@@ -1,7 +1,6 @@
 """Pictures of what an encoder has learned: nearest neighbours, components of its patches, prototypes, kernels."""
 
 from collections.abc import Callable
-import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -11,20 +10,19 @@ import jax
 import numpy as np
 
 from maskrep.data.datasets import UNDESCRIBED, Data, open_source
-from maskrep.data.loader import in_order
 from maskrep.data.sources.source import Source
 from maskrep.data.sources.subset import Subset
-from maskrep.devices.mesh import global_batch, make_mesh
+from maskrep.devices.mesh import make_mesh
 from maskrep.errors import ConfigError, DataError
 from maskrep.evaluation.encoders import StoredEncoder, check_encoder, replicate
 from maskrep.evaluation.encoding import Encoding
 from maskrep.evaluation.evaluator import assigning
-from maskrep.evaluation.features import READS, EncodeFn, jit_encoder, pixels, sample
+from maskrep.evaluation.features import EncodeFn, encoded, jit_encoder, pixels, sample
 from maskrep.experiment import stored
 from maskrep.experiment.drawing import given
 from maskrep.experiment.experiment import Experiment
 from maskrep.models.encoder import Preprocessing
-from maskrep.schema import dtype_of
+from maskrep.schema import build, dtype_of
 from maskrep.show import components, kernels, nearest
 from maskrep.show.sheet import sheet_png
 from maskrep.show.tiles import Tile, tiles_png
@@ -82,6 +80,8 @@ def neighbours(what: str, workdir: Path, paths: list[str] | None) -> tuple[bytes
   bank = sample(train, experiment.eval.max_train_examples)
   function = encoder.function(0.0, False, SEED)
   known, wanted = (_encoded(function, encoder.weights, each, data) for each in (bank, queries))
+  if len(known.places) <= own_split:
+    raise ConfigError(f'config.data.source={data.source}: has no image beside the query; give the query by --images')
   places, similarity = nearest.nearest(
     wanted.outputs, known.outputs, min(NEIGHBOURS, len(known.places) - own_split),
     _own(queries, bank, wanted, known) if own_split else None)
@@ -107,7 +107,7 @@ def patch_components(what: str, workdir: Path, paths: list[str] | None) -> tuple
   Images are enlarged until they have 16 x 16 patches or more, as small maps show little.
   """
   encoder, experiment = _opened(what, workdir, needs_run=not paths)
-  data = experiment.data if experiment else Data(source='', train_split='', eval_split='', **UNDESCRIBED)
+  data = experiment.data if experiment else build(Data, UNDESCRIBED, 'config.data')
   source = given(paths, data.canvas) if paths else _drawn(open_source(data, data.train_split), IMAGES)
   network = module(encoder.pretrained.kind, encoder.pretrained.config, encoder.dtype)
   finer = _finer(encoder, network)
@@ -195,18 +195,11 @@ def _finer(encoder: StoredEncoder, network: Network) -> Preprocessing:
 def _encoded(function: EncodeFn, weights: Any, source: Source, data: Data) -> Encoded:
   """Raises DataError if no image can be read."""
   mesh = make_mesh()
-  encode, weights = jit_encoder(function, mesh), replicate(weights)
-  found = []
-  with contextlib.closing(in_order(
-    source, batch_size=_batch_size(), canvas=data.canvas, threads=data.threads, stall_timeout_s=data.stall_timeout_s,
-    reads=(*READS, 'label'))) as batches:
-    for batch in batches:
-      outputs = np.asarray(encode(weights, global_batch(mesh, {name: batch[name] for name in READS})))
-      found.append([each[batch['valid']] for each in (outputs, batch['label'], batch['position'])])
-  encoded = Encoded(*map(np.concatenate, zip(*found, strict=True)))
-  if not len(encoded.places):
+  batches = encoded(jit_encoder(function, mesh), replicate(weights), source, data, batch_size=_batch_size(), mesh=mesh)
+  found = Encoded(*map(np.concatenate, zip(*batches, strict=True)))
+  if not len(found.places):
     raise DataError(f'{source.fingerprint}: none of its {len(source)} images can be read')
-  return encoded
+  return found
 
 
 def _pixels(encoder: StoredEncoder, source: Source, places: np.ndarray, data: Data) -> np.ndarray:

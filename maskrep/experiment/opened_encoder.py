@@ -89,7 +89,7 @@ def open_encoder(workdir: Path, size: int = 0) -> OpenedEncoder:
   if size < 0 or size % patch_size:
     raise ConfigError(f'--size={size}: must be a multiple of the patches of {patch_size} pixels')
   config = pretrained.source['config'] if holds_run(workdir) else {}
-  data = config['data'] if config else UNDESCRIBED | {'source': '', 'train_split': 'train', 'eval_split': ''}
+  data = config['data'] if config else UNDESCRIBED
   return OpenedEncoder(
     what, module(pretrained.kind, pretrained.config), variables(pretrained.arrays),
     dataclasses.replace(preprocessing, size=size or preprocessing.size), own_pooling(pretrained),

@@ -95,7 +95,7 @@ class Preprocessing:
     return high_pass_images(images, self.high_pass_sigma)
 
   def windows(self, canvases: jax.Array, sizes: jax.Array, boxes: jax.Array) -> jax.Array:
-    """Of each image its box [B, 4], as of `box_views`, resized to a square: float32 [B, size, size, 3]."""
+    """The box [B, 4] of each image, see `box_views`, resized to a square: float32 [B, size, size, 3]."""
     images = box_views(canvases, sizes, boxes, size=self.size, mean=self.mean, std=self.std)
     return high_pass_images(images, self.high_pass_sigma)
 

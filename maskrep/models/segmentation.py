@@ -31,7 +31,6 @@ class LinearDecoder(nn.Module):
 
   classes: int
 
-  blocks: ClassVar[tuple[int, ...]] = ()
   weights: ClassVar[tuple[float, ...]] = (1.0,)
 
   @nn.compact

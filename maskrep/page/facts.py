@@ -1,4 +1,4 @@
-"""What the page shows of one run, read from the files in its workdir; nothing is computed with its weights."""
+"""The content of the page on one run, read from the files in its workdir; its weights are not used."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses

@@ -41,12 +41,21 @@ def sheet_png(columns: Mapping[str, np.ndarray], rows: Sequence[str] = (), text:
   for (name, images), width in zip(columns.items(), widths, strict=True):
     draw.text((left, 2), name, 'black', font)
     for i, image in enumerate(images):
-      pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-      pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-      sheet.paste(Image.fromarray(pixels), (left, caption + MARGIN + i * (height + MARGIN)))
+      sheet.paste(enlarged(image, factor), (left, caption + MARGIN + i * (height + MARGIN)))
     left += width + MARGIN
+  return png(sheet)
+
+
+def enlarged(image: np.ndarray, factor: int) -> Image.Image:
+  """Pixels, float [H, W, 3] in [0, 1], as squares of `factor` pixels; values outside are clipped."""
+  pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+  return Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+def png(picture: Image.Image) -> bytes:
+  """The bytes of a PNG file."""
   file = io.BytesIO()
-  sheet.save(file, 'PNG', optimize=True)
+  picture.save(file, 'PNG', optimize=True)
   return file.getvalue()
 
 

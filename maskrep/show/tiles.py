@@ -1,13 +1,12 @@
 """A grid of small pictures, each with its own caption and frame."""
 
 from collections.abc import Sequence
-import io
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from maskrep.show.sheet import CAPTION, LEAST, MARGIN
+from maskrep.show.sheet import CAPTION, LEAST, MARGIN, enlarged, png
 
 FRAME = 3  # pixels
 
@@ -46,12 +45,8 @@ def tiles_png(rows: Sequence[Sequence[Tile]], least: int = LEAST) -> bytes:
       draw.text((left + FRAME, top), shortened(tile.caption, width, draw), 'black')
       draw.rectangle((left, top + caption, left + width + 2 * FRAME - 1, top + caption + height + 2 * FRAME - 1),
                      tile.frame)
-      pixels = np.round(np.clip(tile.image, 0, 1) * 255).astype(np.uint8)
-      pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-      sheet.paste(Image.fromarray(pixels), (left + FRAME, top + caption + FRAME))
-  file = io.BytesIO()
-  sheet.save(file, 'PNG', optimize=True)
-  return file.getvalue()
+      sheet.paste(enlarged(tile.image, factor), (left + FRAME, top + caption + FRAME))
+  return png(sheet)
 
 
 def shortened(text: str, width: float, draw: ImageDraw.ImageDraw) -> str:

@@ -50,7 +50,10 @@ def held(workdir: Path) -> Iterator[None]:
 
 
 def holder(workdir: Path) -> str:
-  """Who holds the lease, for a message; '' if nobody does. By the clock of this machine: a reader may not write."""
+  """The name of the holder of the lease, for a message; '' if there is none.
+
+  A lease expires by the clock of this machine here: reading the server's takes the right to write.
+  """
   found = bucket.read(workdir / 'lock')
   if found.updated is None or (datetime.datetime.now(datetime.UTC) - found.updated).total_seconds() > EXPIRES_S:
     return ''

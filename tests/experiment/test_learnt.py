@@ -1,5 +1,6 @@
 """`maskrep show` of trained weights: of a small run on the digits."""
 
+import dataclasses
 
 import jax
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 from maskrep.cli.show import main
 from maskrep.configs import extrema_digits, msn_digits
 from maskrep.data.datasets import open_source
+from maskrep.data.sources.subset import Subset
 from maskrep.errors import ConfigError
 from maskrep.evaluation.evaluator import assigning
-from maskrep.evaluation.features import Subset
 from maskrep.experiment import learnt
 from maskrep.experiment.experiment import Experiment
 from tests.support.pictures import encode
@@ -51,6 +52,15 @@ def test_a_query_of_the_training_split_is_not_its_own_neighbour(run):
   assert learnt._own(queries, bank, wanted, known).tolist() == [3, -1]
   places, _ = learnt.nearest.nearest(wanted.outputs, known.outputs, 1)
   assert places[0] == 3  # without being left out
+
+
+def test_a_single_image_has_no_neighbours(run, monkeypatch):
+  encoder, experiment = learnt._opened('run', run)
+  alone = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, eval_split=''))
+  monkeypatch.setattr(learnt, '_opened', lambda *_: (encoder, alone))
+  monkeypatch.setattr(learnt, 'open_source', lambda data, split: Subset(open_source(data, split), np.array([3])))
+  with pytest.raises(ConfigError, match='has no image beside the query'):
+    learnt.neighbours('run', run, None)
 
 
 def test_prototypes_are_assigned_as_the_targets_are(run, tmp_path, capsys):

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from maskrep.compiled_for import compiling_for
 from maskrep.errors import ConfigError
 from maskrep.jax_internals import portable
 from maskrep.weights.peers import Peer
@@ -38,7 +39,8 @@ def export(pretrained: Pretrained, size: int, folder: Path) -> Path:
   # Weights are passed as arguments, so that they become variables: a graph cannot be larger than 2 GB.
   weights = variables(pretrained.arrays)
   encode = jax.jit(forward(module(pretrained.kind, pretrained.config)))
-  exported = jax.export.export(encode, platforms=PLATFORMS)(weights, images)
+  with compiling_for('cpu'):  # a form that is right on all platforms, whichever this machine has
+    exported = jax.export.export(encode, platforms=PLATFORMS)(weights, images)
   program = portable(exported, STABLEHLO)
 
   served = tf.Module()
