@@ -1,6 +1,7 @@
 """The lock of a workdir in a bucket: the object `lock`. Its holder renews it; once it expires, others may take it.
 
-No clocks are compared but those of the server. Whoever finds a lease watches it: if it is renewed, its holder lives.
+Whoever wants it compares times of the server alone, and watches the lease that is there: if it is renewed, its holder
+lives.
 """
 
 from collections.abc import Iterator
